@@ -1,0 +1,41 @@
+"""What can go wrong, and whose fault it is. Knows no torch, no Django, no wording for people.
+
+A code (`bridge.width`) is stable and documented in `docs/reference/errors.md`; the sentence that a
+person reads is made from the code and the facts, in one place (`sentence`).
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """A refusal or a fault with a stable code and the facts that explain it.
+
+    code   dotted and stable: `corpus.empty`, `artifact.digest`
+    facts  what the sentence is filled with: names, numbers, never document text
+    """
+
+    def __init__(self, code: str, message: str = "", **facts: object) -> None:
+        self.code = code
+        self.message = message
+        self.facts = facts
+        super().__init__(code, message, facts)
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name}={value}" for name, value in self.facts.items())
+        cause = f" (because: {self.__cause__})" if self.__cause__ else ""
+        return f"{self.code}: {self.message or 'no further words'}{f' [{told}]' if told else ''}{cause}"
+
+
+class InputError(EngineError):
+    """Whoever gave the input can mend it: a bad file, a bad spec, a parent that changed."""
+
+
+class InternalError(EngineError):
+    """We must mend it: a promise of our own was broken."""
+
+
+class Cancelled(EngineError):
+    """The work was asked to stop and did. An ending, not a fault."""
+
+    def __init__(self, **facts: object) -> None:
+        super().__init__("run.cancelled", "The run was asked to stop, and stopped.", **facts)

@@ -1,0 +1,319 @@
+"""The nouns of the engine: what to do, how far it is, what came out. Standard library only.
+
+Every spec is frozen, refuses bad combinations by naming the fields that clash, and goes through
+JSON without loss, so that a run of the platform and a file in an engineer's hand are the same thing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from calm_engine.errors import InputError
+
+
+def _refuse(first: str, second: str, why: str) -> InputError:
+    return InputError("spec.clash", f"`{first}` and `{second}` clash: {why}", fields=f"{first}, {second}")
+
+
+def _bad(name: str, why: str) -> InputError:
+    return InputError("spec.value", f"`{name}` {why}", fields=name)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists become tuples, all the way down: JSON has no tuples, frozen specs have no lists."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _dataclass_in(hint: Any) -> type | None:
+    """The dataclass inside a hint such as `BridgeSpec | None`, if there is one."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next((o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o)), None)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """JSON in, JSON out; unknown keys are refused by name."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from plain JSON values. Raises InputError("spec.unknown") naming the stray keys."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        stray = sorted(set(values) - known)
+        if stray:
+            raise InputError("spec.unknown", f"unknown fields: {', '.join(stray)}", fields=", ".join(stray))
+        hints = typing.get_type_hints(cls)
+        ready: dict[str, Any] = {}
+        for name, value in values.items():
+            inner = _dataclass_in(hints[name])
+            is_spec = inner is not None and issubclass(inner, Spec) and isinstance(value, dict)
+            ready[name] = inner.from_dict(value) if is_spec and inner else _tuples(value)
+        try:
+            return cls(**ready)
+        except TypeError as error:
+            raise InputError("spec.missing", str(error)) from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parse JSON text. Raises InputError("spec.json") when it is no JSON object."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise InputError("spec.json", f"not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise InputError("spec.json", "the spec must be one JSON object")
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError("spec.file", f"cannot read {path}: {error.strerror}", path=str(path)) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True)
+
+
+Connection = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class BridgeSpec(Spec):
+    """The form of the bridges (docs/decisions, and CALM, arXiv 2401.02412, section 3.1).
+
+    connections  pairs (augmenter layer, anchor layer), outputs joined; anchor layer -1 is the
+                 embedding output. One tuple per augmenter, or one flat list for a single augmenter.
+                 None: the paper's spread, every fourth augmenter layer spread over the anchor.
+    heads, kv_heads, head_dim   None: chosen from the anchor's width (grouped, few key/value heads)
+    positions    rotary positions on queries and keys
+    aligned      add W_D norm(H_a) at the same position: what carries unseen entities
+    norm         RMS norms before the projections
+    projection   the paper's separate linear f from augmenter to anchor width (else folded)
+    gate         a learned gate per connection, also set per request (0 is the anchor, bit for bit)
+    scaled       multiply by the measured RMS of the anchor's stream at the connection
+    output_path  mix the augmenter's next-token distribution into the anchor's by a small gate
+    dropout      share of recall batches trained with the bridges off, so that the output path learns
+    """
+
+    connections: tuple[Any, ...] | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    positions: bool = True
+    aligned: bool = True
+    norm: bool = True
+    projection: bool = False
+    gate: bool = True
+    scaled: bool = True
+    output_path: bool = True
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.connections is not None:
+            object.__setattr__(self, "connections", _tuples(list(self.connections)))
+        if not 0.0 <= self.dropout < 1.0:
+            raise _bad("dropout", "must lie in [0, 1)")
+        if self.dropout and not self.output_path:
+            object.__setattr__(self, "dropout", 0.0)
+        if self.heads and self.kv_heads and self.heads % self.kv_heads:
+            raise _refuse("heads", "kv_heads", "heads must be a multiple of kv_heads")
+
+    @classmethod
+    def paper(cls, connections: typing.Sequence[Any] | None = None) -> BridgeSpec:
+        """The paper's exact form: explicit projection, full heads, no norm, no positions, no gate."""
+        return cls(
+            connections=None if connections is None else tuple(connections),
+            positions=False,
+            aligned=False,
+            norm=False,
+            projection=True,
+            gate=False,
+            scaled=False,
+            output_path=False,
+            dropout=0.0,
+        )
+
+
+@dataclass(frozen=True)
+class TrainSpec(Spec):
+    """What augmenting and composing share.
+
+    output            folder for the result; it appears only when it is whole
+    work              folder for checkpoints and scratch; resume looks here. None: beside `output`
+    steps             optimiser steps; None: chosen from the data
+    batch_size        sequences a step
+    learning_rate     peak rate; None: a default by size, see the trainer's docstring
+    checkpoint_every  steps between checkpoints
+    device            "auto", "cpu", "cuda"
+    threads           torch threads; None: the cores really available
+    """
+
+    output: str
+    work: str | None = None
+    steps: int | None = None
+    batch_size: int = 16
+    learning_rate: float | None = None
+    checkpoint_every: int = 50
+    keep_checkpoints: int = 2
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.output:
+            raise _bad("output", "must name a folder")
+        for name in ("batch_size", "checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise _bad(name, "must be at least 1")
+        if self.steps is not None and self.steps < 1:
+            raise _bad("steps", "must be at least 1")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise _bad("device", "must be auto, cpu or cuda")
+
+
+@dataclass(frozen=True)
+class AugmentSpec(TrainSpec):
+    """Train a small model from scratch on documents, with the anchor's tokenizer.
+
+    tokenizer  folder of the anchor: its tokenizer is taken as it is
+    documents  JSON lines {"digest", "title", "text"}
+    examples   JSON lines of questions and answers to mix in, or None
+    width, layers, heads   None: chosen from the size of the corpus
+    block      tokens in a packed training block
+    """
+
+    tokenizer: str = ""
+    documents: str = ""
+    examples: str | None = None
+    width: int | None = None
+    layers: int | None = None
+    heads: int | None = None
+    block: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("tokenizer", "documents"):
+            if not getattr(self, name):
+                raise _bad(name, "must be given")
+        if self.block < 16:
+            raise _bad("block", "must be at least 16 tokens")
+        if self.width and self.heads and self.width % self.heads:
+            raise _refuse("width", "heads", "width must be a multiple of heads")
+
+
+@dataclass(frozen=True)
+class ComposeSpec(TrainSpec):
+    """Train the bridges between a frozen anchor and frozen augmenters.
+
+    examples        JSON lines {"id", "question", "answer", "expected", "kind", "entity", "value"};
+                    the bridges' share only: what is held out must not be in this file
+    general_share   share of batches with public text and the bare anchor's own distribution as target
+    control         "none", or "random": replace each augmenter by one of random weights, same shape
+    """
+
+    anchor: str = ""
+    augmenters: tuple[str, ...] = ()
+    examples: str = ""
+    bridge: BridgeSpec = field(default_factory=BridgeSpec)
+    general_share: float = 0.25
+    control: str = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.anchor:
+            raise _bad("anchor", "must name a folder")
+        if not self.augmenters:
+            raise _bad("augmenters", "must name at least one folder")
+        if not self.examples:
+            raise _bad("examples", "must name a JSON lines file")
+        if not 0.0 <= self.general_share < 1.0:
+            raise _bad("general_share", "must lie in [0, 1)")
+        if self.control not in ("none", "random"):
+            raise _bad("control", "must be none or random")
+
+
+@dataclass(frozen=True)
+class EvaluateSpec(Spec):
+    """Ask one question set of the composition, its parents and its controls.
+
+    composition  folder of the composition; its parents are given beside it and checked by digest
+    random       folder of a composition trained the same way on a random augmenter, or None
+    questions    JSON lines {"id", "question", "answer", "expected", "kind", "entity", "value", "slice"};
+                 slice: "seen", "unseen_entity" or "unseen_value"
+    """
+
+    output: str
+    composition: str
+    anchor: str
+    augmenters: tuple[str, ...]
+    questions: str
+    random: str | None = None
+    max_new_tokens: int = 24
+    batch_size: int = 16
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("output", "composition", "anchor", "augmenters", "questions"):
+            if not getattr(self, name):
+                raise _bad(name, "must be given")
+        if self.max_new_tokens < 1:
+            raise _bad("max_new_tokens", "must be at least 1")
+
+
+@dataclass(frozen=True)
+class Progress(Spec):
+    """One step of news from a run.
+
+    stage    what is being done, a word: "data", "train", "probe", "save", "evaluate"
+    step, total   counted from 0; total 0 means not known yet
+    metrics  numbers by name: loss, tokens_per_second, recall ...
+    samples  a few fixed questions and today's answers: corpus text, shown only to the audience
+    eta_seconds   time left from the measured rate, or None while measuring
+    """
+
+    stage: str
+    step: int = 0
+    total: int = 0
+    message: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    samples: tuple[dict[str, str], ...] = ()
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome(Spec):
+    """What came out of a run: a folder that is whole, its digest, and its figures.
+
+    digest    of the folder's manifest (SHA-256 over the sorted names and digests of its files)
+    parents   digest of each parent's weights by role: {"anchor": ..., "augmenter_0": ...}
+    """
+
+    kind: str
+    folder: str
+    digest: str
+    parents: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Estimate(Spec):
+    """What a run will need, measured by two steps on the real device where that is possible."""
+
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+    parameters: int = 0
+    steps: int = 0
+    measured: bool = False
