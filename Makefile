@@ -1,0 +1,88 @@
+# Two commands matter: `make demo` and `make test`. Both do all their own set-up in .venv/ and var/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+TORCH ?= torch==2.13.0
+# Where pip may find another build of torch, for instance the CPU build on a Linux machine without
+# an accelerator: TORCH_SOURCE="--index-url ADDRESS" or "--find-links FOLDER".
+TORCH_SOURCE ?=
+VENV := .venv
+BIN := $(VENV)/bin
+FRONTEND := platform/frontend
+SEED ?= 1
+export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# ---- set-up ------------------------------------------------------------------------------------
+# torch stands outside the lock, because its build depends on the machine; it comes first, so that
+# nothing else can pull another one. Everything else is pinned with hashes.
+$(VENV)/ready: requirements/lock.txt requirements/anchor.txt pyproject.toml
+	@echo "Setting up the environment (first time only, some minutes) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Counterpoint needs Python 3.11 or 3.12; set PYTHON=/path/to/it")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install --quiet $(TORCH_SOURCE) '$(TORCH)'
+	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/lock.txt
+	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/anchor.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/ready $(FRONTEND)/dist/manifest.json ## Environment and browser assets
+
+# Node 20 or newer from the machine, else the one from the wheel.
+$(FRONTEND)/dist/manifest.json: $(VENV)/ready $(FRONTEND)/package-lock.json $(FRONTEND)/package.json $(shell find $(FRONTEND)/src $(FRONTEND)/*.ts $(FRONTEND)/tsconfig.json -type f 2>/dev/null)
+	@echo "Building the browser assets ..."
+	@$(BIN)/python $(FRONTEND)/build.py
+
+# ---- the product -------------------------------------------------------------------------------
+.PHONY: demo demo-check
+demo: setup ## The whole road on this machine, then the site: upload, teach, compose, chat
+	@$(BIN)/python -m counterpoint.services --then demo --stay
+
+demo-check: setup ## The same from an empty home folder, without a person; ends with one line of JSON
+	@$(BIN)/python -m counterpoint.services --fresh --then "demo_check --seed $(SEED)"
+
+.PHONY: up
+up: setup ## The site and its workers on this machine, without the demo
+	@$(BIN)/python -m counterpoint.services --stay
+
+# ---- checks ------------------------------------------------------------------------------------
+.PHONY: test test-slow lint types docs-check
+test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: setup browser ## The slow proofs
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/ready ## ruff and djade
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@git ls-files 'platform/templates/**.html' 'apps/**.html' | xargs -r $(BIN)/djade --check --target-version 5.2
+
+types: $(VENV)/ready ## mypy, strict
+	$(BIN)/mypy
+
+# The browser is the one system package the tests want. CHROMIUM names one; else the usual names are
+# looked for; else apt installs it when we are root; else the tests fail and say so.
+.PHONY: browser
+browser:
+	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium google-chrome chromium-browser >/dev/null || ls -d $$HOME/.cache/ms-playwright/chromium-* >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing chromium for the browser tests ..."; apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	else echo "No browser found: set CHROMIUM=/path/to/chromium (or install one), then run make test again." >&2; exit 1; fi
+
+# ---- upkeep ------------------------------------------------------------------------------------
+.PHONY: lock clean
+lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --all-extras --constraint requirements/torch.txt --generate-hashes \
+	  --no-emit-package torch --no-emit-package counterpoint --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	  $(LOCK_FLAGS) -o requirements/lock.txt
+
+clean: ## Remove the environment, the assets and all local state
+	rm -rf $(VENV) $(FRONTEND)/dist $(FRONTEND)/node_modules var
