@@ -1,0 +1,227 @@
+"""Where transformers keeps a decoder's layers, norms, embeddings and head. The one file that knows.
+
+Also the door through which parents come in: folders are checked before anything is loaded.
+Knows nothing of bridges.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.cache_utils import Cache, get_layer_types_and_kwargs
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+
+from calm_engine.errors import InputError
+
+# Formats that can carry code when they are read.
+PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
+
+# Keys that make transformers import code or fetch kernels that are not part of the installation.
+_CODE_KEYS = ("auto_map", "custom_pipelines")
+_CODE_PREFIXES = ("_attn_implementation", "attn_implementation", "_experts_implementation")
+
+_MASKS: dict[str, Callable[..., Tensor | None]] = {
+    "full_attention": create_causal_mask,
+    "sliding_attention": create_sliding_window_causal_mask,
+}
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What every layer of one forward pass is given, besides the states."""
+
+    masks: tuple[Tensor | None, ...]  # one for each layer, in the form its attention wants
+    arguments: dict[str, Any]
+    cache: Cache | None
+
+
+class Decoder:
+    """One parent taken apart, so that its own layers can be run one by one."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.config = model.config
+        self.width = int(self.config.hidden_size)
+        self.limit = int(self.config.max_position_embeddings)  # tokens
+        self.vocabulary = int(self.config.vocab_size)
+
+    layers: nn.ModuleList
+    norm: nn.Module
+
+    @property
+    def depth(self) -> int:
+        return len(self.layers)
+
+    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """(batch, time) token ids and positions -> (batch, time, width)."""
+        raise NotImplementedError
+
+    def extras(self, hidden: Tensor, positions: Tensor) -> dict[str, Any]:
+        """What this family's layers want beside mask, positions and cache."""
+        raise NotImplementedError
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Normed last states -> logits over the vocabulary."""
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        return logits
+
+    def begin(
+        self, hidden: Tensor, mask: Tensor | None, positions: Tensor, cache: Cache | None
+    ) -> Pass:
+        """Prepare one pass as the family's own model would, so that its results are the same bits.
+
+        mask       (batch, seen + time), true where a token is real; None: all are
+        positions  (batch, time)
+        """
+        kinds, _ = get_layer_types_and_kwargs(self.config)
+        masks = {
+            kind: _MASKS[kind](
+                config=self.config,
+                inputs_embeds=hidden,
+                attention_mask=mask,
+                past_key_values=cache,
+                position_ids=positions,
+            )
+            for kind in set(kinds)
+        }
+        extras = self.extras(hidden, positions)
+        arguments = {"position_ids": positions, "use_cache": cache is not None, **extras}
+        return Pass(masks=tuple(masks[kind] for kind in kinds), arguments=arguments, cache=cache)
+
+    def layer(self, index: int, hidden: Tensor, run: Pass) -> Tensor:
+        """Run layer `index`: (batch, time, width) -> the same shape."""
+        out = self.layers[index](
+            hidden,
+            attention_mask=run.masks[index],
+            past_key_values=run.cache,
+            **run.arguments,
+        )
+        # Layers return the plain tensor; some families still wrap it in a tuple.
+        states: Tensor = out if isinstance(out, Tensor) else out[0]
+        return states
+
+
+class LlamaLike(Decoder):
+    """Llama, SmolLM2, Mistral, Qwen2, Qwen3: `model.layers`, rotary positions, RMS norms."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model)
+        self.layers = model.model.layers
+        self.norm = model.model.norm
+
+    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002  rotary: in the layers
+        embedded: Tensor = self.model.model.embed_tokens(ids)
+        return embedded
+
+    def extras(self, hidden: Tensor, positions: Tensor) -> dict[str, Any]:
+        return {"position_embeddings": self.model.model.rotary_emb(hidden, positions)}
+
+
+class Gpt2Like(Decoder):
+    """GPT-2: `transformer.h`, learned positions added to the embedding, layer norms."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model)
+        self.layers = model.transformer.h
+        self.norm = model.transformer.ln_f
+
+    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+        embedded: Tensor = self.model.transformer.wte(ids) + self.model.transformer.wpe(positions)
+        return embedded
+
+    def extras(self, hidden: Tensor, positions: Tensor) -> dict[str, Any]:  # noqa: ARG002
+        return {}
+
+
+FAMILIES: dict[str, type[Decoder]] = {
+    "llama": LlamaLike,
+    "mistral": LlamaLike,
+    "qwen2": LlamaLike,
+    "qwen3": LlamaLike,
+    "gpt2": Gpt2Like,
+}
+
+
+def decoder_of(model: PreTrainedModel) -> Decoder:
+    """The model taken apart. Raises InputError("model.family") for a family not listed here."""
+    kind = str(model.config.model_type)
+    if kind not in FAMILIES:
+        raise InputError(
+            "model.family",
+            f"models of type {kind} cannot be composed yet",
+            known=", ".join(sorted(FAMILIES)),
+        )
+    decoder = FAMILIES[kind](model)
+    unknown = set(get_layer_types_and_kwargs(model.config)[0]) - set(_MASKS)
+    if unknown:
+        raise InputError("model.family", f"layers of kind {', '.join(sorted(unknown))} are unknown")
+    return decoder
+
+
+def check_folder(folder: str | Path) -> dict[str, Any]:
+    """Look at a model folder before anything of it is loaded; return its config.
+
+    Raises InputError: "anchor.pickle" for weight files that can carry code, "model.config" for a
+    config that would import code or cannot be read, "model.folder" when weights are missing.
+    """
+    root = Path(folder)
+    pickled = sorted(p.name for p in root.rglob("*") if p.suffix.lower() in PICKLES)
+    if pickled:
+        raise InputError(
+            "anchor.pickle",
+            "weights must be safetensors; these files can carry code",
+            files=", ".join(pickled),
+        )
+    try:
+        config = json.loads((root / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("model.config", "config.json cannot be read", folder=root.name) from error
+    stray = sorted({key for key in _keys(config) if _is_code_key(key)})
+    if stray:
+        raise InputError(
+            "model.config", "config.json has keys that load code", keys=", ".join(stray)
+        )
+    if not any(root.glob("*.safetensors")):
+        raise InputError("model.folder", "no safetensors file in the folder", folder=root.name)
+    return dict(config)
+
+
+def _keys(value: object) -> Iterator[str]:
+    """Every key of a JSON value, all the way down."""
+    if isinstance(value, dict):
+        yield from value
+    children = value.values() if isinstance(value, dict) else value
+    if isinstance(value, dict | list):
+        for child in children:  # type: ignore[attr-defined]  # a dict's values or a list
+            yield from _keys(child)
+
+
+def _is_code_key(key: str) -> bool:
+    return key in _CODE_KEYS or key.startswith(_CODE_PREFIXES)
+
+
+def load_parent(folder: str | Path, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """Load a checked folder with transformers; nothing is fetched and no code of it is run.
+
+    dtype   None: as the folder says. Raises what `check_folder` raises, and
+    InputError("model.family").
+    """
+    config = check_folder(folder)
+    kind = str(config.get("model_type"))
+    if kind not in FAMILIES:
+        raise InputError("model.family", f"models of type {kind} cannot be composed yet")
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        str(folder),
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=dtype if dtype is not None else "auto",
+    )
+    return model

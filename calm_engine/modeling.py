@@ -1,0 +1,542 @@
+"""The composition: a frozen anchor and frozen augmenters, played together over trained bridges.
+
+Knows how both streams run side by side and what may move. Knows nothing of training, serving or
+where models are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationMixin,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from calm_engine.bridge import Bridge, OutputGate, choose_heads, mix, rotary_angles
+from calm_engine.cache import CalmCache
+from calm_engine.config import CalmConfig, resolve_connections
+from calm_engine.digests import weights_digest
+from calm_engine.errors import InputError
+from calm_engine.families import Decoder, decoder_of, load_parent
+from calm_engine.specs import BridgeSpec
+
+Parent = str | Path | PreTrainedModel
+
+# Random tokens (sequences, tokens) on which the anchor's stream is measured at birth.
+_MEASURED = (4, 64)
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """One connection: which bridge joins which augmenter's layer to which anchor layer."""
+
+    index: int
+    augmenter: int
+    below: int
+    above: int
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """One forward pass's tokens, with what is known of each position."""
+
+    ids: Tensor  # (batch, time)
+    positions: Tensor  # (batch, time)
+    real: Tensor | None  # (batch, seen + time), false on padding; None: all are real
+    seen: int  # tokens in the cache
+    cache: CalmCache | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What an augmenter made of the tokens: states by layer, and the last ones after its norm."""
+
+    states: dict[int, Tensor]
+    last: Tensor | None
+
+
+class CalmForCausalLM(PreTrainedModel, GenerationMixin):
+    """Anchor and augmenters read every token; bridges carry states, the output path carries words.
+
+    Source: CALM (arXiv 2401.02412), section 3. We differ: bridges are causal and zero at birth, and
+    after the last layers p = (1 - g) p_anchor + g p_augmenter, g a small gate that is zero at birth.
+    Nothing of the parents moves; `trainable_parameters` lists what may.
+    """
+
+    config_class = CalmConfig
+    base_model_prefix = "anchor"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = False
+    _supports_sdpa = True
+    _skip_keys_device_placement = ["past_key_values"]
+
+    def __init__(
+        self,
+        config: CalmConfig,
+        anchor: PreTrainedModel,
+        augmenters: Sequence[PreTrainedModel],
+    ) -> None:
+        super().__init__(config)
+        spec = config.spec
+        self.anchor = anchor
+        self.augmenters = nn.ModuleList(augmenters)
+        self.joints = _joints(config)
+        heads = choose_heads(
+            spec,
+            anchor_width=anchor.config.hidden_size,
+            anchor_heads=anchor.config.num_attention_heads,
+        )
+        self.bridges = nn.ModuleList(
+            Bridge(
+                spec,
+                heads,
+                anchor_width=anchor.config.hidden_size,
+                augmenter_width=augmenters[joint.augmenter].config.hidden_size,
+            )
+            for joint in self.joints
+        )
+        self.output_gates = nn.ModuleList(
+            OutputGate(
+                anchor_width=anchor.config.hidden_size,
+                augmenter_width=augmenter.config.hidden_size,
+            )
+            for augmenter in (augmenters if spec.output_path else ())
+        )
+        self.gate = 1.0
+        self.bridges_on = True
+        self.output_on = True
+        self._freeze()
+        self.post_init()
+
+    # -- birth -------------------------------------------------------------------------------------
+
+    @classmethod
+    def compose(
+        cls,
+        anchor: Parent,
+        augmenters: Sequence[Parent],
+        bridge: BridgeSpec | None = None,
+        *,
+        sample_ids: Tensor | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> CalmForCausalLM:
+        """Join an anchor and augmenters by newborn bridges: the result is the anchor, bit for bit.
+
+        anchor, augmenters   folders (checked, safetensors only) or transformers models
+        sample_ids           (batch, time) tokens on which the anchor's stream is measured; None:
+                             random ones
+        dtype                of parents that are loaded from folders; None: as stored
+        Raises InputError: "compose.vocabulary" when the vocabularies differ, "bridge.layer" and
+        "bridge.connections" for connections that do not fit, "model.family" for an unknown family,
+        and what loading a folder raises.
+        """
+        if not augmenters:
+            raise InputError("compose.augmenters", "a composition needs at least one augmenter")
+        spec = bridge or BridgeSpec()
+        played = _loaded(anchor, dtype)
+        joined = [_loaded(augmenter, dtype) for augmenter in augmenters]
+        parents = {"anchor": _digest(anchor)}
+        parents |= {f"augmenter_{i}": _digest(one) for i, one in enumerate(augmenters)}
+        config = _config(played, joined, spec, parents)
+        model = cls(config, played, joined)
+        if spec.scaled:
+            model.measure(sample_ids)
+        return model.eval()
+
+    @torch.no_grad()
+    def measure(self, sample_ids: Tensor | None = None) -> None:
+        """Set each bridge's scale to the RMS of the anchor's stream where it joins.
+
+        The median over positions: a few positions of a trained model carry huge states.
+        """
+        anchor = decoder_of(self.anchor)
+        if sample_ids is None:
+            source = torch.Generator().manual_seed(0)
+            shape = (_MEASURED[0], min(_MEASURED[1], anchor.limit))
+            sample_ids = torch.randint(anchor.vocabulary, shape, generator=source)
+        inputs = self._inputs(sample_ids.to(self.device), None, None, None)
+        hidden = anchor.embed(inputs.ids, inputs.positions)
+        run = anchor.begin(hidden, None, inputs.positions, None)
+        for layer in range(-1, anchor.depth):
+            hidden = hidden if layer < 0 else anchor.layer(layer, hidden, run)
+            for joint in self._joints_at(layer):
+                power = hidden.float().pow(2).mean(-1).sqrt().median()
+                self.bridges[joint.index].scale.copy_(power)
+
+    # -- what may move -----------------------------------------------------------------------------
+
+    def trainable_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """The bridges and the output gates by name, and nothing else."""
+        parts = (("bridges", self.bridges), ("output_gates", self.output_gates))
+        return [
+            (f"{part}.{name}", parameter)
+            for part, module in parts
+            for name, parameter in module.named_parameters()
+        ]
+
+    def own_state(self) -> dict[str, Tensor]:
+        """What a saved composition holds: the trained weights and the measured scales."""
+        own = ("bridges.", "output_gates.")
+        return {name: t for name, t in self.state_dict().items() if name.startswith(own)}
+
+    def _freeze(self) -> None:
+        for parent in (self.anchor, *self.augmenters):
+            parent.requires_grad_(False)
+            parent.eval()
+
+    def train(self, mode: bool = True) -> CalmForCausalLM:
+        """Parents stay in evaluation mode: their dropout would change what the anchor says."""
+        super().train(mode)
+        for parent in (self.anchor, *self.augmenters):
+            parent.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Nothing to do: parents come with weights, and bridges make their own at birth."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        module: nn.Module = self.anchor.get_input_embeddings()
+        return module
+
+    def get_output_embeddings(self) -> nn.Module:
+        module: nn.Module = self.anchor.get_output_embeddings()
+        return module
+
+    # -- switches ----------------------------------------------------------------------------------
+
+    def set_gate(self, gate: float) -> None:
+        """How far the augmenters are let in when a call does not say: 0 is the anchor, 1 is all."""
+        self.gate = float(gate)
+
+    def set_parts(self, *, bridges: bool = True, output: bool = True) -> None:
+        """Switch the bridges or the output path off, for attribution and for bridge dropout."""
+        self.bridges_on = bridges
+        self.output_on = output
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        past_key_values: CalmCache | None = None,
+        use_cache: bool | None = None,
+        gate: float | Tensor | None = None,
+        position_ids: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        num_items_in_batch: Tensor | int | None = None,
+        **_unused: Any,
+    ) -> CausalLMOutputWithPast:
+        """Run anchor and augmenters over the tokens.
+
+        input_ids        (batch, time)
+        attention_mask   (batch, seen + time), 0 on padding; None: what the cache knows, then ones
+        labels           (batch, time), -100 where nothing is to be said; shifted here. Logits are
+                         made at the target positions only and come as (targets, vocabulary)
+        gate             None: `set_gate`'s; a number; or (batch,), one for each request. The number
+                         0 does not run the augmenters at all, so a cache begun with it stays so
+        position_ids     (batch, time); None: counted over the mask, so padding takes no position
+        logits_to_keep   0: all. n: the last n. (n,) long: these positions. (batch, time) bool: these
+                         positions, and logits come as (chosen, vocabulary)
+        num_items_in_batch   targets in all accumulated batches; divides the loss in place of ours
+
+        Logits are such that their softmax is the mixture of the output path; where the gate is 0,
+        and at birth, they are the anchor's own, bit for bit.
+        Raises InputError: "sequence.too_long", "input.mask", "input.gate", "cache.parts".
+        """
+        if use_cache and past_key_values is None:
+            past_key_values = self.new_cache()
+        chosen = self.gate if gate is None else gate
+        inputs = self._inputs(input_ids, attention_mask, position_ids, past_key_values)
+        self._check_gate(chosen, input_ids)
+        is_open = isinstance(chosen, Tensor) or chosen != 0.0
+        reads = self._read(inputs) if is_open else []
+        hidden = self._play(inputs, reads, chosen if is_open else 0.0)
+        if past_key_values is not None:
+            past_key_values.real = _all_real(inputs)
+        keep = logits_to_keep if labels is None else _targets(labels)
+        logits = self._speak(hidden, reads, chosen, keep)
+        loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values)
+
+    def new_cache(self) -> CalmCache:
+        """An empty cache for this composition."""
+        return CalmCache(
+            anchor=decoder_of(self.anchor).depth,
+            augmenters=[decoder_of(one).depth for one in self.augmenters],
+            bridges=len(self.bridges),
+        )
+
+    @property
+    def limit(self) -> int:
+        """The longest sequence in tokens: the shortest of all parents' limits."""
+        return min(decoder_of(model).limit for model in (self.anchor, *self.augmenters))
+
+    def _inputs(
+        self,
+        ids: Tensor,
+        mask: Tensor | None,
+        positions: Tensor | None,
+        cache: CalmCache | None,
+    ) -> _Inputs:
+        """Find out what is real and where it stands."""
+        batch, time = ids.shape
+        seen = 0 if cache is None else cache.get_seq_length()
+        if seen + time > self.limit:
+            raise InputError(
+                "sequence.too_long",
+                "the sequence has more tokens than the composition has positions",
+                tokens=seen + time,
+                limit=self.limit,
+            )
+        if mask is None and cache is not None and cache.real is not None:
+            mask = torch.cat((cache.real, cache.real.new_ones(batch, time)), dim=1)
+        if mask is not None and mask.shape != (batch, seen + time):
+            raise InputError(
+                "input.mask",
+                "the attention mask must cover the cache and the new tokens",
+                found=tuple(mask.shape),
+                wanted=(batch, seen + time),
+            )
+        real = None if mask is None or bool(mask.all()) else mask.bool()
+        if positions is None and real is not None:
+            positions = (real.long().cumsum(-1) - 1).clamp(min=0)[:, -time:]
+        elif positions is None:
+            positions = torch.arange(seen, seen + time, device=ids.device).expand(batch, -1)
+        return _Inputs(ids=ids, positions=positions, real=real, seen=seen, cache=cache)
+
+    @staticmethod
+    def _check_gate(gate: float | Tensor, ids: Tensor) -> None:
+        if isinstance(gate, Tensor) and gate.shape != ids.shape[:1]:
+            raise InputError("input.gate", "a tensor of gates has one number for each request")
+
+    @torch.no_grad()
+    def _read(self, inputs: _Inputs) -> list[_Read]:
+        """Let every augmenter read the tokens, without a graph: nothing in it may move."""
+        reads = []
+        for index, model in enumerate(self.augmenters):
+            augmenter = decoder_of(model)
+            joints = [joint for joint in self.joints if joint.augmenter == index]
+            wanted = {joint.below for joint in joints}
+            # With an output path all layers run, also while it is shut: the cache stays whole.
+            top = augmenter.depth if self.output_gates else max(wanted) + 1
+            cache = None if inputs.cache is None else inputs.cache.augmenters[index]
+            if cache is not None:
+                _check_step(cache.get_seq_length(), inputs.seen)
+            hidden = augmenter.embed(inputs.ids, inputs.positions)
+            run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
+            states = {}
+            for layer in range(top):
+                hidden = augmenter.layer(layer, hidden, run)
+                if layer in wanted:
+                    states[layer] = hidden
+            last = augmenter.norm(hidden) if top == augmenter.depth else None
+            reads.append(_Read(states=states, last=last))
+        return reads
+
+    def _play(self, inputs: _Inputs, reads: list[_Read], gate: float | Tensor) -> Tensor:
+        """Run the anchor, bridges joined in; its last states after its norm.
+
+        Below the first connection nothing that is trained has been met, so no graph is kept.
+        """
+        anchor = decoder_of(self.anchor)
+        crosses = bool(reads) and self.bridges_on
+        first = min(joint.above for joint in self.joints) if crosses else anchor.depth
+        with torch.no_grad():
+            hidden = anchor.embed(inputs.ids, inputs.positions)
+            run = anchor.begin(
+                hidden,
+                inputs.real,
+                inputs.positions,
+                None if inputs.cache is None else inputs.cache.anchor,
+            )
+            for layer in range(first + 1 if crosses else anchor.depth):
+                hidden = anchor.layer(layer, hidden, run)
+            if not crosses:
+                states: Tensor = anchor.norm(hidden)
+                return states
+            view = _view(inputs, hidden)
+            angles = rotary_angles(inputs.positions, self.bridges[0].heads.width)
+        for layer in range(first, anchor.depth):
+            if layer > first:
+                hidden = anchor.layer(layer, hidden, run)
+            for joint in self._joints_at(layer):
+                cache = None
+                if inputs.cache is not None:
+                    cache = inputs.cache.bridges.layers[joint.index]
+                    _check_step(cache.get_seq_length(), inputs.seen)
+                hidden = self.bridges[joint.index](
+                    hidden,
+                    reads[joint.augmenter].states[joint.below],
+                    view,
+                    angles=angles,
+                    cache=cache,
+                    gate=gate,
+                )
+        played: Tensor = anchor.norm(hidden)
+        return played
+
+    def _speak(
+        self, hidden: Tensor, reads: list[_Read], gate: float | Tensor, keep: int | Tensor
+    ) -> Tensor:
+        """Logits at the kept positions: the anchor's, the augmenters' mixed in one after another."""
+        chosen = _kept(hidden, keep)
+        logits = decoder_of(self.anchor).head(chosen)
+        if not self.output_on:
+            return logits
+        for read, module, model in zip(reads, self.output_gates, self.augmenters, strict=False):
+            if read.last is None or (not torch.is_grad_enabled() and module.is_shut()):
+                continue
+            below = _kept(read.last, keep)
+            share = module(chosen, below)
+            if isinstance(gate, Tensor):
+                share = share * _kept(gate[:, None].expand(hidden.shape[:2]), keep)
+            elif gate != 1.0:
+                share = share * gate
+            logits = mix(logits, decoder_of(model).head(below), share).to(logits.dtype)
+        return logits
+
+    def _joints_at(self, layer: int) -> list[_Joint]:
+        return [joint for joint in self.joints if joint.above == layer]
+
+
+def _joints(config: CalmConfig) -> list[_Joint]:
+    pairs = [(i, a, b) for i, pairs in enumerate(config.joined) for a, b in pairs]
+    return [_Joint(index, i, a, b) for index, (i, a, b) in enumerate(pairs)]
+
+
+def _loaded(parent: Parent, dtype: torch.dtype | None) -> PreTrainedModel:
+    return parent if isinstance(parent, PreTrainedModel) else load_parent(parent, dtype=dtype)
+
+
+def _digest(parent: Parent) -> str:
+    """What a parent is: of a folder its weight files, of a model in memory its tensors."""
+    if isinstance(parent, PreTrainedModel):
+        return tensors_digest(parent)
+    return weights_digest(parent)
+
+
+def tensors_digest(model: nn.Module) -> str:
+    """SHA-256 over a model in memory: names, types, shapes and bytes of its tensors, sorted."""
+    told = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        held = tensor.detach().cpu().contiguous()
+        told.update(f"{name} {held.dtype} {tuple(held.shape)}\n".encode())
+        # Bytes rather than numbers: numpy has no bfloat16.
+        told.update(held.reshape(-1).view(torch.uint8).numpy())
+    return f"tensors:{told.hexdigest()}"
+
+
+def _config(
+    anchor: PreTrainedModel,
+    augmenters: Sequence[PreTrainedModel],
+    spec: BridgeSpec,
+    parents: dict[str, str],
+) -> CalmConfig:
+    """Describe the composition; refuse parents that do not fit together."""
+    top = decoder_of(anchor)
+    below = [decoder_of(augmenter) for augmenter in augmenters]
+    _check_vocabularies(top, below)
+    connections = resolve_connections(
+        spec, anchor_depth=top.depth, augmenter_depths=[one.depth for one in below]
+    )
+    told = anchor.config
+    return CalmConfig(
+        anchor_config=told.to_dict(),
+        augmenter_configs=[augmenter.config.to_dict() for augmenter in augmenters],
+        bridge=spec.to_dict(),
+        connections=[[list(pair) for pair in pairs] for pairs in connections],
+        parents=parents,
+        vocab_size=top.vocabulary,
+        hidden_size=top.width,
+        num_hidden_layers=top.depth,
+        num_attention_heads=told.num_attention_heads,
+        max_position_embeddings=min(one.limit for one in (top, *below)),
+        bos_token_id=told.bos_token_id,
+        eos_token_id=told.eos_token_id,
+        pad_token_id=told.pad_token_id,
+    )
+
+
+def _check_vocabularies(anchor: Decoder, augmenters: Sequence[Decoder]) -> None:
+    for index, augmenter in enumerate(augmenters):
+        if augmenter.vocabulary != anchor.vocabulary:
+            raise InputError(
+                "compose.vocabulary",
+                "anchor and augmenter must share one tokenizer; their vocabularies differ",
+                anchor=anchor.vocabulary,
+                augmenter=augmenter.vocabulary,
+                which=f"augmenter_{index}",
+            )
+
+
+def _check_step(found: int, wanted: int) -> None:
+    """All parts of a cache have seen the same tokens, or it cannot be continued."""
+    if found != wanted:
+        raise InputError(
+            "cache.parts",
+            "this cache was begun with other parts or with the gate shut, and cannot go on so",
+            found=found,
+            wanted=wanted,
+        )
+
+
+def _all_real(inputs: _Inputs) -> Tensor:
+    """(batch, seen + time): what the cache remembers of padding."""
+    if inputs.real is not None:
+        return inputs.real
+    batch, time = inputs.ids.shape
+    return torch.ones(batch, inputs.seen + time, dtype=torch.bool, device=inputs.ids.device)
+
+
+def _view(inputs: _Inputs, hidden: Tensor) -> Tensor | None:
+    """Where a bridge's queries may look, (batch, 1, time, seen + time); None: plainly causal.
+
+    A padded query looks at itself: a row with nothing to see has no softmax.
+    """
+    time, total = hidden.shape[1], inputs.seen + hidden.shape[1]
+    if inputs.real is None and (time == 1 or not inputs.seen):
+        return None
+    at = torch.arange(total, device=hidden.device)
+    asking = at[inputs.seen :, None]
+    causal = at <= asking
+    if inputs.real is None:
+        return causal[None, None]
+    return (causal & inputs.real[:, None, None, :]) | (at == asking)
+
+
+def _kept(states: Tensor, keep: int | Tensor) -> Tensor:
+    """Choose positions of (batch, time, ...): see `logits_to_keep`."""
+    if isinstance(keep, int):
+        return states[:, -keep:] if keep else states
+    if keep.dtype == torch.bool:
+        return states[keep]
+    return states[:, keep]
+
+
+def _targets(labels: Tensor) -> Tensor:
+    """(batch, time) bool: positions whose next token is to be said."""
+    return functional.pad(labels[:, 1:] != -100, (0, 1), value=False)
+
+
+def _loss(logits: Tensor, labels: Tensor, count: Tensor | int | None) -> Tensor:
+    """Cross-entropy over the targets, in nats; a mean, or a sum over `count`."""
+    wanted = labels[:, 1:][labels[:, 1:] != -100]
+    total = functional.cross_entropy(logits.float(), wanted, reduction="sum")
+    return total / max(int(wanted.numel()) if count is None else int(count), 1)
+
+
+AutoConfig.register("calm", CalmConfig)
+AutoModelForCausalLM.register(CalmConfig, CalmForCausalLM)
