@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+
 from calm_engine.errors import InputError
 
 MANIFEST = "manifest.json"

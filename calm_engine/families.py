@@ -6,6 +6,7 @@ Knows nothing of bridges.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.cache_utils import Cache, get_layer_types_and_kwargs
@@ -225,3 +227,29 @@ def load_parent(folder: str | Path, *, dtype: torch.dtype | None = None) -> PreT
         dtype=dtype if dtype is not None else "auto",
     )
     return model
+
+
+def tensors_digest(model: nn.Module) -> str:
+    """SHA-256 over a model in memory: names, types, shapes and bytes of its tensors, sorted."""
+    told = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        held = tensor.detach().cpu().contiguous()
+        told.update(f"{name} {held.dtype} {tuple(held.shape)}\n".encode())
+        # Bytes rather than numbers: numpy has no bfloat16.
+        told.update(held.reshape(-1).view(torch.uint8).numpy())
+    return f"tensors:{told.hexdigest()}"
+
+
+def words_of(folder: str | Path) -> dict[str, int] | None:
+    """Token ids by token, from `tokenizer.json`; None when the folder has none.
+
+    Raises InputError("model.tokenizer") when it cannot be read.
+    """
+    path = Path(folder) / "tokenizer.json"
+    if not path.is_file():
+        return None
+    try:
+        words: dict[str, int] = Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise InputError("model.tokenizer", "tokenizer.json cannot be read") from error
+    return words

@@ -6,20 +6,23 @@ where models are kept.
 
 from __future__ import annotations
 
-import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    GenerationConfig,
     GenerationMixin,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -28,10 +31,64 @@ from calm_engine.cache import CalmCache
 from calm_engine.config import CalmConfig, resolve_connections
 from calm_engine.digests import weights_digest
 from calm_engine.errors import InputError
-from calm_engine.families import Decoder, decoder_of, load_parent
+from calm_engine.families import (
+    Decoder,
+    check_folder,
+    decoder_of,
+    load_parent,
+    tensors_digest,
+    words_of,
+)
 from calm_engine.specs import BridgeSpec
 
 Parent = str | Path | PreTrainedModel
+
+WEIGHTS = "model.safetensors"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+tags:
+- calm
+---
+
+# A composition
+
+An anchor and {count} augmenter(s), joined by trained bridges (CALM, arXiv 2401.02412). This folder
+holds the bridges alone, {trained} trained weights; the parents stay where they are, unchanged.
+
+## Built on
+
+SHA-256 of each parent's weights; loading refuses others.
+
+{parents}
+
+## Connections
+
+Augmenter layer to anchor layer; -1 is the anchor's embedding output.
+
+{joined}
+
+## Loading
+
+```python
+from calm_engine import CalmForCausalLM
+
+model = CalmForCausalLM.from_pretrained(
+    "path/to/this/folder", anchor="path/to/anchor", augmenters=[{given}]
+)
+model.set_gate(0.0)  # the anchor alone, bit for bit
+```
+"""
 
 # Random tokens (sequences, tokens) on which the anchor's stream is measured at birth.
 _MEASURED = (4, 64)
@@ -70,8 +127,8 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
     """Anchor and augmenters read every token; bridges carry states, the output path carries words.
 
     Source: CALM (arXiv 2401.02412), section 3. We differ: bridges are causal and zero at birth, and
-    after the last layers p = (1 - g) p_anchor + g p_augmenter, g a small gate that is zero at birth.
-    Nothing of the parents moves; `trainable_parameters` lists what may.
+    after the last layers p = (1 - g) p_anchor + g p_augmenter, with g from a small gate that is zero
+    at birth. Nothing of the parents moves; `trainable_parameters` lists what may.
     """
 
     config_class = CalmConfig
@@ -144,6 +201,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         if not augmenters:
             raise InputError("compose.augmenters", "a composition needs at least one augmenter")
         spec = bridge or BridgeSpec()
+        _check_words(anchor, augmenters)
         played = _loaded(anchor, dtype)
         joined = [_loaded(augmenter, dtype) for augmenter in augmenters]
         parents = {"anchor": _digest(anchor)}
@@ -174,6 +232,99 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
                 power = hidden.float().pow(2).mean(-1).sqrt().median()
                 self.bridges[joint.index].scale.copy_(power)
 
+    # -- keeping -----------------------------------------------------------------------------------
+
+    def save_pretrained(  # type: ignore[override]  # only what is ours is written, in one file
+        self,
+        save_directory: str | Path,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        is_main_process: bool = True,
+        state_dict: dict[str, Tensor] | None = None,
+        **_unused: Any,
+    ) -> None:
+        """Write the bridges and gates, the config with the parents' digests, tokenizer and card.
+
+        tokenizer    None: the files of the folder that the anchor came from, if it came from one
+        state_dict   tensors to write in place of the present ones; the parents' are left out
+        """
+        if not is_main_process:
+            return
+        root = Path(save_directory)
+        root.mkdir(parents=True, exist_ok=True)
+        own = _own(self.state_dict() if state_dict is None else state_dict)
+        held = {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
+        save_file(held, root / WEIGHTS, metadata={"format": "pt"})
+        self.config.architectures = [type(self).__name__]
+        self.config.save_pretrained(root)
+        self.generation_config.save_pretrained(root)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(root)
+        else:
+            _copy_tokenizer(self.anchor.name_or_path, root)
+        trained = sum(parameter.numel() for _, parameter in self.trainable_parameters())
+        (root / "README.md").write_text(_card(self.config, trained), encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # parents are told beside the folder
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *_args: Any,
+        anchor: Parent | None = None,
+        augmenters: Sequence[Parent] | None = None,
+        dtype: torch.dtype | None = None,
+        device_map: Any = None,
+        **_unused: Any,
+    ) -> CalmForCausalLM:
+        """Load a saved composition beside its parents, whose weights must be those it was built on.
+
+        anchor, augmenters   folders or transformers models; None: the folders `anchor`,
+                             `augmenter_0`, ... inside the composition (a self-contained one)
+        device_map           a device by name, or None; compositions are not spread over several
+        Raises InputError: "parent.digest" naming the parent that differs, "parent.missing",
+        "composition.weights" when bridges and config do not fit, and what `compose` raises.
+        """
+        root = Path(pretrained_model_name_or_path)
+        check_folder(root)
+        config = CalmConfig.from_pretrained(root, local_files_only=True)
+        assert isinstance(config, CalmConfig)
+        top, *below = _parents(root, config, anchor, augmenters)
+        roles = ["anchor", *(f"augmenter_{i}" for i in range(len(below)))]
+        models = [
+            _verified(parent, role, (config.parents or {}).get(role, ""), dtype)
+            for parent, role in zip([top, *below], roles, strict=True)
+        ]
+        _check_vocabularies(decoder_of(models[0]), [decoder_of(model) for model in models[1:]])
+        model = cls(config, models[0], models[1:])
+        model.load_own(load_file(root / WEIGHTS))
+        if (root / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(root, local_files_only=True)
+        if isinstance(device_map, str) and device_map != "auto":
+            model.to(torch.device(device_map))
+        return model.eval()
+
+    def own_state(self) -> dict[str, Tensor]:
+        """What a saved composition holds: the trained weights and the measured scales, by name."""
+        return _own(self.state_dict())
+
+    def load_own(self, state: dict[str, Tensor]) -> None:
+        """Take over weights of `own_state`'s names and shapes.
+
+        Raises InputError("composition.weights") naming what is missing, unknown or misshapen.
+        """
+        wanted = {name: tuple(tensor.shape) for name, tensor in self.own_state().items()}
+        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        names = sorted(wanted.keys() | found.keys())
+        wrong = [name for name in names if wanted.get(name) != found.get(name)]
+        if wrong:
+            raise InputError(
+                "composition.weights",
+                "the bridges' weights do not fit the config",
+                tensors=", ".join(wrong[:5]),
+                count=len(wrong),
+            )
+        self.load_state_dict(state, strict=False)
+
     # -- what may move -----------------------------------------------------------------------------
 
     def trainable_parameters(self) -> list[tuple[str, nn.Parameter]]:
@@ -184,11 +335,6 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
             for part, module in parts
             for name, parameter in module.named_parameters()
         ]
-
-    def own_state(self) -> dict[str, Tensor]:
-        """What a saved composition holds: the trained weights and the measured scales."""
-        own = ("bridges.", "output_gates.")
-        return {name: t for name, t in self.state_dict().items() if name.startswith(own)}
 
     def _freeze(self) -> None:
         for parent in (self.anchor, *self.augmenters):
@@ -248,13 +394,14 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         gate             None: `set_gate`'s; a number; or (batch,), one for each request. The number
                          0 does not run the augmenters at all, so a cache begun with it stays so
         position_ids     (batch, time); None: counted over the mask, so padding takes no position
-        logits_to_keep   0: all. n: the last n. (n,) long: these positions. (batch, time) bool: these
-                         positions, and logits come as (chosen, vocabulary)
+        logits_to_keep   0: all. n: the last n. (n,) long: these positions. (batch, time) bool: those
+                         that are true, and logits come as (chosen, vocabulary)
         num_items_in_batch   targets in all accumulated batches; divides the loss in place of ours
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
         and at birth, they are the anchor's own, bit for bit.
-        Raises InputError: "sequence.too_long", "input.mask", "input.gate", "cache.parts".
+        Raises InputError: "sequence.too_long", "input.mask", "input.positions", "input.gate",
+        "cache.parts".
         """
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
@@ -270,6 +417,23 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         logits = self._speak(hidden, reads, chosen, keep)
         loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values)
+
+    def _prepare_cache_for_generation(
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """`generate` starts with our cache; it would make one that knows a single stream.
+
+        Raises InputError("cache.kind") for a static, quantised or offloaded cache.
+        """
+        if generation_config.cache_implementation not in (None, "dynamic"):
+            raise InputError("cache.kind", "a composition keeps its own dynamic cache")
+        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
+            model_kwargs["past_key_values"] = self.new_cache()
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
 
     def new_cache(self) -> CalmCache:
         """An empty cache for this composition."""
@@ -311,9 +475,11 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
                 wanted=(batch, seen + time),
             )
         real = None if mask is None or bool(mask.all()) else mask.bool()
-        if positions is None and real is not None:
+        if positions is not None:
+            _check_positions(positions, mask)
+        elif real is not None:
             positions = (real.long().cumsum(-1) - 1).clamp(min=0)[:, -time:]
-        elif positions is None:
+        else:
             positions = torch.arange(seen, seen + time, device=ids.device).expand(batch, -1)
         return _Inputs(ids=ids, positions=positions, real=real, seen=seen, cache=cache)
 
@@ -391,7 +557,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
     def _speak(
         self, hidden: Tensor, reads: list[_Read], gate: float | Tensor, keep: int | Tensor
     ) -> Tensor:
-        """Logits at the kept positions: the anchor's, the augmenters' mixed in one after another."""
+        """Logits at the kept positions: the anchor's, each augmenter's mixed in after the other."""
         chosen = _kept(hidden, keep)
         logits = decoder_of(self.anchor).head(chosen)
         if not self.output_on:
@@ -412,6 +578,79 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         return [joint for joint in self.joints if joint.above == layer]
 
 
+def _own(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave the parents out of a state dict."""
+    return {n: t for n, t in state.items() if n.startswith(("bridges.", "output_gates."))}
+
+
+def _parents(
+    root: Path, config: CalmConfig, anchor: Parent | None, augmenters: Sequence[Parent] | None
+) -> list[Parent]:
+    """The anchor, then the augmenters: as given, or from inside the composition's folder."""
+    count = len(config.augmenter_configs or [])
+    top = root / "anchor" if anchor is None else anchor
+    inside = [root / f"augmenter_{i}" for i in range(count)]
+    below: list[Parent] = list(inside if augmenters is None else augmenters)
+    if len(below) != count:
+        raise InputError(
+            "parent.missing",
+            "the composition was built on another number of augmenters",
+            given=len(below),
+            wanted=count,
+        )
+    for parent in (top, *below):
+        if isinstance(parent, str | Path) and not Path(parent).is_dir():
+            raise InputError(
+                "parent.missing", "a parent's folder is not there", folder=Path(parent).name
+            )
+    return [top, *below]
+
+
+def _verified(
+    parent: Parent, role: str, promised: str, dtype: torch.dtype | None
+) -> PreTrainedModel:
+    """Load a parent whose weights are those that were promised. Raises "parent.digest"."""
+    by_tensors = promised.startswith("tensors:")
+    if by_tensors:
+        model = _loaded(parent, dtype)
+        found = tensors_digest(model)
+    else:
+        # A model in memory is known by the folder it came from.
+        folder = parent.name_or_path if isinstance(parent, PreTrainedModel) else parent
+        found = weights_digest(folder) if Path(folder).is_dir() else "a model from no folder"
+    if found != promised:
+        raise InputError(
+            "parent.digest",
+            f"the weights of the {role} are not those the composition was built on",
+            role=role,
+            found=found,
+            promised=promised,
+        )
+    return model if by_tensors else _loaded(parent, dtype)
+
+
+def _copy_tokenizer(folder: str, root: Path) -> None:
+    """Copy the tokenizer's files as they are, so that the composition can be spoken to."""
+    for name in TOKENIZER_FILES:
+        source = Path(folder) / name
+        if folder and source.is_file():
+            shutil.copyfile(source, root / name)
+
+
+def _card(config: CalmConfig, trained: int) -> str:
+    """The model card: what this is, what it was built on, how to load it."""
+    augmenters = config.augmenter_configs or []
+    parents = "\n".join(f"- {role}: `{it}`" for role, it in sorted((config.parents or {}).items()))
+    joined = "\n".join(
+        f"- augmenter_{i}: " + ", ".join(f"{a} to {b}" for a, b in pairs)
+        for i, pairs in enumerate(config.joined)
+    )
+    given = ", ".join(f'"path/to/augmenter_{i}"' for i in range(len(augmenters)))
+    return CARD.format(
+        trained=f"{trained:,}", parents=parents, joined=joined, count=len(augmenters), given=given
+    )
+
+
 def _joints(config: CalmConfig) -> list[_Joint]:
     pairs = [(i, a, b) for i, pairs in enumerate(config.joined) for a, b in pairs]
     return [_Joint(index, i, a, b) for index, (i, a, b) in enumerate(pairs)]
@@ -426,17 +665,6 @@ def _digest(parent: Parent) -> str:
     if isinstance(parent, PreTrainedModel):
         return tensors_digest(parent)
     return weights_digest(parent)
-
-
-def tensors_digest(model: nn.Module) -> str:
-    """SHA-256 over a model in memory: names, types, shapes and bytes of its tensors, sorted."""
-    told = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        held = tensor.detach().cpu().contiguous()
-        told.update(f"{name} {held.dtype} {tuple(held.shape)}\n".encode())
-        # Bytes rather than numbers: numpy has no bfloat16.
-        told.update(held.reshape(-1).view(torch.uint8).numpy())
-    return f"tensors:{told.hexdigest()}"
 
 
 def _config(
@@ -470,6 +698,20 @@ def _config(
     )
 
 
+def _check_words(anchor: Parent, augmenters: Sequence[Parent]) -> None:
+    """Folders that bring tokenizers must bring the same one: equal sizes alone prove nothing."""
+    words = [
+        None if isinstance(one, PreTrainedModel) else words_of(one) for one in (anchor, *augmenters)
+    ]
+    for index, told in enumerate(words[1:]):
+        if words[0] is not None and told is not None and told != words[0]:
+            raise InputError(
+                "compose.vocabulary",
+                "anchor and augmenter must share one tokenizer; their words differ",
+                which=f"augmenter_{index}",
+            )
+
+
 def _check_vocabularies(anchor: Decoder, augmenters: Sequence[Decoder]) -> None:
     for index, augmenter in enumerate(augmenters):
         if augmenter.vocabulary != anchor.vocabulary:
@@ -480,6 +722,12 @@ def _check_vocabularies(anchor: Decoder, augmenters: Sequence[Decoder]) -> None:
                 augmenter=augmenter.vocabulary,
                 which=f"augmenter_{index}",
             )
+
+
+def _check_positions(positions: Tensor, mask: Tensor | None) -> None:
+    """Without a mask positions count up by one: families read a jump as a second, packed text."""
+    if mask is None and not bool((positions.diff(dim=-1) == 1).all()):
+        raise InputError("input.positions", "positions that jump need an attention mask")
 
 
 def _check_step(found: int, wanted: int) -> None:
