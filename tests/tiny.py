@@ -1,0 +1,137 @@
+"""Real transformers models of a few thousand weights, and a byte tokenizer. No downloads, no mocks.
+
+Knows the decoder families that the engine runs; the tests of laws walk over all of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from calm_engine.modeling import CalmForCausalLM
+from calm_engine.specs import BridgeSpec
+
+FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gpt2")
+SPECIALS = ("<|pad|>", "<|begin|>", "<|end|>")
+VOCABULARY = 256 + len(SPECIALS)
+POSITIONS = 96
+
+CHAT = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, after the special ones: any text goes through and back."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = {word: index for index, word in enumerate([*SPECIALS, *letters])}
+    bare = Tokenizer(models.BPE(vocab=words, merges=[]))
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bare.decoder = decoders.ByteLevel()
+    pad, begin, end = SPECIALS
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bare,
+        pad_token=pad,
+        bos_token=begin,
+        eos_token=end,
+        padding_side="left",
+        chat_template=CHAT,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def make_model(
+    family: str,
+    *,
+    width: int = 48,
+    layers: int = 4,
+    heads: int = 4,
+    vocabulary: int = VOCABULARY,
+    positions: int = POSITIONS,
+    seed: int = 0,
+) -> PreTrainedModel:
+    """A random model of this family, in evaluation mode. Its states are lively, not near zero."""
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    shape = {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "max_position_embeddings": positions,
+        "initializer_range": 0.2,
+        **special,
+    }
+    grouped = {"intermediate_size": 2 * width, "num_key_value_heads": heads // 2}
+    torch.manual_seed(seed)
+    makers = {
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(**shape, **grouped)),
+        "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**shape, **grouped)),
+        "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**shape, **grouped, head_dim=width // heads)),
+        "mistral": lambda: MistralForCausalLM(MistralConfig(**shape, **grouped, sliding_window=8)),
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**shape)),
+    }
+    model: PreTrainedModel = makers[family]()
+    return model.eval()
+
+
+def make_pair(
+    family: str, augmenter_family: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """An anchor and a narrower augmenter with other heads; the same family unless told."""
+    anchor = make_model(family, width=48, layers=5, heads=4, seed=1)
+    augmenter = make_model(augmenter_family or family, width=32, layers=4, heads=2, seed=2)
+    return anchor, augmenter
+
+
+def make_composition(
+    family: str,
+    augmenter_family: str | None = None,
+    *,
+    spec: BridgeSpec | None = None,
+) -> CalmForCausalLM:
+    """A composition as after training: bridges and gates speak up."""
+    anchor, augmenter = make_pair(family, augmenter_family)
+    return awaken(CalmForCausalLM.compose(anchor, [augmenter], spec))
+
+
+def awaken(model: CalmForCausalLM, seed: int = 3) -> CalmForCausalLM:
+    """Give every trained weight a value, as training would: nothing is zero any more."""
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.trainable_parameters():
+            if name.endswith("openness"):
+                weight.fill_(0.05)
+            elif "norm" not in name:
+                weight.copy_(torch.randn(weight.shape, generator=source) * 0.3)
+    return model
+
+
+def save_folder(model: PreTrainedModel, folder: Path) -> Path:
+    """A model folder as one downloads it: weights, config and tokenizer."""
+    model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def some_ids(rows: int = 2, tokens: int = 12, seed: int = 4) -> Tensor:
+    """Random token ids without special ones: (rows, tokens)."""
+    source = torch.Generator().manual_seed(seed)
+    return torch.randint(len(SPECIALS), VOCABULARY, (rows, tokens), generator=source)
