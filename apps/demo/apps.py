@@ -5,3 +5,4 @@ from django.apps import AppConfig
 
 class DemoConfig(AppConfig):
     name = "apps.demo"
+    verbose_name = "Demo"

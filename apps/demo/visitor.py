@@ -1,0 +1,93 @@
+"""A person at the site, over HTTP: signs in, fills in forms, uploads, chats. Knows no database."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from calm_engine.errors import InternalError
+
+REPLY_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One streamed answer: its text, how it ended, and seconds to the first token."""
+
+    text: str
+    state: str
+    first_token_seconds: float
+
+
+class Visitor:
+    """A signed-in browser without a screen."""
+
+    def __init__(self, address: str) -> None:
+        self.http = httpx.Client(base_url=address, timeout=60.0, follow_redirects=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.http.close()
+
+    def sign_in(self, email: str, password: str) -> None:
+        self.http.get("/accounts/sign-in/")
+        self.post("/accounts/sign-in/", {"email": email, "password": password})
+        if "sessionid" not in self.http.cookies:
+            raise InternalError("demo.sign_in", "A demo person could not sign in.", email=email)
+
+    def post(self, path: str, fields: dict[str, str]) -> httpx.Response:
+        """Send a form as the page would. Raises InternalError when the site refuses it."""
+        answer = self.http.post(path, data=fields, headers=self._headers())
+        return self._accepted(answer, path)
+
+    def upload(self, path: str, files: Iterable[Path]) -> httpx.Response:
+        """Drop files on a page."""
+        parts = [("files", (file.name, file.read_bytes())) for file in files]
+        answer = self.http.post(path, files=parts, headers=self._headers())
+        return self._accepted(answer, path)
+
+    def ask(self, question: str, *, model: str = "", conversation: str = "") -> Reply:
+        """Ask in the chat and read the streamed answer to its end."""
+        fields = {"text": question} | ({"model": model} if model else {})
+        fields |= {"conversation": conversation} if conversation else {}
+        headers = self._headers() | {"Accept": "application/json"}
+        asked = self.http.post("/chat/ask", data=fields, headers=headers)
+        stream = self._accepted(asked, "/chat/ask").json()["stream"]
+        began, first = time.monotonic(), 0.0
+        for event, data in self._events(stream):
+            if event == "token" and not first:
+                first = time.monotonic() - began
+            if event == "done":
+                return Reply(data["text"], data["state"], first)
+        raise InternalError("demo.reply", "A reply's stream ended without its last event.")
+
+    def _events(self, path: str) -> Iterator[tuple[str, dict[str, str]]]:
+        with self.http.stream("GET", path, timeout=REPLY_SECONDS) as answer:
+            event = ""
+            for line in answer.iter_lines():
+                if line.startswith("event:"):
+                    event = line.partition(":")[2].strip()
+                elif line.startswith("data:"):
+                    yield event, json.loads(line.partition(":")[2])
+
+    def _headers(self) -> dict[str, str]:
+        return {"X-CSRFToken": self.http.cookies.get("csrftoken", ""), "Referer": str(self.http.base_url)}
+
+    def _accepted(self, answer: httpx.Response, path: str) -> httpx.Response:
+        if answer.status_code >= 400:
+            raise InternalError("demo.refused", f"{path} answered {answer.status_code}.", path=path)
+        return answer
