@@ -1,0 +1,104 @@
+"""What is asked and what came of it. A report is written once, whole, and never touched again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from apps.corpora.models import Snapshot
+from apps.registry.models import Composition
+from apps.runs.models import Run
+from apps.tenants.models import TenantManager, TenantModel
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+# The order in which people compare: alone, alone, together, and the control.
+COLUMNS = ("anchor", "augmenter", "composition", "random_augmenter")
+SLICES = ("seen", "unseen_entity", "unseen_value")
+
+
+class QuestionSet(TenantModel):
+    """The held-out questions of one snapshot, named by their digest."""
+
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="question_sets")
+    digest = models.CharField(max_length=64)
+    questions = models.PositiveIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "snapshot", "digest"], name="question_set_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.questions} questions of {self.snapshot}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measured number: a share in [0, 1], out of n, with its 95 % interval.
+
+    column   who was asked: anchor, augmenter, composition, random_augmenter, bridges_off ...
+    kind     what for: recall, private_times_public ...
+    slice    seen, unseen_entity (the bridges never met it) or unseen_value (nor its value)
+    """
+
+    column: str
+    kind: str
+    slice: str
+    value: float
+    n: int
+    low: float
+    high: float
+
+
+class ReportQuerySet(models.QuerySet["Report"]):
+    """A report quotes corpus text: it is seen by whoever may read the closure."""
+
+    def visible_to(self, user: User) -> Self:
+        return self.filter(composition__in=Composition.objects.visible_to(user))
+
+
+class Report(TenantModel):
+    """One composition beside its parents and its control, on one question set. Immutable."""
+
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="reports")
+    composition = models.ForeignKey(Composition, on_delete=models.PROTECT, related_name="reports")
+    question_set = models.ForeignKey(QuestionSet, on_delete=models.PROTECT, related_name="reports")
+    cells = models.JSONField()
+    items_digest = models.CharField(max_length=64)
+    items_file = models.CharField(max_length=200, blank=True)
+    verdict = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = TenantManager.from_queryset(ReportQuerySet)()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "run"], name="report_once_per_run")
+        ]
+
+    def __str__(self) -> str:
+        return f"Report on {self.composition}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("evaluation:report", kwargs={"code": self.pk})
+
+    def measured(self) -> list[Cell]:
+        return [Cell(**cell) for cell in self.cells]
+
+    def cell(self, column: str, kind: str, part: str) -> Cell | None:
+        """The number for this column, kind and slice, or None when it was not measured."""
+        for cell in self.measured():
+            if (cell.column, cell.kind, cell.slice) == (column, kind, part):
+                return cell
+        return None

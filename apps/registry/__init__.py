@@ -1,0 +1,1 @@
+"""What has been learned and may be used: anchors, augmenters, compositions, aliases, placements."""

@@ -1,0 +1,66 @@
+"""Where the weights behind a row live, and whether they are still those that were stored.
+
+Folders are content-addressed and never change: a row names its folder by digest alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from apps.registry.models import Anchor, Augmenter, Composition
+from calm_engine import digests
+from calm_engine.errors import InputError
+from counterpoint.storage import blobs
+
+Artifact = Anchor | Augmenter | Composition
+KINDS: dict[type[Artifact], str] = {
+    Anchor: "anchor",
+    Augmenter: "augmenter",
+    Composition: "composition",
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of an artifact: its name and its size in bytes."""
+
+    name: str
+    size: int
+
+
+def path(row: Artifact) -> Path:
+    """The folder that holds this row's weights, configuration and tokenizer."""
+    return blobs().folder(KINDS[type(row)], row.digest)
+
+
+def verify(row: Artifact) -> None:
+    """Read every byte again. Raises InputError("artifact.digest") when one has changed."""
+    _verify(path(row), row.digest)
+
+
+def adopt(kind: str, folder: Path, digest: str) -> Path:
+    """Take a finished folder in by renaming it, once its bytes proved to be those of `digest`.
+
+    kind    "anchor", "augmenter", "composition", "control" or "report"
+    A second time, with the folder already in its place, does nothing: a worker may have died
+    between the rename and the row. Raises InputError("artifact.digest").
+    """
+    place = blobs().folder(kind, digest)
+    if folder.exists():
+        _verify(folder, digest)
+        return blobs().adopt_folder(kind, folder, digest)
+    _verify(place, digest)
+    return place
+
+
+def files(row: Artifact) -> list[File]:
+    """What the folder holds, for the page; empty when the folder is not on this machine."""
+    root = path(row)
+    found = sorted(p for p in root.rglob("*") if p.is_file())
+    return [File(p.relative_to(root).as_posix(), p.stat().st_size) for p in found]
+
+
+def _verify(folder: Path, digest: str) -> None:
+    if not folder.is_dir() or digests.folder_digest(folder) != digest:
+        raise InputError("artifact.digest", path=folder.name)

@@ -1,0 +1,72 @@
+"""Who may use a model: whoever may read every corpus that it learned from. Nobody else, ever.
+
+Other products add rights up; this one intersects them (screens.md, rule 4.1). The closure of a row
+is the plain list of corpus ids that its lineage reaches, written once when the row is made. What
+follows from it is computed whenever it is asked: a deleted corpus stays in the list and denies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from apps.corpora.models import Corpus, Snapshot
+from apps.registry.models import Augmenter, Composition
+from apps.tenants.models import Membership
+from calm_engine.errors import InternalError
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+
+def closure(composition: Composition) -> set[UUID]:
+    """The ids of every corpus that the composition learned from."""
+    return set(composition.closure)
+
+
+def closure_of(snapshots: Iterable[Snapshot], augmenters: Iterable[Augmenter] = ()) -> list[UUID]:
+    """The closure of something made from these parents, sorted. Raises InternalError when empty."""
+    found = {snapshot.corpus_id for snapshot in snapshots}
+    found.update(corpus for augmenter in augmenters for corpus in augmenter.closure)
+    if not found:
+        raise InternalError("closure.empty", "a model without lineage can be used by nobody")
+    return sorted(found)
+
+
+def can_use(user: User, composition: Composition) -> bool:
+    """Whether this person may use this composition now; asked of the database, never remembered."""
+    return Composition.objects.usable_by(user).filter(pk=composition.pk).exists()
+
+
+def why_not(user: User, composition: Composition) -> list[Corpus]:
+    """The corpora of the closure that this person may not read; a deleted one has no name."""
+    readable = Corpus.objects.readable_by(user).values("id")
+    missing = Corpus.objects.filter(id__in=composition.closure).exclude(id__in=readable)
+    return list(missing.order_by("name"))
+
+
+@dataclass(frozen=True)
+class Access:
+    """One person's row in the access grid of a model page."""
+
+    user: User
+    may: bool
+    missing: list[Corpus]
+
+
+def audience(composition: Composition) -> list[Access]:
+    """Every person of the tenant, and which corpora of the closure they lack."""
+    members = Membership.objects.filter(tenant_id=composition.tenant_id).select_related("user")
+    people = [member.user for member in members.order_by("user__name", "user__email")]
+    grid = []
+    for person in people:
+        may = can_use(person, composition)
+        grid.append(Access(person, may, [] if may else why_not(person, composition)))
+    return grid
+
+
+def corpora(composition: Composition | Augmenter) -> list[Corpus]:
+    """The corpora of the closure that still exist, for the page; the check needs no rows."""
+    return list(Corpus.objects.filter(id__in=composition.closure).order_by("name"))

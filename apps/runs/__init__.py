@@ -1,0 +1,1 @@
+"""Long work as rows: queued, claimed, beaten, ended. Knows no Celery task, no torch, no page."""

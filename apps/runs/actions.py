@@ -1,0 +1,296 @@
+"""Verbs of runs: start, ask to stop, try again, and hand over what a run made.
+
+A start writes the row with its whole spec and sends a wake-up after the commit; losing that
+message costs seconds, never the run. Folders in a spec are written as references ("@documents"),
+because the worker alone knows where they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from apps.audit.actions import record
+from apps.corpora.models import Corpus, Snapshot
+from apps.registry import artifacts
+from apps.registry.actions import publish_augmenter, publish_composition
+from apps.registry.closure import closure_of
+from apps.registry.models import Anchor, Augmenter, Composition
+from apps.runs.execution import announce, hold, succeed
+from apps.runs.models import Run
+from apps.runs.states import FINAL, Control, Kind, State
+from calm_engine.errors import InputError
+from calm_engine.specs import AugmentSpec, ComposeSpec, Outcome, Spec
+from counterpoint.celery import send
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+Settings = Mapping[str, Any]
+
+OUTPUT, WORK = "@output", "@work"
+ANCHOR, AUGMENTER, COMPOSITION, CONTROL = "@anchor", "@augmenter", "@composition", "@control"
+DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
+FOLDERS = frozenset(
+    {"output", "work", "tokenizer", "documents", "examples", "anchor", "augmenters", "control"}
+)
+
+
+def start_augment(
+    snapshot: Snapshot,
+    *,
+    anchor: Anchor,
+    settings: Settings | None = None,
+    by: User | None,
+    name: str = "",
+    plan: UUID | None = None,
+) -> Run:
+    """Queue the training of a small model on this snapshot.
+
+    settings  fields of `AugmentSpec` but its folders, such as steps or width
+    Raises InputError at the door: a bad setting, or a corpus that `by` may not read.
+    """
+    asked = _checked(settings)
+    examples = EXAMPLES if bridge_examples(snapshot) else None
+    spec = AugmentSpec.from_dict(
+        asked
+        | {"output": OUTPUT, "work": WORK, "tokenizer": ANCHOR}
+        | {"documents": DOCUMENTS, "examples": examples}
+    )
+    return _queue(
+        Kind.AUGMENT,
+        spec,
+        snapshot=snapshot,
+        anchor=anchor,
+        closure=closure_of([snapshot]),
+        by=by,
+        name=name,
+        plan=plan,
+    )
+
+
+def start_compose(
+    anchor: Anchor,
+    augmenter: Augmenter,
+    snapshot: Snapshot,
+    *,
+    control: str = Control.NONE,
+    settings: Settings | None = None,
+    by: User | None,
+    name: str = "",
+    plan: UUID | None = None,
+) -> Run:
+    """Queue the training of bridges from an augmenter to an anchor, on the snapshot's examples.
+
+    control   "random": the same training on an augmenter of random weights; what that scores is
+              not the knowledge's work. Its result is no composition, only a column of reports.
+    Raises InputError("examples.empty") when the snapshot holds no example for the bridges,
+    ("tokenizer.mismatch") when the augmenter was trained with another anchor's tokenizer.
+    """
+    if not bridge_examples(snapshot):
+        raise InputError(
+            "examples.empty",
+            "The snapshot holds no example that the bridges may learn from. "
+            "Add questions and answers to the corpus and freeze it again.",
+        )
+    if augmenter.anchor.vocabulary != anchor.vocabulary:
+        raise InputError("tokenizer.mismatch", anchor=anchor.name, augmenter=str(augmenter))
+    asked = _checked(settings)
+    spec = ComposeSpec.from_dict(
+        asked
+        | {"output": OUTPUT, "work": WORK, "anchor": ANCHOR, "augmenters": [AUGMENTER]}
+        | {"examples": EXAMPLES, "control": control}
+    )
+    return _queue(
+        Kind.COMPOSE,
+        spec,
+        snapshot=snapshot,
+        anchor=anchor,
+        augmenter=augmenter,
+        control=control,
+        closure=closure_of([snapshot], [augmenter]),
+        by=by,
+        name=name or augmenter.name,
+        plan=plan,
+    )
+
+
+def queue_evaluate(
+    composition: Composition,
+    spec: Spec,
+    *,
+    control_run: Run | None,
+    by: User | None,
+    plan: UUID | None,
+) -> Run:
+    """Queue an evaluation; `evaluation.actions.start_evaluate` chooses the questions."""
+    return _queue(
+        Kind.EVALUATE,
+        spec,
+        snapshot=composition.snapshot,
+        anchor=composition.anchor,
+        composition=composition,
+        control_run=control_run,
+        closure=list(composition.closure),
+        by=by,
+        name=composition.name,
+        plan=plan,
+    )
+
+
+def bridge_examples(snapshot: Snapshot) -> int:
+    """How many examples of the snapshot the bridges may see."""
+    examples = snapshot.manifest.get("examples", [])
+    return sum(1 for _digest, part in examples if part == "bridge")
+
+
+def _checked(settings: Settings | None) -> dict[str, Any]:
+    asked = dict(settings or {})
+    taken = sorted(FOLDERS & set(asked))
+    if taken:
+        raise InputError("spec.unknown", f"not yours to set: {', '.join(taken)}", fields=taken)
+    return asked
+
+
+def _queue(
+    kind: Kind,
+    spec: Spec,
+    *,
+    snapshot: Snapshot,
+    closure: list[UUID],
+    by: User | None,
+    name: str,
+    **parts: Any,
+) -> Run:
+    """One transaction: the row, its first event, the audit line; the wake-up after the commit."""
+    if by is not None:
+        _refuse_stranger(by, closure)
+    with transaction.atomic():
+        run = Run.objects.create(
+            kind=kind,
+            spec=spec.to_dict(),
+            snapshot=snapshot,
+            closure=closure,
+            created_by=by,
+            name=name or snapshot.corpus.name,
+            **parts,
+        )
+        run.note("queued", "Waiting for a worker")
+        record("run.start", run, by=by, kind=str(kind))
+        send("gpu.wake")
+    return run
+
+
+def _refuse_stranger(by: User, closure: list[UUID]) -> None:
+    """Nobody learns from what they may not read, and nobody else does it for them."""
+    readable = Corpus.objects.readable_by(by).filter(id__in=closure).values_list("id", flat=True)
+    if set(closure) - set(readable):
+        raise InputError(
+            "run.closure",
+            "A run may only use corpora that the person who starts it may read. "
+            "Ask the owner of the missing corpus for the right to read it.",
+        )
+
+
+def finish_augment(run: Run, outcome: Outcome) -> Augmenter:
+    """Take the trained augmenter in: files first, then its row and the run's end as one."""
+    artifacts.adopt("augmenter", Path(outcome.folder), outcome.digest)
+    with transaction.atomic():
+        hold(run)
+        augmenter = publish_augmenter(
+            outcome,
+            name=run.name,
+            run_id=run.pk,
+            anchor=run.anchor,
+            snapshots=[run.snapshot],
+            by=run.created_by,
+        )
+        succeed(run, _kept(outcome))
+    return augmenter
+
+
+def finish_compose(run: Run, outcome: Outcome) -> Composition | None:
+    """Take the trained bridges in; a control is stored, but never becomes a composition."""
+    if run.control != Control.NONE:
+        artifacts.adopt("control", Path(outcome.folder), outcome.digest)
+        with transaction.atomic():
+            hold(run)
+            succeed(run, _kept(outcome))
+        return None
+    assert run.augmenter is not None
+    artifacts.adopt("composition", Path(outcome.folder), outcome.digest)
+    with transaction.atomic():
+        hold(run)
+        composition = publish_composition(
+            outcome,
+            name=run.name,
+            run_id=run.pk,
+            anchor=run.anchor,
+            augmenters=[run.augmenter],
+            snapshot=run.snapshot,
+            by=run.created_by,
+        )
+        succeed(run, _kept(outcome))
+    return composition
+
+
+def _kept(outcome: Outcome) -> dict[str, Any]:
+    """What a run's row remembers of its outcome: everything but where the folder once was."""
+    return outcome.to_dict() | {"folder": ""}
+
+
+def ask_to_cancel(run: Run, *, by: User | None) -> State:
+    """Stop a run: at once while it waits, at the worker's next heartbeat while it works.
+
+    Returns the state after asking: cancelled, running (stopping), or the final one it had.
+    """
+    with transaction.atomic():
+        now = Run.objects.select_for_update().get(pk=run.pk)
+        if now.state in FINAL:
+            return State(now.state)
+        if now.state == State.QUEUED:
+            # Compare and set: a worker that claims in this moment has won the row lock or lost it.
+            Run.objects.filter(pk=run.pk, state=State.QUEUED).update(
+                state=State.CANCELLED, finished_at=Now(), cancel_requested_at=Now()
+            )
+            now.note("cancelled", "Stopped while it waited")
+            reached = State.CANCELLED
+        else:
+            Run.objects.filter(pk=run.pk, cancel_requested_at=None).update(
+                cancel_requested_at=Now()
+            )
+            now.note("cancel_asked", "Asked to stop; the worker will answer")
+            reached = State.RUNNING
+        record("run.cancel", run, by=by)
+        transaction.on_commit(lambda: announce(run, reached))
+    return reached
+
+
+def retry(run: Run, *, by: User) -> Run:
+    """Queue a failed or cancelled run again; it goes on from its newest checkpoint.
+
+    Raises InputError("run.not_retryable") while it is active or when it has succeeded.
+    """
+    with transaction.atomic():
+        moved = Run.objects.filter(pk=run.pk, state__in=(State.FAILED, State.CANCELLED)).update(
+            state=State.QUEUED,
+            attempts=0,
+            died_at=None,
+            cancel_requested_at=None,
+            finished_at=None,
+            failure_code="",
+            failure_text="",
+        )
+        if not moved:
+            raise InputError("run.not_retryable", "Only a failed or stopped run can be run again.")
+        run.refresh_from_db()
+        run.note("queued", "Run again, from its last checkpoint")
+        record("run.retry", run, by=by)
+        send("gpu.wake")
+        transaction.on_commit(lambda: announce(run, State.QUEUED))
+    return run

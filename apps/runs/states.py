@@ -1,0 +1,35 @@
+"""The states of a run and the moves between them. Knows no database.
+
+queued -> running -> succeeded | failed | cancelled; running -> queued when a worker is drained
+or lost; failed or cancelled -> queued when a person runs it again. A wish to cancel is a timestamp,
+and "silent" is computed from the heartbeat: neither is a state.
+"""
+
+from __future__ import annotations
+
+from django.db.models import TextChoices
+
+
+class Kind(TextChoices):
+    AUGMENT = "augment", "Augmenter"
+    COMPOSE = "compose", "Composition"
+    EVALUATE = "evaluate", "Evaluation"
+
+
+class State(TextChoices):
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    SUCCEEDED = "succeeded", "Succeeded"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+class Control(TextChoices):
+    """What stands in place of the augmenter: itself, or random weights of the same shape."""
+
+    NONE = "none", "The augmenter itself"
+    RANDOM = "random", "Random augmenter"
+
+
+ACTIVE = (State.QUEUED, State.RUNNING)
+FINAL = (State.SUCCEEDED, State.FAILED, State.CANCELLED)

@@ -1,0 +1,1 @@
+"""The guided road: one plan teaches one snapshot, run after run."""
