@@ -191,8 +191,8 @@ class Bridge(nn.Module):
 class OutputGate(nn.Module):
     """How much of the next token the augmenter may say, from both models' last states.
 
-    g = clamp(OPENING * openness, 0, 1) * sigmoid(a small network); `openness` is zero at birth. The
-    clamp passes its slope through on both sides: a scalar pushed below zero can come back.
+    g = clamp(OPENING * openness, 0, 1) * sigmoid(a small network); `openness` is zero at birth. From
+    outside the range the clamp lets the scalar come back, and never lets it drift further out.
     """
 
     def __init__(self, *, anchor_width: int, augmenter_width: int, inner: int = 64) -> None:
@@ -216,9 +216,25 @@ class OutputGate(nn.Module):
         anchor = functional.rms_norm(anchor.to(at_work), anchor.shape[-1:])
         augmenter = functional.rms_norm(augmenter.to(at_work), augmenter.shape[-1:])
         inner = functional.silu(self.from_anchor(anchor) + self.from_augmenter(augmenter))
-        opened = OPENING * self.openness
-        opened = opened + (opened.clamp(0.0, 1.0) - opened).detach()
+        opened: Tensor = _Bounded.apply(OPENING * self.openness)
         return (opened * torch.sigmoid(self.judge(inner)).squeeze(-1)).float()
+
+
+class _Bounded(torch.autograd.Function):
+    """clamp(x, 0, 1) whose slope outside leads back only: a plain clamp would hold x there."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        ctx.save_for_backward(value)
+        return value.clamp(0.0, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Tensor:
+        (value,) = ctx.saved_tensors
+        grad: Tensor = grads[0]
+        # A step goes against the slope: a negative one raises x.
+        leads_out = ((value < 0.0) & (grad > 0)) | ((value > 1.0) & (grad < 0))
+        return grad.masked_fill(leads_out, 0.0)
 
 
 def mix(anchor_logits: Tensor, augmenter_logits: Tensor, gate: Tensor) -> Tensor:
@@ -251,7 +267,8 @@ class _Mix(torch.autograd.Function):
         grad = grads[0]
         to_logits = to_gate = None
         if ctx.needs_input_grad[0]:
-            owed = grad * (share * torch.exp(ratio - added))  # the augmenter's part of each token
+            # The augmenter's part of each token's chance; in logs, where 0 times a huge ratio is 0.
+            owed = grad * torch.exp(torch.log(share) + ratio - added)
             anchor = torch.exp(augmenter - ratio)
             to_logits = grad - owed + anchor * owed.sum(-1, keepdim=True)
         if ctx.needs_input_grad[2]:

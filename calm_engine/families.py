@@ -170,8 +170,8 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
 def check_folder(folder: str | Path) -> dict[str, Any]:
     """Look at a model folder before anything of it is loaded; return its config.
 
-    Raises InputError: "anchor.pickle" for weight files that can carry code, "model.config" for a
-    config that would import code or cannot be read, "model.folder" when weights are missing.
+    Raises InputError: "anchor.pickle" for weight files that can carry code, "model.folder" when
+    weights are missing, and what `read_config` raises.
     """
     root = Path(folder)
     pickled = sorted(p.name for p in root.rglob("*") if p.suffix.lower() in PICKLES)
@@ -181,27 +181,37 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
             "weights must be safetensors; these files can carry code",
             files=", ".join(pickled),
         )
+    config = read_config(root)
+    if not any(root.glob("*.safetensors")):
+        raise InputError("model.folder", "no safetensors file in the folder", folder=root.name)
+    return config
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """A folder's `config.json`, before transformers sees it.
+
+    Raises InputError("model.config") when it cannot be read or would import code.
+    """
+    root = Path(folder)
     try:
         config = json.loads((root / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("model.config", "config.json cannot be read", folder=root.name) from error
     stray = sorted({key for key in _keys(config) if _is_code_key(key)})
-    if stray:
+    if stray or not isinstance(config, dict):
         raise InputError(
             "model.config", "config.json has keys that load code", keys=", ".join(stray)
         )
-    if not any(root.glob("*.safetensors")):
-        raise InputError("model.folder", "no safetensors file in the folder", folder=root.name)
-    return dict(config)
+    return config
 
 
 def _keys(value: object) -> Iterator[str]:
     """Every key of a JSON value, all the way down."""
     if isinstance(value, dict):
         yield from value
-    children = value.values() if isinstance(value, dict) else value
-    if isinstance(value, dict | list):
-        for child in children:  # type: ignore[attr-defined]  # a dict's values or a list
+        value = list(value.values())
+    if isinstance(value, list):
+        for child in value:
             yield from _keys(child)
 
 

@@ -33,9 +33,9 @@ from calm_engine.digests import weights_digest
 from calm_engine.errors import InputError
 from calm_engine.families import (
     Decoder,
-    check_folder,
     decoder_of,
     load_parent,
+    read_config,
     tensors_digest,
     words_of,
 )
@@ -221,7 +221,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         anchor = decoder_of(self.anchor)
         if sample_ids is None:
             source = torch.Generator().manual_seed(0)
-            shape = (_MEASURED[0], min(_MEASURED[1], anchor.limit))
+            shape = (_MEASURED[0], min(_MEASURED[1], self.limit))
             sample_ids = torch.randint(anchor.vocabulary, shape, generator=source)
         inputs = self._inputs(sample_ids.to(self.device), None, None, None)
         hidden = anchor.embed(inputs.ids, inputs.positions)
@@ -285,7 +285,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         "composition.weights" when bridges and config do not fit, and what `compose` raises.
         """
         root = Path(pretrained_model_name_or_path)
-        check_folder(root)
+        read_config(root)
         config = CalmConfig.from_pretrained(root, local_files_only=True)
         assert isinstance(config, CalmConfig)
         top, *below = _parents(root, config, anchor, augmenters)
@@ -617,7 +617,8 @@ def _verified(
     else:
         # A model in memory is known by the folder it came from.
         folder = parent.name_or_path if isinstance(parent, PreTrainedModel) else parent
-        found = weights_digest(folder) if Path(folder).is_dir() else "a model from no folder"
+        is_there = bool(folder) and Path(str(folder)).is_dir()
+        found = weights_digest(str(folder)) if is_there else "a model that came from no folder"
     if found != promised:
         raise InputError(
             "parent.digest",

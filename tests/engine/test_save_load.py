@@ -1,0 +1,241 @@
+"""What is saved is what was trained; what is loaded must be what it was built on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from calm_engine import digests
+from calm_engine.errors import InputError
+from calm_engine.families import load_parent
+from calm_engine.modeling import CalmForCausalLM
+from calm_engine.specs import BridgeSpec
+from tests.tiny import awaken, make_model, make_pair, make_tokenizer, save_folder, some_ids
+
+
+@pytest.fixture
+def parents(tmp_path: Path) -> tuple[Path, Path]:
+    anchor, augmenter = make_pair("llama", "gpt2")
+    return save_folder(anchor, tmp_path / "anchor"), save_folder(augmenter, tmp_path / "small")
+
+
+@pytest.fixture
+def model(parents: tuple[Path, Path]) -> CalmForCausalLM:
+    spec = BridgeSpec(connections=((1, -1), (3, 2)))
+    return awaken(CalmForCausalLM.compose(parents[0], [parents[1]], spec))
+
+
+@pytest.fixture
+def saved(model: CalmForCausalLM, tmp_path: Path) -> Path:
+    model.save_pretrained(tmp_path / "composition")
+    return tmp_path / "composition"
+
+
+def load(saved: Path, parents: tuple[Path, Path]) -> CalmForCausalLM:
+    return CalmForCausalLM.from_pretrained(saved, anchor=parents[0], augmenters=[parents[1]])
+
+
+@torch.no_grad()
+def said(model: CalmForCausalLM) -> torch.Tensor:
+    logits: torch.Tensor = model(some_ids()).logits
+    return logits
+
+
+def test_save_and_load_is_identity(
+    model: CalmForCausalLM, saved: Path, parents: tuple[Path, Path]
+) -> None:
+    again = load(saved, parents)
+    assert torch.equal(said(again), said(model))
+    assert again.config.joined == model.config.joined == (((1, -1), (3, 2)),)
+    assert again.config.spec == model.config.spec
+    ids = some_ids(tokens=4)
+    how = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None}
+    assert torch.equal(again.generate(ids, **how), model.generate(ids, **how))
+
+
+def test_only_what_was_trained_is_saved(model: CalmForCausalLM, saved: Path) -> None:
+    names = set(load_file(saved / "model.safetensors"))
+    scales = {f"bridges.{i}.scale" for i in range(len(model.bridges))}
+    assert names == {name for name, _ in model.trainable_parameters()} | scales
+    files = {path.name for path in saved.iterdir()}
+    assert files == {
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    }
+
+
+def test_the_parents_files_are_untouched(parents: tuple[Path, Path], tmp_path: Path) -> None:
+    before = [digests.folder_digest(folder) for folder in parents]
+    model = CalmForCausalLM.compose(parents[0], [parents[1]])
+    model.save_pretrained(tmp_path / "out")
+    load(tmp_path / "out", parents)
+    assert [digests.folder_digest(folder) for folder in parents] == before
+
+
+def test_the_parents_are_recorded_by_the_digest_of_their_weights(
+    model: CalmForCausalLM, parents: tuple[Path, Path], saved: Path
+) -> None:
+    wanted = {
+        "anchor": digests.weights_digest(parents[0]),
+        "augmenter_0": digests.weights_digest(parents[1]),
+    }
+    assert model.config.parents == wanted
+    assert json.loads((saved / "config.json").read_text())["parents"] == wanted
+    card = (saved / "README.md").read_text()
+    assert all(digest in card for digest in wanted.values())
+
+
+@pytest.mark.parametrize("role", ["anchor", "augmenter_0"])
+def test_a_parent_that_changed_is_refused_by_name(
+    saved: Path, parents: tuple[Path, Path], role: str
+) -> None:
+    path = parents[int(role != "anchor")] / "model.safetensors"
+    weights = load_file(path)
+    name = min(weights)
+    weights[name] = weights[name] + 0.001
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"parent\.digest") as caught:
+        load(saved, parents)
+    assert caught.value.facts["role"] == role
+
+
+def test_parents_in_the_wrong_places_are_refused(saved: Path, parents: tuple[Path, Path]) -> None:
+    with pytest.raises(InputError, match=r"parent\.digest"):
+        load(saved, (parents[1], parents[0]))
+
+
+def test_models_in_memory_are_known_by_their_tensors(tmp_path: Path) -> None:
+    anchor, augmenter = make_pair("qwen3")
+    model = awaken(CalmForCausalLM.compose(anchor, [augmenter]))
+    model.save_pretrained(tmp_path / "out", tokenizer=make_tokenizer())
+    again = CalmForCausalLM.from_pretrained(tmp_path / "out", anchor=anchor, augmenters=[augmenter])
+    assert torch.equal(said(again), said(model))
+    other = make_model("qwen3", width=32, layers=4, heads=2, seed=77)
+    with pytest.raises(InputError, match=r"parent\.digest"):
+        CalmForCausalLM.from_pretrained(tmp_path / "out", anchor=anchor, augmenters=[other])
+
+
+def test_loaded_models_are_known_by_the_folder_they_came_from(
+    saved: Path, parents: tuple[Path, Path], model: CalmForCausalLM
+) -> None:
+    """Several compositions on one anchor share it in memory."""
+    anchor, augmenter = load_parent(parents[0]), load_parent(parents[1])
+    again = CalmForCausalLM.from_pretrained(saved, anchor=anchor, augmenters=[augmenter])
+    assert again.anchor is anchor
+    assert torch.equal(said(again), said(model))
+    with pytest.raises(InputError, match=r"parent\.digest"):
+        CalmForCausalLM.from_pretrained(saved, anchor=make_pair("llama")[0], augmenters=[augmenter])
+
+
+def test_parents_that_are_not_there_are_refused(saved: Path, parents: tuple[Path, Path]) -> None:
+    with pytest.raises(InputError, match=r"parent\.missing"):
+        CalmForCausalLM.from_pretrained(saved)
+    with pytest.raises(InputError, match=r"parent\.missing"):
+        CalmForCausalLM.from_pretrained(saved, anchor=parents[0], augmenters=[])
+
+
+def test_a_self_contained_folder_loads_alone(
+    saved: Path, parents: tuple[Path, Path], model: CalmForCausalLM
+) -> None:
+    parents[0].rename(saved / "anchor")
+    parents[1].rename(saved / "augmenter_0")
+    assert torch.equal(said(CalmForCausalLM.from_pretrained(saved)), said(model))
+    auto = AutoModelForCausalLM.from_pretrained(saved)
+    assert torch.equal(said(auto), said(model))
+
+
+def test_the_tokenizer_travels_with_the_composition(saved: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(saved)
+    ids = tokenizer("café au lait")["input_ids"]
+    assert ids == make_tokenizer()("café au lait")["input_ids"]
+    assert tokenizer.decode(ids) == "café au lait"
+    assert tokenizer.chat_template
+
+
+def test_bridges_that_do_not_fit_the_config_are_refused(
+    saved: Path, parents: tuple[Path, Path]
+) -> None:
+    weights = load_file(saved / "model.safetensors")
+    del weights["bridges.0.out.weight"]
+    save_file(weights, saved / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"composition\.weights.*bridges\.0\.out\.weight"):
+        load(saved, parents)
+
+
+def test_tokenizers_that_differ_are_refused(parents: tuple[Path, Path]) -> None:
+    path = parents[1] / "tokenizer.json"
+    told = json.loads(path.read_text())
+    words = told["model"]["vocab"]
+    words["a"], words["b"] = words["b"], words["a"]
+    path.write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"compose\.vocabulary"):
+        CalmForCausalLM.compose(parents[0], [parents[1]])
+
+
+def _pickle(folder: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"x")
+
+
+def _set_key(key: str, value: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+
+    return change
+
+
+def _no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def _bad_json(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (_pickle, r"anchor\.pickle"),
+        (_set_key("auto_map", {"AutoModel": "evil.Model"}), r"model\.config"),
+        (_set_key("text_config", {"auto_map": {}}), r"model\.config"),
+        (_set_key("_attn_implementation", "someone/kernel"), r"model\.config"),
+        (_set_key("_attn_implementation_internal", "someone/kernel"), r"model\.config"),
+        (_set_key("custom_pipelines", {}), r"model\.config"),
+        (_set_key("model_type", "mamba"), r"model\.family"),
+        (_bad_json, r"model\.config"),
+        (_no_weights, r"model\.folder"),
+    ],
+)
+def test_folders_that_could_run_code_or_are_not_whole_are_refused(
+    parents: tuple[Path, Path], spoil: Callable[[Path], None], code: str
+) -> None:
+    spoil(parents[0])
+    with pytest.raises(InputError, match=code):
+        CalmForCausalLM.compose(parents[0], [parents[1]])
+
+
+def test_a_manifest_tells_what_changed(saved: Path) -> None:
+    digest = digests.write_manifest(saved)
+    assert digest == digests.folder_digest(saved)
+    digests.verify(saved)
+    (saved / "README.md").write_text("something else")
+    (saved / "new.txt").write_text("new")
+    with pytest.raises(InputError, match=r"artifact\.digest.*README\.md, new\.txt"):
+        digests.verify(saved)
+    assert digests.folder_digest(saved) != digest
+
+
+def test_a_folder_without_a_manifest_is_not_verified(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"artifact\.digest"):
+        digests.verify(tmp_path)
