@@ -85,7 +85,10 @@ class Visitor:
                     yield event, json.loads(line.partition(":")[2])
 
     def _headers(self) -> dict[str, str]:
-        return {"X-CSRFToken": self.http.cookies.get("csrftoken", ""), "Referer": str(self.http.base_url)}
+        return {
+            "X-CSRFToken": self.http.cookies.get("csrftoken", ""),
+            "Referer": str(self.http.base_url),
+        }
 
     def _accepted(self, answer: httpx.Response, path: str) -> httpx.Response:
         if answer.status_code >= 400:

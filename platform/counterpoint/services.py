@@ -1,7 +1,8 @@
-"""Everything on one machine as children of one process: engines, web, workers, model host. Knows no app.
+"""Everything on one machine as children of one process: engines, web, workers, model host.
 
-`python -m counterpoint.services --stay` runs the product; `--then "demo"` runs one management command
-beside it. Ctrl-C or SIGTERM stops all of it, in order. A service that dies is started again.
+`python -m counterpoint.services --stay` runs the product; `--then "demo"` runs one management
+command beside it. Ctrl-C or SIGTERM stops all of it, in order. A service that dies is started
+again. Knows no app.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from counterpoint.embedded.engines import Engines
 from counterpoint.env import home_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-STOP_SECONDS = 20.0  # longer than the web's graceful shutdown and a trainer's checkpoint on the demo
+STOP_SECONDS = (
+    20.0  # longer than the web's graceful shutdown and a trainer's checkpoint on the demo
+)
 
 
 class Asked(Exception):  # noqa: N818  an ending, not an error
@@ -60,7 +63,7 @@ class Service:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop them in order
-                preexec_fn=die_with_parent,  # noqa: PLW1509  Linux and single-threaded here
+                preexec_fn=die_with_parent,
             )
 
     def has_died(self) -> bool:
@@ -80,7 +83,7 @@ class Service:
 
 @dataclass
 class Memory:
-    """The most memory that all our processes held at once, sampled: resident bytes, shared pages twice."""
+    """The most that all our processes held at once: sampled, resident, shared pages twice."""
 
     peak: int = 0
     by_name: dict[str, int] = field(default_factory=dict)
@@ -115,7 +118,10 @@ def services(port: int, home: Path) -> list[Service]:
     web = [python, "-m", "uvicorn", "counterpoint.asgi:application", "--host", "127.0.0.1"]
     return [
         # An open stream would hold SIGTERM for ever: hence the graceful limit.
-        Service("web", [*web, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3"]),
+        Service(
+            "web",
+            [*web, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3"],
+        ),
         Service("short", [*worker, "-Q", "short,ingest", "-c", "2", "-n", "short@%h"]),
         Service("gpu", [*worker, "-Q", "gpu", "-c", "1", "-n", "gpu@%h"]),
         Service("beat", [*celery, "beat", "--schedule", str(home / "beat"), "--pidfile="]),
@@ -146,13 +152,18 @@ class Machine:
             env=self.environment,
             start_new_session=True,
             stdout=subprocess.DEVNULL if quiet else None,
-            preexec_fn=die_with_parent,  # noqa: PLW1509  as above
+            preexec_fn=die_with_parent,
         )
 
     def migrate(self) -> None:
-        for words in (["migrate", "--verbosity", "0"], ["collectstatic", "--noinput", "--verbosity", "0"]):
+        for words in (
+            ["migrate", "--verbosity", "0"],
+            ["collectstatic", "--noinput", "--verbosity", "0"],
+        ):
             if self.manage(*words, quiet=True).wait() != 0:
-                raise InputError("services.migrate", f"`manage.py {words[0]}` failed; its words stand above.")
+                raise InputError(
+                    "services.migrate", f"`manage.py {words[0]}` failed; its words stand above."
+                )
 
     def start(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -167,7 +178,9 @@ class Machine:
                 if httpx.get(f"{self.address}/readyz", timeout=3).status_code == 200:
                     return
             time.sleep(0.3)
-        raise InputError("services.not_ready", f"The site did not become ready; see {self.logs}/web.log")
+        raise InputError(
+            "services.not_ready", f"The site did not become ready; see {self.logs}/web.log"
+        )
 
     def watch(self) -> None:
         """Start what has died, with growing pauses; sample memory."""
@@ -207,7 +220,7 @@ def run(machine: Machine, words: list[str], *, stay: bool) -> int:
 
 @contextlib.contextmanager
 def asked_to_stop() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `Asked`, once; a second signal does not interrupt the stopping."""
+    """Turn SIGINT and SIGTERM into `Asked`, once: a second one does not interrupt the stopping."""
 
     def ask(number: int, _frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -221,10 +234,16 @@ def asked_to_stop() -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="counterpoint.services", description=__doc__)
-    parser.add_argument("--port", type=int, help="port of the site (default: the first free from 8000)")
-    parser.add_argument("--then", default="", help="a management command to run beside the services")
+    parser.add_argument(
+        "--port", type=int, help="port of the site (default: the first free from 8000)"
+    )
+    parser.add_argument(
+        "--then", default="", help="a management command to run beside the services"
+    )
     parser.add_argument("--stay", action="store_true", help="go on after the command, until Ctrl-C")
-    parser.add_argument("--fresh", action="store_true", help="an empty home folder, removed at the end")
+    parser.add_argument(
+        "--fresh", action="store_true", help="an empty home folder, removed at the end"
+    )
     told = parser.parse_args(arguments)
     home = Path(tempfile.mkdtemp(prefix="counterpoint-")) if told.fresh else home_folder()
     try:
