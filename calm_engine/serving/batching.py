@@ -1,0 +1,378 @@
+"""Many answers on one model thread: requests join and leave the batch between two tokens.
+
+Prompts are read in chunks between the steps, so that a long one does not hold up the others.
+Knows no HTTP; whoever asks gets pieces through a callback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from calm_engine.cache import CalmCache
+from calm_engine.errors import EngineError, InputError, InternalError
+from calm_engine.generation import Answer, Piece, Sampling, end_tokens
+from calm_engine.serving.metrics import Meters
+
+logger = logging.getLogger(__name__)
+
+# Prompt tokens read between two steps of the batch: the longest that running answers are held up.
+CHUNK = 256
+
+Deliver = Callable[[Piece | EngineError], None]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to answer.
+
+    model        takes `input_ids, past_key_values, use_cache, gate, logits_to_keep` and makes its
+                 cache by `new_cache()`, as CalmForCausalLM does
+    fingerprint  names the weights
+    """
+
+    model: Any
+    tokenizer: Any
+    fingerprint: str = ""
+
+    @property
+    def limit(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return int(self.model.limit)
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One request on its way through the batch. `cancel` may be called from any thread.
+
+    prompt    token ids, at least one
+    deliver   called on the model thread with each piece, and with an error in place of the last
+    """
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    deliver: Deliver
+    asked: float = field(default_factory=time.monotonic)
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Leave the batch before its next step; nothing more is delivered."""
+        self.cancelled = True
+
+
+class _Row:
+    """A ticket that was admitted: its answer, and its own cache while the prompt is read."""
+
+    def __init__(self, ticket: Ticket, loaded: Loaded, ends: frozenset[int]) -> None:
+        self.ticket = ticket
+        self.answer = Answer(loaded.tokenizer, ticket.sampling, ends)
+        self.cache: CalmCache = loaded.model.new_cache()
+        self.read = 0  # prompt tokens in the cache
+
+    @property
+    def gate(self) -> float:
+        return self.ticket.sampling.gate
+
+    @property
+    def left(self) -> int:
+        return len(self.ticket.prompt) - self.read
+
+    @property
+    def is_over(self) -> bool:
+        return self.ticket.cancelled or self.answer.finish is not None
+
+
+class _Batch:
+    """Rows that take their next token together, over one joined cache.
+
+    The bare anchor and the composition step apart: with the gate at 0 the augmenters do not run,
+    so the two kinds of cache do not fit together.
+    """
+
+    def __init__(self, model: Any, *, is_open: bool) -> None:
+        self._model = model
+        self._is_open = is_open
+        self._cache: CalmCache = model.new_cache()
+        self.rows: list[_Row] = []
+
+    def join(self, rows: Sequence[_Row]) -> None:
+        """Take in rows whose prompts are read."""
+        if rows:
+            self.rows.extend(rows)  # first, so that a failure tells them as well
+            self._cache = CalmCache.join([self._cache, *(row.cache for row in rows)])
+
+    def leave(self) -> list[_Row]:
+        """Drop the rows that are over, and return them."""
+        gone = [row for row in self.rows if row.is_over]
+        if gone:
+            stay = [i for i, row in enumerate(self.rows) if not row.is_over]
+            self.rows = [self.rows[i] for i in stay]
+            self._cache = (
+                self._cache.select(torch.tensor(stay, device=self._model.device))
+                if stay
+                else self._model.new_cache()
+            )
+        return gone
+
+    def empty(self) -> list[_Row]:
+        """Drop every row and the cache, and return the rows."""
+        gone, self.rows = self.rows, []
+        self._cache = self._model.new_cache()
+        return gone
+
+    def step(self) -> list[Piece]:
+        """Draw one token for every row; the pieces come in the order of the rows."""
+        newest = [[row.answer.tokens[-1]] for row in self.rows]
+        logits = self._forward(newest, self._cache, self._gate(self.rows))
+        return [row.answer.take(one) for row, one in zip(self.rows, logits, strict=True)]
+
+    def read(self, row: _Row, count: int) -> Piece | None:
+        """Read `count` more prompt tokens of a row; its first piece when the prompt is read."""
+        fresh = row.ticket.prompt[row.read : row.read + count]
+        logits = self._forward([list(fresh)], row.cache, self._gate([row]))
+        row.read += len(fresh)
+        return None if row.left else row.answer.take(logits[0])
+
+    def _gate(self, rows: list[_Row]) -> Any:
+        if not self._is_open:
+            return 0.0
+        if all(row.gate == 1.0 for row in rows):
+            return 1.0
+        gates = [row.gate for row in rows]
+        return torch.tensor(gates, dtype=self._model.dtype, device=self._model.device)
+
+    def _forward(self, ids: list[list[int]], cache: CalmCache, gate: Any) -> torch.Tensor:
+        """Logits of the newest position of each row, (rows, vocabulary), on the CPU."""
+        out = self._model(
+            input_ids=torch.tensor(ids, device=self._model.device),
+            past_key_values=cache,
+            use_cache=True,
+            gate=gate,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = out.logits[:, -1].float().cpu()
+        return logits
+
+
+class Batcher:
+    """The model thread: loads the model, then steps the batch while there is work.
+
+    load       called on the model thread; whatever it raises ends up in `failure`
+    rows       answers under way at once
+    queue      requests that may wait beyond those
+    on_change  called on the model thread when it became ready or failed
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Loaded],
+        *,
+        rows: int = 16,
+        queue: int = 64,
+        meters: Meters | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._load, self._most, self._queue = load, rows, queue
+        self._on_change = on_change
+        self.meters = meters or Meters()
+        self.loaded: Loaded | None = None
+        self.failure: Exception | None = None
+        self._work = threading.Condition()
+        self._waiting: deque[Ticket] = deque()
+        self._reading: deque[_Row] = deque()
+        self._is_draining = self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+
+    # -- from any thread ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def state(self) -> str:
+        """One of loading, ready, draining, failed."""
+        if self.failure is not None:
+            return "failed"
+        if self._is_draining:
+            return "draining"
+        return "loading" if self.loaded is None else "ready"
+
+    def submit(self, ticket: Ticket) -> None:
+        """Queue a request. Raises InputError "server.loading", "server.draining", "server.busy"."""
+        with self._work:
+            if self.state != "ready":
+                raise InputError(f"server.{self.state}")
+            if len(self._waiting) >= self._queue:
+                raise InputError("server.busy")
+            self._waiting.append(ticket)
+            self.meters.waiting.set(len(self._waiting))
+            self._work.notify()
+
+    def drain(self) -> None:
+        """Take no more requests; those that were taken are finished."""
+        with self._work:
+            self._is_draining = True
+
+    def stop(self, *, wait: float = 10.0) -> None:
+        """End the thread after its present step; whoever still waits is told."""
+        with self._work:
+            self._is_draining = self._is_stopping = True
+            self._work.notify()
+        self._thread.join(wait)
+
+    # -- on the model thread -----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            loaded = self._load()
+            self._ends = end_tokens(loaded.model, loaded.tokenizer)
+            self._composed = _Batch(loaded.model, is_open=True)
+            self._bare = _Batch(loaded.model, is_open=False)
+            self._warm(loaded)
+        except Exception as error:  # noqa: BLE001 the process that started us reports it
+            self.failure = error
+            self._on_change()
+            return
+        self.loaded = loaded
+        self.meters.ready.set(1)
+        self._on_change()
+        with torch.inference_mode():
+            self._work_on(loaded)
+        self.meters.ready.set(0)
+
+    @torch.inference_mode()
+    def _warm(self, loaded: Loaded) -> None:
+        """Answer two tokens of each kind, so that the first person does not wait for kernels."""
+        for batch, gate in ((self._composed, 1.0), (self._bare, 0.0)):
+            how = Sampling(max_new_tokens=2, temperature=0.0, gate=gate)
+            row = _Row(Ticket((0, 0), how, lambda _: None), loaded, frozenset())
+            batch.read(row, 2)
+            batch.join([row])
+            batch.step()
+            batch.empty()
+
+    def _work_on(self, loaded: Loaded) -> None:
+        while self._wait_for_work():
+            self._leave()
+            self._read_prompts(loaded)
+            for batch in (self._composed, self._bare):
+                if batch.rows:
+                    self._step(batch)
+            self.meters.running.set(self._under_way())
+        self._give_up()
+
+    def _under_way(self) -> int:
+        return len(self._composed.rows) + len(self._bare.rows) + len(self._reading)
+
+    def _wait_for_work(self) -> bool:
+        with self._work:
+            while not (self._is_stopping or self._waiting or self._under_way()):
+                self._work.wait()
+            return not self._is_stopping
+
+    def _leave(self) -> None:
+        """Rows that are over, and tickets cancelled while they waited, go."""
+        for batch in (self._composed, self._bare):
+            with self._telling(batch):
+                for row in batch.leave():
+                    if row.answer.finish is None:
+                        logger.info("cancelled after %d tokens", len(row.answer.tokens))
+        self._reading = deque(row for row in self._reading if not row.is_over)
+        with self._work:
+            self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
+            self.meters.waiting.set(len(self._waiting))
+
+    def _read_prompts(self, loaded: Loaded) -> None:
+        """Read up to CHUNK prompt tokens; rows whose prompt is read join their batch together."""
+        budget = CHUNK
+        read: list[_Row] = []
+        while budget > 0 and (row := self._next_row(loaded, len(read))) is not None:
+            count = min(budget, row.left)
+            budget -= count
+            if self._read_some(row, count) and not row.is_over:
+                read.append(row)
+        for batch in (self._composed, self._bare):
+            with self._telling(batch):
+                batch.join([row for row in read if self._batch_of(row) is batch])
+
+    def _next_row(self, loaded: Loaded, joining: int) -> _Row | None:
+        """The row whose prompt is being read, or else the next that waits if there is a place."""
+        if self._reading:
+            return self._reading[0]
+        if self._under_way() + joining >= self._most:
+            return None
+        with self._work:
+            if not self._waiting:
+                return None
+            ticket = self._waiting.popleft()
+            self.meters.waiting.set(len(self._waiting))
+        self._reading.append(_Row(ticket, loaded, self._ends))
+        return self._reading[0]
+
+    def _read_some(self, row: _Row, count: int) -> bool:
+        """Read on in one prompt. True when it is read and the first piece was delivered."""
+        try:
+            piece = self._batch_of(row).read(row, count)
+        except Exception as error:
+            logger.exception("reading a prompt failed")
+            self._reading.popleft()
+            row.ticket.deliver(_fault(error))
+            return False
+        self.meters.prompt_tokens.inc(count)
+        if piece is None:
+            return False
+        self._reading.popleft()
+        self.meters.first_token.observe(time.monotonic() - row.ticket.asked)
+        self._deliver(row, piece)
+        return True
+
+    def _step(self, batch: _Batch) -> None:
+        with self._telling(batch), self.meters.step.time():
+            for row, piece in zip(batch.rows, batch.step(), strict=True):
+                self._deliver(row, piece)
+
+    @contextlib.contextmanager
+    def _telling(self, batch: _Batch) -> Iterator[None]:
+        """A batch that fails is emptied and its people are told; the thread goes on."""
+        try:
+            yield
+        except Exception as error:
+            logger.exception("a batch failed")
+            for row in batch.empty():
+                row.ticket.deliver(_fault(error))
+
+    def _batch_of(self, row: _Row) -> _Batch:
+        return self._composed if row.gate > 0.0 else self._bare
+
+    def _deliver(self, row: _Row, piece: Piece) -> None:
+        self.meters.drawn_tokens.inc()
+        if not row.ticket.cancelled:
+            row.ticket.deliver(piece)
+
+    def _give_up(self) -> None:
+        """Tell everyone whose answer will not be finished."""
+        rows = [*self._composed.empty(), *self._bare.empty(), *self._reading]
+        with self._work:
+            tickets = [*(row.ticket for row in rows if not row.is_over), *self._waiting]
+            self._waiting.clear()
+        self._reading.clear()
+        for ticket in tickets:
+            ticket.deliver(InputError("server.draining"))
+
+
+def _fault(error: Exception) -> EngineError:
+    """What the asker is told; the log has the cause."""
+    if isinstance(error, EngineError):
+        return error
+    code = (
+        "memory.full" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "server.fault"
+    )
+    return InternalError(code)

@@ -1,0 +1,214 @@
+"""The process of `calm serve`: takes the port, loads the model, serves until it is told to end.
+
+Knows the order of these and what to say when one fails; answers nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import json
+import signal
+import socket
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import uvicorn
+
+from calm_engine.api import load
+from calm_engine.errors import InputError
+from calm_engine.serving.app import Door
+from calm_engine.serving.batching import Batcher, Loaded
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What one model server serves, and where.
+
+    port           0: any free one, told by the "listening" event
+    secret_file    the bearer's secret, one line; None: only on the loopback address
+    rows, queue    answers under way at once; requests that may wait beyond those
+    drain_seconds  how long answers under way may still take after SIGTERM
+    events         print one JSON line per change of state in place of words
+    """
+
+    composition: str
+    anchor: str
+    augmenters: tuple[str, ...]
+    name: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    secret_file: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+    rows: int = 16
+    queue: int = 64
+    drain_seconds: int = 30
+    events: bool = False
+
+
+def serve(what: Serving) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises InputError "server.port", "server.address", "server.secret", "server.open", and what
+    loading the composition raises.
+    """
+    secret = _secret(what)
+    with _listening(what.host, what.port) as listener:
+        asyncio.run(_serve(what, listener, secret))
+
+
+async def _serve(what: Serving, listener: socket.socket, secret: str | None) -> None:
+    loop = asyncio.get_running_loop()
+    host, port = listener.getsockname()[:2]
+    tell = _Teller(what, f"http://{host}:{port}")
+
+    def on_change() -> None:
+        loop.call_soon_threadsafe(changed)
+
+    batcher = Batcher(
+        lambda: _load(what),
+        rows=what.rows,
+        queue=what.queue,
+        on_change=on_change,
+    )
+    door = Door(batcher, name=what.name, secret=secret)
+    server = _Server(
+        uvicorn.Config(
+            door.app(),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=what.drain_seconds,
+        )
+    )
+
+    def changed() -> None:
+        tell(batcher.state)
+        if batcher.failure is not None:
+            server.should_exit = True
+
+    def end() -> None:
+        tell("draining")
+        batcher.drain()
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    tell("listening")
+    batcher.start()
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await asyncio.to_thread(batcher.stop)
+    if batcher.failure is not None:
+        raise batcher.failure
+    tell("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: ours drain the batch first and exit with 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class _Teller:
+    """Says on standard output how far the server is: words for people, or JSON lines."""
+
+    def __init__(self, what: Serving, address: str) -> None:
+        self._what, self._address = what, address
+        self._began = time.monotonic()
+
+    def __call__(self, state: str) -> None:
+        seconds = round(time.monotonic() - self._began, 2)
+        told = {"type": state, "name": self._what.name, "address": self._address}
+        words = {
+            "listening": f"Loading {self._what.name}; it will answer at {self._address}/v1",
+            "ready": f"Ready after {seconds:.1f} s: {self._address}/v1",
+            "draining": "Finishing the answers under way, then stopping.",
+            "stopped": "Stopped.",
+        }
+        if self._what.events:
+            line = json.dumps({**told, "seconds": seconds})
+        elif state in words:
+            line = words[state]
+        else:
+            return
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
+def _load(what: Serving) -> Loaded:
+    """On the model thread: torch keeps its number of threads for each thread that starts work."""
+    if what.threads:
+        torch.set_num_threads(what.threads)
+    model, tokenizer = load(what.composition, what.anchor, what.augmenters)
+    model.to(_device(what.device))
+    return Loaded(model, tokenizer, fingerprint=_fingerprint(what.composition))
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device.missing", device=name)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _fingerprint(folder: str) -> str:
+    """The digest in the folder's manifest, shortened; empty for a folder without one."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        told = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
+        return f"calm-{str(told['digest'])[:16]}"
+    return ""
+
+
+def _secret(what: Serving) -> str | None:
+    if what.secret_file is None:
+        if not _is_loopback(what.host):
+            raise InputError("server.open", host=what.host)
+        return None
+    try:
+        secret = Path(what.secret_file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InputError("server.secret", path=what.secret_file) from error
+    if not secret:
+        raise InputError("server.secret", path=what.secret_file)
+    return secret
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Take the port now: a wrong one is known before a minute of loading, not after."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, number)
+    except OSError as error:
+        raise InputError("server.address", host=host, port=port) from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        code = "server.port" if error.errno == errno.EADDRINUSE else "server.address"
+        raise InputError(code, host=host, port=port) from error
+    listener.setblocking(False)
+    return listener

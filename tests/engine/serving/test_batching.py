@@ -1,0 +1,215 @@
+"""The batch: rows that join, leave and fail together say what each would have said alone."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from calm_engine.errors import EngineError, InputError
+from calm_engine.generation import Piece, Sampling, answer
+from calm_engine.modeling import CalmForCausalLM
+from calm_engine.serving.batching import Batcher, Loaded, Ticket
+from tests.tiny import make_composition, make_tokenizer
+
+GREEDY = Sampling(max_new_tokens=12, temperature=0.0)
+
+
+class Asker:
+    """One person at the batch, who keeps what arrives."""
+
+    def __init__(self, prompt: str, sampling: Sampling) -> None:
+        self.arrived: queue.Queue[Piece | EngineError] = queue.Queue()
+        ids = tuple(make_tokenizer()(prompt)["input_ids"])
+        self.ticket = Ticket(ids, sampling, self.arrived.put)
+
+    def next(self) -> Piece | EngineError:
+        return self.arrived.get(timeout=20)
+
+    def all(self) -> tuple[str, str, int]:
+        """The whole text, how it ended, and how many tokens were drawn."""
+        text = ""
+        while True:
+            piece = self.next()
+            assert isinstance(piece, Piece), piece
+            text += piece.text
+            if piece.finish is not None:
+                return text, piece.finish, piece.drawn
+
+
+def alone(model: CalmForCausalLM, prompt: str, sampling: Sampling) -> tuple[str, str, int]:
+    tokenizer = make_tokenizer()
+    pieces = list(answer(model, tokenizer, tokenizer(prompt)["input_ids"], sampling))
+    return "".join(p.text for p in pieces), pieces[-1].finish or "", pieces[-1].drawn
+
+
+@pytest.fixture(scope="module")
+def model() -> CalmForCausalLM:
+    torch.set_num_threads(1)
+    return make_composition("llama")
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., Batcher]]:
+    running: list[Batcher] = []
+
+    def start(model: CalmForCausalLM, **settings: int) -> Batcher:
+        batcher = Batcher(lambda: Loaded(model, make_tokenizer()), **settings)
+        running.append(batcher)
+        batcher.start()
+        until(lambda: batcher.state != "loading")
+        assert batcher.failure is None
+        return batcher
+
+    yield start
+    for batcher in running:
+        batcher.stop()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.005)
+
+
+def reading(batcher: Batcher, name: str) -> float:
+    lines = batcher.meters.page().decode().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+def test_batched_equals_single(family: str, started: Callable[..., Batcher]) -> None:
+    model = make_composition(family)
+    batcher = started(model)
+    prompts = ["a", "a longer question, much longer than that", "two words", "the last of them"]
+    gates = [1.0, 0.0, 0.5, 1.0]
+    askers = []
+    for prompt, gate, length in zip(prompts, gates, (5, 12, 9, 16), strict=True):
+        how = Sampling(max_new_tokens=length, temperature=0.0, gate=gate)
+        askers.append((prompt, how, Asker(prompt, how)))
+    for _, _, asker in askers:
+        batcher.submit(asker.ticket)
+    for prompt, how, asker in askers:
+        assert asker.all() == alone(model, prompt, how)
+
+
+def test_a_newcomer_joins_between_two_tokens(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model)
+    long = Sampling(max_new_tokens=60, temperature=0.0)
+    first = Asker("who was here first", long)
+    batcher.submit(first.ticket)
+    opening = first.next()
+    assert isinstance(opening, Piece)
+    second = Asker("hi", GREEDY)
+    batcher.submit(second.ticket)
+    assert second.all() == alone(model, "hi", GREEDY)
+    text, finish, drawn = first.all()
+    assert (opening.text + text, finish, drawn) == alone(model, "who was here first", long)
+
+
+def test_the_bare_anchor_is_the_anchor(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model)
+    asker = Asker("what is public", Sampling(max_new_tokens=8, temperature=0.0, gate=0.0))
+    batcher.submit(asker.ticket)
+    text, _, _ = asker.all()
+    ids = torch.tensor([list(asker.ticket.prompt)])
+    drawn = model.anchor.generate(ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
+    assert text.startswith(
+        make_tokenizer().decode(drawn, skip_special_tokens=True).rstrip("\ufffd")
+    )
+
+
+def test_a_seed_repeats_in_any_company(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model)
+    how = Sampling(max_new_tokens=12, temperature=1.0, top_p=0.9, seed=7)
+    other = Sampling(max_new_tokens=12, temperature=1.0, top_p=0.9, seed=8)
+    askers = [Asker("throw", how), Asker("throw", other), Asker("throw", how)]
+    for asker in askers:
+        batcher.submit(asker.ticket)
+    one, two, three = (asker.all() for asker in askers)
+    assert one == three == alone(model, "throw", how)
+    assert one != two
+
+
+def test_who_leaves_is_gone_before_the_next_step(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model, rows=1)
+    endless = Asker("on and on", Sampling(max_new_tokens=80, temperature=0.0))
+    batcher.submit(endless.ticket)
+    endless.next()
+    waiting = Asker("my turn", GREEDY)
+    batcher.submit(waiting.ticket)
+    endless.ticket.cancel()
+    assert waiting.all() == alone(model, "my turn", GREEDY)
+    until(lambda: reading(batcher, "calm_running") == 0)
+    assert endless.arrived.qsize() < 80
+
+
+def test_a_full_queue_turns_away(model: CalmForCausalLM, started: Callable[..., Batcher]) -> None:
+    batcher = started(model, rows=1, queue=1)
+    # Nobody reads: the first is under way for eighty tokens, the second waits.
+    busy = [Asker("x", Sampling(max_new_tokens=80, temperature=0.0)) for _ in range(8)]
+    with pytest.raises(InputError, match=r"server\.busy"):
+        any(batcher.submit(asker.ticket) for asker in busy)
+
+
+def test_draining_finishes_what_was_taken(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model)
+    taken = Asker("still mine", GREEDY)
+    batcher.submit(taken.ticket)
+    batcher.drain()
+    with pytest.raises(InputError, match=r"server\.draining"):
+        batcher.submit(Asker("too late", GREEDY).ticket)
+    assert taken.all() == alone(model, "still mine", GREEDY)
+
+
+def test_a_stopping_thread_tells_who_still_waits(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model, rows=1)
+    askers = [Asker("x", Sampling(max_new_tokens=80, temperature=0.0)) for _ in range(3)]
+    for asker in askers:
+        batcher.submit(asker.ticket)
+    batcher.stop()
+    last = None
+    while not isinstance(last, EngineError):
+        last = askers[-1].next()
+    assert last.code == "server.draining"
+
+
+def test_one_bad_request_does_not_stop_the_thread(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model)
+    bad = Asker("x" * (model.limit + 1), GREEDY)  # the door refuses it; the thread survives it
+    batcher.submit(bad.ticket)
+    fault = bad.next()
+    assert isinstance(fault, EngineError)
+    good = Asker("and on", GREEDY)
+    batcher.submit(good.ticket)
+    assert good.all() == alone(model, "and on", GREEDY)
+
+
+def test_a_model_that_does_not_load_is_a_failure() -> None:
+    def load() -> Loaded:
+        raise InputError("parent.digest", role="anchor")
+
+    batcher = Batcher(load)
+    batcher.start()
+    until(lambda: batcher.state == "failed")
+    assert isinstance(batcher.failure, InputError)
+    with pytest.raises(InputError, match=r"server\.failed"):
+        batcher.submit(Asker("x", GREEDY).ticket)
