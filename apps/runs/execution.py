@@ -27,12 +27,12 @@ from django.db.models.functions import Coalesce, Now
 from apps.audit.actions import record
 from apps.runs.models import Run, RunMetric
 from apps.runs.states import State
-from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import Cancelled, EngineError, InternalError
 from calm_engine.specs import Outcome, Progress
 from calm_engine.wording import sentence
 from counterpoint.celery import send
+from counterpoint.database import current_tenant_id
 from counterpoint.live import publish
 
 log = structlog.get_logger(__name__)
@@ -59,6 +59,7 @@ RETURNING id, tenant_id, epoch
 EXPIRED = """
 SELECT id, tenant_id, epoch FROM runs_run WHERE state = 'running' AND lease_until < now()
 """
+PARTS = ("created_by", "snapshot__corpus", "anchor", "augmenter", "composition", "control_run")
 WAITING = "SELECT EXISTS (SELECT 1 FROM runs_run WHERE state = 'queued' AND queue = %(queue)s)"
 BEAT = """
 UPDATE runs_run SET lease_until = now() + %(lease)s, heartbeat_at = now()
@@ -146,17 +147,13 @@ def reap() -> int:
 
 
 def _reap_one(attempt: Claimed) -> bool:
-    with tenant_scope(_tenant(attempt.tenant_id)):
+    with tenant_scope(attempt.tenant_id):
         held = _held(attempt).filter(lease_until__lt=Now())
         run = held.select_for_update(skip_locked=True).first()
         if run is None:
             return False
         give_back(run, cause="The worker was lost: its lease ran out")
     return True
-
-
-def _tenant(tenant_id: UUID) -> Tenant:
-    return Tenant.objects.get(pk=tenant_id)
 
 
 def _held(attempt: Claimed) -> Any:
@@ -286,7 +283,6 @@ class Job:
 
     def __init__(self, attempt: Claimed, draining: Callable[[], bool]) -> None:
         self.attempt = attempt
-        self.tenant = _tenant(attempt.tenant_id)
         self._draining = draining
         self._wish = Wish.NOTHING
         self._over = threading.Event()
@@ -297,11 +293,11 @@ class Job:
         self.run = self._begin()
 
     def _begin(self) -> Run:
-        with tenant_scope(self.tenant):
+        with tenant_scope(self.attempt.tenant_id):
             held = _held(self.attempt)
             if not held.update(started_at=Coalesce("started_at", Now()), heartbeat_at=Now()):
                 raise Fenced(str(self.attempt.run_id))
-            run: Run = held.select_related("created_by", "snapshot", "anchor").get()
+            run: Run = held.select_related(*PARTS).get()
             run.note("claimed", f"Attempt {run.attempts} starts")
         announce(run, State.RUNNING)
         return run
@@ -339,7 +335,7 @@ class Job:
 
     def beat(self) -> None:
         """Renew the lease once and hear what is wished. A row that does not move fences us."""
-        with tenant_scope(self.tenant), connection.cursor() as cursor:
+        with tenant_scope(self.attempt.tenant_id), connection.cursor() as cursor:
             facts = {"lease": lease(), "run": self.attempt.run_id, "epoch": self.attempt.epoch}
             cursor.execute(BEAT, facts)
             row = cursor.fetchone()
@@ -381,7 +377,7 @@ class Job:
     def _write(self, progress: Progress, *, is_new_stage: bool) -> None:
         rows = dict(self._rows)
         try:
-            with tenant_scope(self.tenant):
+            with tenant_scope(self.attempt.tenant_id):
                 if not _held(self.attempt).update(**_news(progress)):
                     self._wish = Wish.FENCED
                     return
@@ -403,7 +399,7 @@ class Job:
         """Record an end in one transaction, patiently."""
 
         def write() -> None:
-            with tenant_scope(self.tenant):
+            with tenant_scope(self.attempt.tenant_id):
                 run = _held(self.attempt).select_for_update().select_related("created_by").first()
                 if run is None:
                     raise Fenced(str(self.attempt.run_id))
@@ -446,6 +442,16 @@ def _end_quietly(job: Job, finish: Callable[[Run], object]) -> None:
 
 
 @contextmanager
+def _in_view(tenant_id: UUID) -> Iterator[None]:
+    """Whose files and rows the body means, without a transaction that would stay open."""
+    token = current_tenant_id.set(tenant_id)
+    try:
+        yield
+    finally:
+        current_tenant_id.reset(token)
+
+
+@contextmanager
 def executing(attempt: Claimed, *, draining: Callable[[], bool] = lambda: False) -> Iterator[Job]:
     """Carry one claimed run: beat while the body works, and record how it ended.
 
@@ -453,7 +459,7 @@ def executing(attempt: Claimed, *, draining: Callable[[], bool] = lambda: False)
     whatever it raises is recorded here and goes no further, but for the process's own end.
     """
     facts = {"tenant": str(attempt.tenant_id), "run": str(attempt.run_id), "epoch": attempt.epoch}
-    with structlog.contextvars.bound_contextvars(**facts):
+    with structlog.contextvars.bound_contextvars(**facts), _in_view(attempt.tenant_id):
         try:
             job = Job(attempt, draining)
         except Fenced:

@@ -1,0 +1,180 @@
+"""Verbs of evaluation: ask the held-out questions, file what came of it, let a version go live."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import transaction
+
+from apps.audit.actions import record
+from apps.corpora.models import Snapshot
+from apps.evaluation import gates
+from apps.evaluation.models import Cell, QuestionSet, Report
+from apps.registry import actions as registry
+from apps.registry import artifacts
+from apps.registry.closure import can_use
+from apps.registry.models import AliasChange, Composition
+from apps.runs import actions as runs
+from apps.runs.execution import hold, succeed
+from apps.runs.models import Run
+from apps.runs.states import Control, State
+from calm_engine.errors import InputError, InternalError
+from calm_engine.specs import EvaluateSpec, Outcome
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+
+def question_set(snapshot: Snapshot) -> QuestionSet:
+    """The held-out questions of a snapshot. Raises InputError("questions.empty")."""
+    asked = [list(row) for row in snapshot.manifest.get("examples", []) if row[1] != "bridge"]
+    if not asked:
+        raise InputError(
+            "questions.empty",
+            "The snapshot holds no question that was kept back, so nothing can be measured. "
+            "Add examples about more entities to the corpus and freeze it again.",
+        )
+    digest = hashlib.sha256(json.dumps(sorted(asked)).encode()).hexdigest()
+    found, _ = QuestionSet.objects.get_or_create(
+        snapshot=snapshot, digest=digest, defaults={"questions": len(asked)}
+    )
+    return found
+
+
+def start_evaluate(
+    composition: Composition,
+    *,
+    control_run: Run | None = None,
+    settings: Mapping[str, Any] | None = None,
+    by: User | None,
+    plan: UUID | None = None,
+) -> Run:
+    """Queue the asking of the held-out questions; with a control, its column beside the others.
+
+    Raises InputError("questions.empty"), or ("control.mismatch") when the control was not trained
+    from the same parents on the same snapshot.
+    """
+    if control_run is not None:
+        _refuse_other_control(composition, control_run)
+    parts = range(len(composition.parts()))
+    spec = EvaluateSpec.from_dict(
+        dict(settings or {})
+        | {"output": runs.OUTPUT, "composition": runs.COMPOSITION, "anchor": runs.ANCHOR}
+        | {"augmenters": [f"{runs.AUGMENTER}/{number}" for number in parts]}
+        | {"questions": runs.QUESTIONS, "random": runs.CONTROL if control_run else None}
+    )
+    with transaction.atomic():
+        question_set(composition.snapshot)
+        return runs.queue_evaluate(composition, spec, control_run=control_run, by=by, plan=plan)
+
+
+def _refuse_other_control(composition: Composition, control: Run) -> None:
+    fits = (
+        control.state == State.SUCCEEDED
+        and control.control == Control.RANDOM
+        and control.anchor_id == composition.anchor_id
+        and control.snapshot_id == composition.snapshot_id
+        and control.augmenter_id in {part.pk for part in composition.parts()}
+    )
+    if not fits:
+        raise InputError(
+            "control.mismatch",
+            "The control must be a finished one of the same anchor, augmenter and snapshot.",
+        )
+
+
+def file_report(run: Run, outcome: Outcome) -> Report:
+    """Store the answers, then write report and end of the run in one transaction."""
+    artifacts.adopt("report", Path(outcome.folder), outcome.digest)
+    if run.composition is None:
+        raise InternalError("report.composition", "an evaluation names its composition")
+    cells = [_cell(row) for row in outcome.facts.get("cells", [])]
+    with transaction.atomic():
+        hold(run)
+        report = Report.objects.create(
+            run=run,
+            composition=run.composition,
+            question_set=question_set(run.snapshot),
+            cells=[vars(cell) for cell in cells],
+            items_digest=outcome.digest,
+            items_file=str(outcome.facts.get("items", "")),
+            verdict=verdict(run.composition, cells),
+        )
+        succeed(run, outcome.to_dict() | {"folder": "", "facts": {}})
+        record("report.file", report, by=run.created_by, composition=str(run.composition_id))
+    return report
+
+
+def _cell(row: Mapping[str, Any]) -> Cell:
+    return Cell(
+        column=str(row["column"]),
+        kind=str(row["kind"]),
+        slice=str(row["slice"]),
+        value=float(row["value"]),
+        n=int(row["n"]),
+        low=float(row["low"]),
+        high=float(row["high"]),
+    )
+
+
+def verdict(composition: Composition, cells: list[Cell]) -> str:
+    """One sentence for the top of the report, by fixed rules; whoever wins, it says so."""
+    columns = {c.column: c for c in cells if (c.kind, c.slice) == (gates.RECALL, "unseen_entity")}
+    ours = columns.pop("composition", None)
+    if ours is None:
+        return f"{composition} was not measured on questions about unseen entities."
+    others = ", ".join(f"{_named(name)} {cell.value:.0%}" for name, cell in columns.items())
+    said = (
+        f"{composition} answers {gates.told(ours)} of the private questions it was never trained on"
+    )
+    better = [name for name, cell in columns.items() if cell.value > ours.value]
+    end = f"; better here: {', '.join(_named(name) for name in better)}." if better else "."
+    return f"{said}; {others}{end}" if others else f"{said}."
+
+
+def _named(column: str) -> str:
+    return {"random": "random augmenter"}.get(column, column.replace("_", " "))
+
+
+def promote(
+    alias: str,
+    report: Report,
+    *,
+    by: User,
+    reason: str = "",
+    seen: str = registry.SEEN_ANYTHING,
+) -> AliasChange | None:
+    """Move an alias to the composition of this report, if the gates let it or a reason is given.
+
+    seen   the id of the composition that the page showed under the alias, "" for none
+    Raises InputError("gates.failed") naming the gates, ("composition.closure") when `by` may not
+    use the composition, and what `registry.actions.promote` raises.
+    """
+    if not can_use(by, report.composition):
+        raise InputError(
+            "composition.closure",
+            "Only a person who may read everything this model learned from can promote it.",
+        )
+    judged = gates.check(report)
+    short = [gate.name for gate in judged if not gate.is_passed]
+    if short and not reason.strip():
+        raise InputError(
+            "gates.failed",
+            f"Not passed: {'; '.join(short)}. Give a reason to promote it all the same; "
+            "the reason is kept in the history.",
+            gates=short,
+        )
+    return registry.promote(
+        report.composition,
+        alias,
+        by=by,
+        reason=reason.strip(),
+        gates=[gate.as_dict() for gate in judged],
+        report_id=report.pk,
+        seen=seen,
+    )

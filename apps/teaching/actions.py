@@ -1,0 +1,151 @@
+"""Verbs of teaching: start a plan, and queue its next run when the one before is done.
+
+A plan keeps no progress of its own: what is done is read from its runs, so that going on twice, or
+after a crash, starts nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+
+from apps.audit.actions import record
+from apps.corpora.models import Corpus, Snapshot
+from apps.evaluation.actions import question_set, start_evaluate
+from apps.registry.models import Anchor, Augmenter, Composition
+from apps.runs.actions import bridge_examples, start_augment, start_compose
+from apps.runs.models import Run
+from apps.runs.states import Control, Kind, State
+from apps.teaching.models import Plan
+from calm_engine.errors import EngineError, InputError
+from calm_engine.wording import sentence
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+log = structlog.get_logger(__name__)
+
+Step = tuple[Kind, Control]
+STEPS: tuple[Step, ...] = (
+    (Kind.AUGMENT, Control.NONE),
+    (Kind.COMPOSE, Control.NONE),
+    (Kind.COMPOSE, Control.RANDOM),
+    (Kind.EVALUATE, Control.NONE),
+)
+
+# What a person chooses instead of sixty fields; None leaves it to the engine and the data.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "standard": {},
+    "quick": {"augment": {"steps": 300}, "compose": {"steps": 120}},
+    "thorough": {"augment": {"keep_checkpoints": 3}, "compose": {"keep_checkpoints": 3}},
+}
+
+
+def start_plan(
+    snapshot: Snapshot,
+    anchor: Anchor,
+    name: str,
+    by: User,
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Open a plan and queue its first run. The name becomes the model's name.
+
+    settings   {"augment": {...}, "compose": {...}, "evaluate": {...}}: fields of the engine's specs
+    Refused now rather than an hour later: InputError("corpus.empty"), ("examples.empty"),
+    ("questions.empty"); PermissionDenied without the right to curate the corpus.
+    """
+    if not Corpus.objects.curatable_by(by).filter(pk=snapshot.corpus_id).exists():
+        raise PermissionDenied(f"Teaching needs the right to curate {snapshot.corpus.name}.")
+    if not snapshot.documents:
+        raise InputError("corpus.empty")
+    if not bridge_examples(snapshot):
+        raise InputError("examples.empty", "The snapshot holds no example to learn from.")
+    with transaction.atomic():
+        question_set(snapshot)
+        plan = Plan.objects.create(
+            name=name.strip() or snapshot.corpus.name,
+            corpus=snapshot.corpus,
+            snapshot=snapshot,
+            anchor=anchor,
+            by=by,
+            settings=dict(settings or {}),
+        )
+        record("plan.start", plan, by=by, snapshot=str(snapshot.pk), anchor=str(anchor.pk))
+        advance(plan)
+    return plan
+
+
+def advance(plan: Plan) -> Run | None:
+    """Queue the first step that is not done; None while one works, has failed, or all are done."""
+    with transaction.atomic():
+        Plan.objects.select_for_update().get(pk=plan.pk)  # one at a time: no step starts twice
+        latest = runs_of(plan)
+        for step in STEPS:
+            run = latest.get(step)
+            if run is None:
+                return _start(plan, step, latest)
+            if run.state != State.SUCCEEDED:
+                return None
+    return None
+
+
+def go_on(plan_id: UUID) -> Run | None:
+    """Advance a plan for a worker: a refusal is written where people look, not raised."""
+    plan = Plan.objects.filter(pk=plan_id).first()
+    if plan is None:
+        return None
+    try:
+        with transaction.atomic():
+            return advance(plan)
+    except (EngineError, PermissionDenied) as error:
+        words = sentence(error) if isinstance(error, EngineError) else str(error)
+        log.warning("plan.stuck", plan=str(plan_id), error=type(error).__name__)
+        last = Run.objects.of_plan(plan_id).last()
+        if last is not None and not last.events.filter(kind="plan", text=words).exists():
+            last.note("plan", words)
+    return None
+
+
+def runs_of(plan: Plan) -> dict[Step, Run]:
+    """The newest run of each step of this plan."""
+    rows = Run.objects.of_plan(plan.pk).select_related("augmenter", "composition")
+    return {(Kind(run.kind), Control(run.control)): run for run in rows}
+
+
+def _start(plan: Plan, step: Step, done: Mapping[Step, Run]) -> Run:
+    kind, control = step
+    settings = plan.settings.get(str(kind), {})
+    if kind is Kind.AUGMENT:
+        return start_augment(
+            plan.snapshot,
+            anchor=plan.anchor,
+            settings=settings,
+            by=plan.by,
+            name=plan.name,
+            plan=plan.pk,
+        )
+    if kind is Kind.COMPOSE:
+        augmenter = Augmenter.objects.get(run_id=done[Kind.AUGMENT, Control.NONE].pk)
+        return start_compose(
+            plan.anchor,
+            augmenter,
+            plan.snapshot,
+            control=control,
+            settings=settings,
+            by=plan.by,
+            name=plan.name,
+            plan=plan.pk,
+        )
+    return start_evaluate(
+        Composition.objects.get(run_id=done[Kind.COMPOSE, Control.NONE].pk),
+        control_run=done[Kind.COMPOSE, Control.RANDOM],
+        settings=settings,
+        by=plan.by,
+        plan=plan.pk,
+    )

@@ -1,0 +1,85 @@
+"""The queue of long work: claim until nothing waits, carry each run to its end.
+
+A message here only wakes: lost or repeated, it does no harm. Draining (SIGTERM to the worker) is a
+flag file that the heartbeat sees; the run gets its checkpoint and goes back into the queue.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from celery.signals import worker_init, worker_shutting_down
+from django.conf import settings
+
+from apps.runs.execution import Claimed, Job, claim, executing, persistently
+from apps.runs.models import Run
+from apps.runs.states import Kind, State
+from apps.teaching.actions import go_on
+from apps.tenants.scope import tenant_scope
+from workers import composition, evaluation, task, training
+
+log = structlog.get_logger(__name__)
+
+WORK: dict[str, Callable[[Job], None]] = {
+    Kind.AUGMENT: training.augment,
+    Kind.COMPOSE: composition.compose,
+    Kind.EVALUATE: evaluation.evaluate,
+}
+
+
+@task("gpu.wake", queue="gpu")
+def wake() -> None:
+    """Carry runs one after another until none waits; a second message finds nothing and goes."""
+    while not is_draining():
+        attempt = claim("gpu", owner())
+        if attempt is None:
+            return
+        carry(attempt)
+
+
+def carry(attempt: Claimed) -> None:
+    """One attempt at one run, and then the next step of its plan."""
+    with executing(attempt, draining=is_draining) as job:
+        WORK[job.run.kind](job)
+    persistently(lambda: _next_step(attempt))
+
+
+def _next_step(attempt: Claimed) -> None:
+    with tenant_scope(attempt.tenant_id):
+        run = Run.objects.get(pk=attempt.run_id)
+        if run.plan and run.state == State.SUCCEEDED:
+            go_on(run.plan)
+
+
+def owner() -> str:
+    """Who holds a lease: machine and process, for people who look."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def drain_flag(worker: int) -> Path:
+    """The file whose presence says that the worker with this process id is leaving."""
+    return Path(settings.HOME) / "drain" / str(worker)
+
+
+def is_draining() -> bool:
+    """Whether the worker that forked this process has been told to leave."""
+    return drain_flag(os.getppid()).exists()
+
+
+@worker_shutting_down.connect
+def raise_drain_flag(**_: Any) -> None:
+    """In the worker's main process, at SIGTERM: the pool's processes see the file."""
+    flag = drain_flag(os.getpid())
+    flag.parent.mkdir(parents=True, exist_ok=True)
+    flag.touch()
+
+
+@worker_init.connect
+def lower_drain_flag(**_: Any) -> None:
+    """A worker that starts with the pid of one that left is not leaving."""
+    drain_flag(os.getpid()).unlink(missing_ok=True)
