@@ -1,0 +1,286 @@
+"""Which model server answers for a composition, and how to speak to it: OpenAI over HTTP.
+
+Chat and the API both stand on it. Knows no conversation, no key and no page; never logs or keeps a
+prompt or an answer. Closing one of its iterators closes the connection, and so ends the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from uuid import UUID
+
+import httpx
+from django.db import connection
+
+from apps.registry.models import PLACEMENT_FRESH, Composition, Placement
+from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InternalError
+from counterpoint.env import internal_secret
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+Json = dict[str, Any]
+T = TypeVar("T")
+P = ParamSpec("P")
+
+# Seconds. A model server shows a sign of life every ten; silence for three of them is death.
+LIMITS = httpx.Timeout(30.0, connect=5.0)
+LINE_LIMIT = 1 << 20  # bytes; no event of ours comes near, and an endless line must not fill memory
+
+
+class Refusal(Exception):  # noqa: N818  an answer of the model server, not a fault of ours
+    """The model server turned a request away.
+
+    error        its reason in OpenAI's shape: message, type, param, code
+    retry_after  seconds after which it is worth asking again, or None
+    """
+
+    def __init__(self, status: int, error: Json, retry_after: int | None = None) -> None:
+        super().__init__(status, error.get("code"))
+        self.status, self.error, self.retry_after = status, error, retry_after
+
+    @property
+    def code(self) -> str:
+        return str(self.error.get("code") or "")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one event adds to an answer; all empty: the server is there, and still reads.
+
+    finish_reason  None while it goes on, else "stop" or "length"
+    usage          prompt_tokens, completion_tokens, total_tokens: once, at the end
+    """
+
+    text: str = ""
+    finish_reason: str | None = None
+    usage: dict[str, int] | None = None
+
+
+# ---- who answers ---------------------------------------------------------------------------------
+
+
+def served_name(composition: Composition) -> str:
+    """The name under which a model server serves this composition: exact, whatever `live` does."""
+    return f"{composition.name}@{composition.version}"
+
+
+def model_named(name: str, *, by: User) -> Composition | None:
+    """The composition of this name that this person may use now; None: unknown or forbidden.
+
+    name   "name" is what the alias `live` names; "name@3" is version 3
+    """
+    if "\0" in name:  # PostgreSQL takes none
+        return None
+    usable = Composition.objects.usable_by(by)
+    model, at, version = name.rpartition("@")
+    if at and version.isascii() and version.isdecimal() and len(version) < 9:
+        exact: Composition | None = usable.filter(name=model, version=int(version)).first()
+        if exact is not None:
+            return exact
+    live: Composition | None = usable.live().filter(name=name).first()
+    return live
+
+
+def address_of(composition: Composition) -> str:
+    """Where this composition is served now; empty when nowhere."""
+    placements: Any = Placement.objects.all()
+    placement: Placement | None = placements.serving().filter(composition=composition).first()
+    return placement.address if placement else ""
+
+
+def is_starting(composition: Composition, *, now: Any) -> bool:
+    """Whether a host is loading it: worth waiting for."""
+    return bool(
+        Placement.objects.filter(
+            composition=composition,
+            state=Placement.State.STARTING,
+            seen_at__gte=now - PLACEMENT_FRESH,
+        ).exists()
+    )
+
+
+# ---- steps and looks of a stream -----------------------------------------------------------------
+
+
+async def step(tenant_id: UUID, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """One short database step of a stream: a thread and a transaction of its own, then closed.
+
+    A stream may last minutes; a connection that it held all the while would be one too few.
+    """
+
+    def run() -> T:
+        try:
+            with tenant_scope(tenant_id):
+                return function(*args, **named)
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(run)
+
+
+async def watched(
+    source: AsyncGenerator[T], look: Callable[[], Awaitable[None]], *, every: float
+) -> AsyncGenerator[T]:
+    """Pass the source on, and look around every so many seconds, also while nothing comes.
+
+    Whatever `look` raises ends the stream. However it ends, the source is closed.
+    """
+    upcoming: asyncio.Task[T] | None = None
+    due = time.monotonic() + every
+    async with aclosing(source):
+        try:
+            while True:
+                upcoming = upcoming or asyncio.ensure_future(_next(source))
+                await asyncio.wait({upcoming}, timeout=max(0.0, due - time.monotonic()))
+                if time.monotonic() >= due:
+                    await look()
+                    due = time.monotonic() + every
+                if not upcoming.done():
+                    continue
+                try:
+                    piece = upcoming.result()
+                except StopAsyncIteration:
+                    return
+                upcoming = None
+                yield piece
+        finally:
+            if upcoming is not None and not upcoming.done():
+                upcoming.cancel()
+                with suppress(asyncio.CancelledError, StopAsyncIteration):
+                    await upcoming
+
+
+async def _next(source: AsyncGenerator[T]) -> T:
+    """A coroutine, which a task can hold; `anext` itself is only awaitable."""
+    return await anext(source)
+
+
+# ---- the conversation with a model server --------------------------------------------------------
+
+
+async def stream_chat(
+    address: str, messages: Sequence[dict[str, str]], *, model: str, settings: Json
+) -> AsyncGenerator[Piece]:
+    """The answer to these messages as it is written; the first, empty piece says that it is read.
+
+    settings   temperature, seed, max_tokens and the like, as OpenAI spells them
+    Raises Refusal, and InternalError("model.gone") when the server is not there or dies midway.
+    """
+    body = {**settings, "model": model, "messages": list(messages)}
+    body |= {"stream": True, "stream_options": {"include_usage": True}}
+    async with aclosing(stream(address, "chat/completions", body)) as events:
+        async for event in events:
+            if event is None:
+                yield Piece()
+                continue
+            choice = (event.get("choices") or [{}])[0]
+            text = (choice.get("delta") or {}).get("content") or ""
+            yield Piece(text, choice.get("finish_reason"), event.get("usage"))
+
+
+async def stream(address: str, path: str, body: Json) -> AsyncGenerator[Json | None]:
+    """The events of a streamed completion, None for a mere sign of life.
+
+    Raises Refusal, also for a fault midway, and InternalError("model.gone").
+    """
+    async with _asked(address, path, body) as response:
+        yield None  # admitted; the model reads
+        async for line in _lines(response.aiter_bytes()):
+            if line == b"data: [DONE]":
+                return
+            if line.startswith(b"data: "):
+                event = _object(line[6:])
+                if "error" in event:
+                    raise Refusal(500, event["error"])
+                yield event
+            elif line.startswith(b":"):
+                yield None
+        raise gone()
+
+
+async def whole(address: str, path: str, body: Json) -> Json:
+    """The reply of a completion that does not stream. Raises as `stream` does.
+
+    Nothing comes before the last token is drawn: how long that takes is the asker's own choice.
+    """
+    async with _asked(address, path, body, patience=None) as response:
+        return _object(await response.aread())
+
+
+@asynccontextmanager
+async def _asked(
+    address: str, path: str, body: Json, *, patience: float | None = LIMITS.read
+) -> AsyncIterator[httpx.Response]:
+    """An admitted request. Faults of the connection become InternalError("model.gone")."""
+    headers = {"Authorization": f"Bearer {_secret()}"}
+    url = f"{address.rstrip('/')}/v1/{path}"
+    limits = httpx.Timeout(LIMITS, read=patience) if patience is None else LIMITS
+    try:
+        # trust_env: a proxy set for the outer world must never see what is said inside.
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=limits, verify=_certificates()) as client,
+            client.stream("POST", url, json=body, headers=headers) as response,
+        ):
+            if response.status_code != 200:
+                raise _refusal(response, await response.aread())
+            yield response
+    except httpx.HTTPError as error:
+        raise gone() from error
+
+
+def gone() -> InternalError:
+    """The model server cannot be reached, or went away in the middle."""
+    return InternalError(
+        "model.gone",
+        "The model stopped answering. What you wrote is kept; try again in a minute.",
+    )
+
+
+def _refusal(response: httpx.Response, body: bytes) -> Refusal:
+    try:
+        error = dict(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        error = {"message": "The model server refused.", "type": "server_error", "code": None}
+    wait = response.headers.get("retry-after", "")
+    return Refusal(response.status_code, error, int(wait) if wait.isdecimal() else None)
+
+
+def _object(raw: bytes) -> Json:
+    try:
+        found = json.loads(raw)
+    except ValueError as error:
+        raise gone() from error
+    if not isinstance(found, dict):
+        raise gone()
+    return found
+
+
+async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines by line feed alone: httpx also splits at signs that JSON may hold."""
+    rest = b""
+    async for part in parts:
+        *ready, rest = (rest + part).split(b"\n")
+        if len(rest) > LINE_LIMIT:
+            raise gone()
+        for line in ready:
+            yield line.rstrip(b"\r")
+
+
+def _secret() -> str:
+    return internal_secret().read_text(encoding="utf-8").strip()
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: each reading takes as long as a dozen tokens."""
+    return ssl.create_default_context()
