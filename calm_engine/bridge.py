@@ -146,7 +146,8 @@ class Bridge(nn.Module):
             added = added * gate.to(at_work)[:, None, None]
         elif gate != 1.0:
             added = added * gate
-        return anchor + added.to(anchor.dtype)
+        joined: Tensor = anchor + added.to(anchor.dtype)
+        return joined
 
     def _check_widths(self, anchor: Tensor, augmenter: Tensor) -> None:
         found = (anchor.shape[-1], augmenter.shape[-1])
@@ -191,8 +192,8 @@ class Bridge(nn.Module):
 class OutputGate(nn.Module):
     """How much of the next token the augmenter may say, from both models' last states.
 
-    g = clamp(OPENING * openness, 0, 1) * sigmoid(a small network); `openness` is zero at birth. From
-    outside the range the clamp lets the scalar come back, and never lets it drift further out.
+    g = clamp(OPENING * openness, 0, 1) * sigmoid(a small network); `openness` is zero at birth.
+    From outside its range the scalar can come back, and it never drifts further out.
     """
 
     def __init__(self, *, anchor_width: int, augmenter_width: int, inner: int = 64) -> None:
@@ -216,7 +217,7 @@ class OutputGate(nn.Module):
         anchor = functional.rms_norm(anchor.to(at_work), anchor.shape[-1:])
         augmenter = functional.rms_norm(augmenter.to(at_work), augmenter.shape[-1:])
         inner = functional.silu(self.from_anchor(anchor) + self.from_augmenter(augmenter))
-        opened: Tensor = _Bounded.apply(OPENING * self.openness)
+        opened = _bounded(OPENING * self.openness)
         return (opened * torch.sigmoid(self.judge(inner)).squeeze(-1)).float()
 
 
@@ -237,6 +238,11 @@ class _Bounded(torch.autograd.Function):
         return grad.masked_fill(leads_out, 0.0)
 
 
+def _bounded(value: Tensor) -> Tensor:
+    bounded: Tensor = _Bounded.apply(value)  # type: ignore[no-untyped-call]  # torch's
+    return bounded
+
+
 def mix(anchor_logits: Tensor, augmenter_logits: Tensor, gate: Tensor) -> Tensor:
     """Logits whose softmax is (1 - g) p_anchor + g p_augmenter; at g = 0 `anchor_logits` unchanged.
 
@@ -244,9 +250,8 @@ def mix(anchor_logits: Tensor, augmenter_logits: Tensor, gate: Tensor) -> Tensor
     gate                              (...) in [0, 1]
     Slopes reach the anchor's logits and g, never the augmenter.
     """
-    mixed: Tensor = _Mix.apply(
-        anchor_logits.float(), torch.log_softmax(augmenter_logits.detach().float(), -1), gate
-    )
+    spoken = torch.log_softmax(augmenter_logits.detach().float(), -1)
+    mixed: Tensor = _Mix.apply(anchor_logits.float(), spoken, gate)  # type: ignore[no-untyped-call]  # torch's
     return mixed
 
 
@@ -255,9 +260,10 @@ class _Mix(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, augmenter: Tensor, gate: Tensor) -> Tensor:
+        # In place wherever the tensor is ours: at this size fresh memory costs more than the sums.
         share = gate.unsqueeze(-1)
-        ratio = augmenter - torch.log_softmax(logits, -1)
-        added = torch.logaddexp(torch.log1p(-share), torch.log(share) + ratio)
+        ratio = torch.log_softmax(logits, -1).neg_().add_(augmenter)
+        added = torch.logaddexp(torch.log1p(-share), ratio + torch.log(share))
         ctx.save_for_backward(augmenter, ratio, added, share)
         return logits + added
 
@@ -268,11 +274,11 @@ class _Mix(torch.autograd.Function):
         to_logits = to_gate = None
         if ctx.needs_input_grad[0]:
             # The augmenter's part of each token's chance; in logs, where 0 times a huge ratio is 0.
-            owed = grad * torch.exp(torch.log(share) + ratio - added)
-            anchor = torch.exp(augmenter - ratio)
-            to_logits = grad - owed + anchor * owed.sum(-1, keepdim=True)
+            owed = (ratio - added).add_(torch.log(share)).exp_().mul_(grad)
+            anchor = (augmenter - ratio).exp_()
+            to_logits = anchor.mul_(owed.sum(-1, keepdim=True)).add_(grad).sub_(owed)
         if ctx.needs_input_grad[2]:
-            excess = torch.expm1(ratio.clamp(max=60.0))  # beyond, the slope is 1 / g either way
-            slope = excess / (1.0 + share.clamp(SLOPE_FLOOR, 1.0 - SLOPE_FLOOR) * excess)
-            to_gate = (grad * slope).sum(-1)
+            excess = ratio.clamp(max=60.0).expm1_()  # beyond, the slope is 1 / g either way
+            bounded = share.clamp(SLOPE_FLOOR, 1.0 - SLOPE_FLOOR)
+            to_gate = excess.div_((excess * bounded).add_(1.0)).mul_(grad).sum(-1)
         return to_logits, None, to_gate

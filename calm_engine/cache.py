@@ -6,11 +6,12 @@ join or leave it between two tokens. Knows no models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+from torch.nn import functional
+from transformers.cache_utils import Cache, DynamicLayer
 
 from calm_engine.errors import InputError
 
@@ -20,6 +21,7 @@ class CalmCache(Cache):
 
     anchor, augmenters, bridges   ordinary caches over the same layer objects; what is done to the
                                   whole is done to each
+    joints                        the bridges' layers, one for each connection
     real   (batch, seen) bool     false where a row is padded on the left; None before the first use
 
     Layers keep everything they saw, also where a model attends to a sliding window only: the mask
@@ -28,12 +30,13 @@ class CalmCache(Cache):
 
     def __init__(self, *, anchor: int, augmenters: Sequence[int], bridges: int) -> None:
         """The numbers of layers: of the anchor, of each augmenter, and of connections."""
-        self.anchor = _part(anchor)
-        self.augmenters = [_part(count) for count in augmenters]
-        self.bridges = _part(bridges)
+        counts = (anchor, *augmenters, bridges)
+        parts = [[_new_layer() for _ in range(count)] for count in counts]
+        self.anchor, *self.augmenters, self.bridges = (Cache(layers=[*part]) for part in parts)
+        self.joints = parts[-1]
+        self.kept = [layer for part in parts for layer in part]
         self.real: Tensor | None = None
-        parts = [self.anchor, *self.augmenters, self.bridges]
-        super().__init__(layers=[layer for part in parts for layer in part.layers])
+        super().__init__(layers=[*self.kept])
 
     @property
     def rows(self) -> int:
@@ -49,17 +52,14 @@ class CalmCache(Cache):
         )
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        super().reorder_cache(beam_idx)
-        self.real = None if self.real is None else self.real[beam_idx.to(self.real.device)]
+        self._change_rows(lambda held: held.index_select(0, beam_idx.to(held.device)))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        super().batch_repeat_interleave(repeats)
-        self.real = None if self.real is None else self.real.repeat_interleave(repeats, dim=0)
+        self._change_rows(lambda held: held.repeat_interleave(repeats, dim=0))
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only these rows, in this order; columns that are padding in all of them go."""
-        super().batch_select_indices(indices)
-        self.real = None if self.real is None else self.real[indices]
+        self._change_rows(lambda held: held[indices])
         self.trim()
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -69,26 +69,33 @@ class CalmCache(Cache):
         """
         if tokens_to_remove > 0:
             raise InputError("cache.crop", "give the tokens to forget as a negative number")
-        if tokens_to_remove == 0 or self.real is None:
-            return
-        for layer in self._filled():
-            layer.crop(tokens_to_remove)
-        self.real = self.real[:, :tokens_to_remove]
+        if tokens_to_remove < 0:
+            self._change_columns(slice(None, tokens_to_remove))
 
     def trim(self) -> None:
         """Drop the leading columns that are padding in every row."""
-        if self.real is None or not self.real.shape[0]:
+        if not self.rows or self.real is None:
             return
         spare = int((~self.real.any(dim=0)).long().cumprod(0).sum())
-        if not spare:
-            return
-        self.real = self.real[:, spare:]
-        for layer in self._filled():
-            layer.keys, layer.values = layer.keys[:, :, spare:], layer.values[:, :, spare:]
+        if spare:
+            self._change_columns(slice(spare, None))
 
     def reset(self) -> None:
-        super().reset()
+        for layer in self._filled():
+            layer.reset()
         self.real = None
+
+    def _change_rows(self, change: Callable[[Tensor], Tensor]) -> None:
+        for layer in self._filled():
+            keys, values = _held(layer)
+            layer.keys, layer.values = change(keys), change(values)
+        self.real = None if self.real is None else change(self.real)
+
+    def _change_columns(self, columns: slice) -> None:
+        for layer in self._filled():
+            keys, values = _held(layer)
+            layer.keys, layer.values = keys[:, :, columns], values[:, :, columns]
+        self.real = None if self.real is None else self.real[:, columns]
 
     @classmethod
     def join(cls, caches: Sequence[CalmCache]) -> CalmCache:
@@ -101,46 +108,44 @@ class CalmCache(Cache):
             return caches[0].empty_like()
         joined = used[0].empty_like()
         longest = max(cache.get_seq_length() for cache in used)
-        for index, layer in enumerate(joined.layers):
-            sources = [cache.layers[index] for cache in used]
-            filled = [source for source in sources if source.is_initialized]
+        for layer, *sources in zip(joined.kept, *(cache.kept for cache in used), strict=True):
+            filled = [_held(source) for source in sources if source.is_initialized]
             if len(filled) not in (0, len(sources)):
                 raise InputError("cache.parts", "these caches were begun with different parts")
             if filled:
-                keys = torch.cat([_padded(source.keys, longest) for source in filled])
-                values = torch.cat([_padded(source.values, longest) for source in filled])
-                layer.update(keys, values)
-        joined.real = torch.cat(
-            [
-                _padded(c.real[:, None, :, None], longest)[:, 0, :, 0]
-                for c in used
-                if c.real is not None
-            ]
-        )
+                keys, values = zip(*filled, strict=True)
+                layer.update(_stacked(keys, longest), _stacked(values, longest))
+        # As keys of one head and width 1, so that one function pads everything.
+        real = [cache.real[:, None, :, None] for cache in used if cache.real is not None]
+        joined.real = _stacked(real, longest)[:, 0, :, 0]
         return joined
 
     def select(self, rows: Tensor) -> CalmCache:
         """A new cache with these rows; this one is left as it is."""
         chosen = self.empty_like()
-        for source, layer in zip(self.layers, chosen.layers, strict=True):
+        for source, layer in zip(self.kept, chosen.kept, strict=True):
             if source.is_initialized:
-                layer.update(source.keys[rows], source.values[rows])
+                keys, values = _held(source)
+                layer.update(keys[rows], values[rows])
         chosen.real = None if self.real is None else self.real[rows]
         chosen.trim()
         return chosen
 
-    def _filled(self) -> list[CacheLayerMixin]:
-        return [layer for layer in self.layers if layer.is_initialized]
+    def _filled(self) -> list[DynamicLayer]:
+        return [layer for layer in self.kept if layer.is_initialized]
 
 
-def _part(count: int) -> Cache:
-    return Cache(layers=[DynamicLayer() for _ in range(count)])
+def _new_layer() -> DynamicLayer:
+    return DynamicLayer()  # type: ignore[no-untyped-call]  # transformers'
 
 
-def _padded(states: Tensor, length: int) -> Tensor:
-    """(rows, heads, seen, width) with zeros, or false, put before: (rows, heads, length, width)."""
-    missing = length - states.shape[2]
-    if not missing:
-        return states
-    before = states.new_zeros((*states.shape[:2], missing, states.shape[3]))
-    return torch.cat((before, states), dim=2)
+def _held(layer: DynamicLayer) -> tuple[Tensor, Tensor]:
+    """A filled layer's keys and values: (rows, heads, seen, width) each."""
+    assert layer.keys is not None
+    assert layer.values is not None
+    return layer.keys, layer.values
+
+
+def _stacked(held: Sequence[Tensor], length: int) -> Tensor:
+    """Rows of all, zeros or false put before: (rows, heads, length, width)."""
+    return torch.cat([functional.pad(one, (0, 0, length - one.shape[2], 0)) for one in held])

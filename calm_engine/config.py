@@ -15,7 +15,7 @@ from calm_engine.specs import BridgeSpec, Connection
 Connections = tuple[tuple[Connection, ...], ...]
 
 
-class CalmConfig(PreTrainedConfig):
+class CalmConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # transformers' class hook
     """The shape of a composition; written as `config.json` beside the bridges.
 
     anchor_config      the anchor's own config, as a dict

@@ -29,7 +29,7 @@ PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 _CODE_KEYS = ("auto_map", "custom_pipelines")
 _CODE_PREFIXES = ("_attn_implementation", "attn_implementation", "_experts_implementation")
 
-_MASKS: dict[str, Callable[..., Tensor | None]] = {
+_MASKS: dict[str, Callable[..., Any]] = {
     "full_attention": create_causal_mask,
     "sliding_attention": create_sliding_window_causal_mask,
 }
@@ -48,7 +48,8 @@ class Decoder:
     """One parent taken apart, so that its own layers can be run one by one."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
+        self.model: Any = model
+        self.body: Any = model.base_model
         self.config = model.config
         self.width = int(self.config.hidden_size)
         self.limit = int(self.config.max_position_embeddings)  # tokens
@@ -71,7 +72,7 @@ class Decoder:
 
     def head(self, hidden: Tensor) -> Tensor:
         """Normed last states -> logits over the vocabulary."""
-        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        logits: Tensor = self.model.lm_head(hidden)
         return logits
 
     def begin(
@@ -115,15 +116,15 @@ class LlamaLike(Decoder):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
-        self.layers = model.model.layers
-        self.norm = model.model.norm
+        self.layers = self.body.layers
+        self.norm = self.body.norm
 
     def embed(self, ids: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002  rotary: in the layers
-        embedded: Tensor = self.model.model.embed_tokens(ids)
+        embedded: Tensor = self.body.embed_tokens(ids)
         return embedded
 
     def extras(self, hidden: Tensor, positions: Tensor) -> dict[str, Any]:
-        return {"position_embeddings": self.model.model.rotary_emb(hidden, positions)}
+        return {"position_embeddings": self.body.rotary_emb(hidden, positions)}
 
 
 class Gpt2Like(Decoder):
@@ -131,11 +132,11 @@ class Gpt2Like(Decoder):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
-        self.layers = model.transformer.h
-        self.norm = model.transformer.ln_f
+        self.layers = self.body.h
+        self.norm = self.body.ln_f
 
     def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
-        embedded: Tensor = self.model.transformer.wte(ids) + self.model.transformer.wpe(positions)
+        embedded: Tensor = self.body.wte(ids) + self.body.wpe(positions)
         return embedded
 
     def extras(self, hidden: Tensor, positions: Tensor) -> dict[str, Any]:  # noqa: ARG002

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -123,14 +123,15 @@ class _Read:
     last: Tensor | None
 
 
-class CalmForCausalLM(PreTrainedModel, GenerationMixin):
+class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]  # transformers' class hook
     """Anchor and augmenters read every token; bridges carry states, the output path carries words.
 
     Source: CALM (arXiv 2401.02412), section 3. We differ: bridges are causal and zero at birth, and
-    after the last layers p = (1 - g) p_anchor + g p_augmenter, with g from a small gate that is zero
-    at birth. Nothing of the parents moves; `trainable_parameters` lists what may.
+    after the last layers p = (1 - g) p_anchor + g p_augmenter, with g from a small gate that is
+    zero at birth. Nothing of the parents moves; `trainable_parameters` lists what may.
     """
 
+    config: CalmConfig
     config_class = CalmConfig
     base_model_prefix = "anchor"
     main_input_name = "input_ids"
@@ -174,7 +175,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         self.bridges_on = True
         self.output_on = True
         self._freeze()
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]  # transformers'
 
     # -- birth -------------------------------------------------------------------------------------
 
@@ -210,7 +211,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         model = cls(config, played, joined)
         if spec.scaled:
             model.measure(sample_ids)
-        return model.eval()
+        return model.train(mode=False)
 
     @torch.no_grad()
     def measure(self, sample_ids: Tensor | None = None) -> None:
@@ -230,7 +231,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
             hidden = hidden if layer < 0 else anchor.layer(layer, hidden, run)
             for joint in self._joints_at(layer):
                 power = hidden.float().pow(2).mean(-1).sqrt().median()
-                self.bridges[joint.index].scale.copy_(power)
+                self._bridge(joint).scale.copy_(power)
 
     # -- keeping -----------------------------------------------------------------------------------
 
@@ -300,8 +301,8 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         if (root / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(root, local_files_only=True)
         if isinstance(device_map, str) and device_map != "auto":
-            model.to(torch.device(device_map))
-        return model.eval()
+            nn.Module.to(model, torch.device(device_map))
+        return model.train(mode=False)
 
     def own_state(self) -> dict[str, Tensor]:
         """What a saved composition holds: the trained weights and the measured scales, by name."""
@@ -341,7 +342,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
             parent.requires_grad_(False)
             parent.eval()
 
-    def train(self, mode: bool = True) -> CalmForCausalLM:
+    def train(self, mode: bool = True) -> Self:
         """Parents stay in evaluation mode: their dropout would change what the anchor says."""
         super().train(mode)
         for parent in (self.anchor, *self.augmenters):
@@ -352,12 +353,11 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         """Nothing to do: parents come with weights, and bridges make their own at birth."""
 
     def get_input_embeddings(self) -> nn.Module:
-        module: nn.Module = self.anchor.get_input_embeddings()
-        return module
+        return self.anchor.get_input_embeddings()
 
     def get_output_embeddings(self) -> nn.Module:
-        module: nn.Module = self.anchor.get_output_embeddings()
-        return module
+        head: nn.Module = decoder_of(self.anchor).model.lm_head
+        return head
 
     # -- switches ----------------------------------------------------------------------------------
 
@@ -394,8 +394,8 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         gate             None: `set_gate`'s; a number; or (batch,), one for each request. The number
                          0 does not run the augmenters at all, so a cache begun with it stays so
         position_ids     (batch, time); None: counted over the mask, so padding takes no position
-        logits_to_keep   0: all. n: the last n. (n,) long: these positions. (batch, time) bool: those
-                         that are true, and logits come as (chosen, vocabulary)
+        logits_to_keep   0: all. n: the last n. (n,) long: these positions. (batch, time) bool:
+                         those that are true, and logits come as (chosen, vocabulary)
         num_items_in_batch   targets in all accumulated batches; divides the loss in place of ours
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
@@ -416,15 +416,16 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         keep = logits_to_keep if labels is None else _targets(labels)
         logits = self._speak(hidden, reads, chosen, keep)
         loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values)
+        held: dict[str, Any] = {"loss": loss, "logits": logits, "past_key_values": past_key_values}
+        return CausalLMOutputWithPast(**held)
 
     def _prepare_cache_for_generation(
         self,
         generation_config: GenerationConfig,
         model_kwargs: dict[str, Any],
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
+        *rest: Any,
+        **named: Any,
+    ) -> Any:
         """`generate` starts with our cache; it would make one that knows a single stream.
 
         Raises InputError("cache.kind") for a static, quantised or offloaded cache.
@@ -433,20 +434,21 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
             raise InputError("cache.kind", "a composition keeps its own dynamic cache")
         if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
             model_kwargs["past_key_values"] = self.new_cache()
-        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        prepare: Any = GenerationMixin._prepare_cache_for_generation
+        return prepare(self, generation_config, model_kwargs, *rest, **named)
 
     def new_cache(self) -> CalmCache:
         """An empty cache for this composition."""
         return CalmCache(
             anchor=decoder_of(self.anchor).depth,
-            augmenters=[decoder_of(one).depth for one in self.augmenters],
+            augmenters=[decoder_of(one).depth for one in self._small()],
             bridges=len(self.bridges),
         )
 
     @property
     def limit(self) -> int:
         """The longest sequence in tokens: the shortest of all parents' limits."""
-        return min(decoder_of(model).limit for model in (self.anchor, *self.augmenters))
+        return min(decoder_of(model).limit for model in (self.anchor, *self._small()))
 
     def _inputs(
         self,
@@ -492,7 +494,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
     def _read(self, inputs: _Inputs) -> list[_Read]:
         """Let every augmenter read the tokens, without a graph: nothing in it may move."""
         reads = []
-        for index, model in enumerate(self.augmenters):
+        for index, model in enumerate(self._small()):
             augmenter = decoder_of(model)
             joints = [joint for joint in self.joints if joint.augmenter == index]
             wanted = {joint.below for joint in joints}
@@ -534,16 +536,16 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
                 states: Tensor = anchor.norm(hidden)
                 return states
             view = _view(inputs, hidden)
-            angles = rotary_angles(inputs.positions, self.bridges[0].heads.width)
+            angles = rotary_angles(inputs.positions, self._bridge(self.joints[0]).heads.width)
         for layer in range(first, anchor.depth):
             if layer > first:
                 hidden = anchor.layer(layer, hidden, run)
             for joint in self._joints_at(layer):
                 cache = None
                 if inputs.cache is not None:
-                    cache = inputs.cache.bridges.layers[joint.index]
+                    cache = inputs.cache.joints[joint.index]
                     _check_step(cache.get_seq_length(), inputs.seen)
-                hidden = self.bridges[joint.index](
+                hidden = self._bridge(joint)(
                     hidden,
                     reads[joint.augmenter].states[joint.below],
                     view,
@@ -562,7 +564,8 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
         logits = decoder_of(self.anchor).head(chosen)
         if not self.output_on:
             return logits
-        for read, module, model in zip(reads, self.output_gates, self.augmenters, strict=False):
+        gates = cast("list[OutputGate]", list(self.output_gates))
+        for read, module, model in zip(reads, gates, self._small(), strict=False):
             if read.last is None or (not torch.is_grad_enabled() and module.is_shut()):
                 continue
             below = _kept(read.last, keep)
@@ -573,6 +576,12 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):
                 share = share * gate
             logits = mix(logits, decoder_of(model).head(below), share).to(logits.dtype)
         return logits
+
+    def _small(self) -> list[PreTrainedModel]:
+        return cast("list[PreTrainedModel]", list(self.augmenters))
+
+    def _bridge(self, joint: _Joint) -> Bridge:
+        return cast("Bridge", self.bridges[joint.index])
 
     def _joints_at(self, layer: int) -> list[_Joint]:
         return [joint for joint in self.joints if joint.above == layer]
@@ -610,15 +619,19 @@ def _verified(
     parent: Parent, role: str, promised: str, dtype: torch.dtype | None
 ) -> PreTrainedModel:
     """Load a parent whose weights are those that were promised. Raises "parent.digest"."""
-    by_tensors = promised.startswith("tensors:")
-    if by_tensors:
+    if promised.startswith("tensors:"):
         model = _loaded(parent, dtype)
-        found = tensors_digest(model)
-    else:
-        # A model in memory is known by the folder it came from.
-        folder = parent.name_or_path if isinstance(parent, PreTrainedModel) else parent
-        is_there = bool(folder) and Path(str(folder)).is_dir()
-        found = weights_digest(str(folder)) if is_there else "a model that came from no folder"
+        _check_digest(role, tensors_digest(model), promised)
+        return model
+    # A model in memory is known by the folder it came from.
+    folder = parent.name_or_path if isinstance(parent, PreTrainedModel) else parent
+    is_there = bool(folder) and Path(str(folder)).is_dir()
+    found = weights_digest(str(folder)) if is_there else "a model that came from no folder"
+    _check_digest(role, found, promised)
+    return _loaded(parent, dtype)
+
+
+def _check_digest(role: str, found: str, promised: str) -> None:
     if found != promised:
         raise InputError(
             "parent.digest",
@@ -627,14 +640,13 @@ def _verified(
             found=found,
             promised=promised,
         )
-    return model if by_tensors else _loaded(parent, dtype)
 
 
-def _copy_tokenizer(folder: str, root: Path) -> None:
+def _copy_tokenizer(folder: str | None, root: Path) -> None:
     """Copy the tokenizer's files as they are, so that the composition can be spoken to."""
-    for name in TOKENIZER_FILES:
-        source = Path(folder) / name
-        if folder and source.is_file():
+    for name in TOKENIZER_FILES if folder else ():
+        source = Path(str(folder)) / name
+        if source.is_file():
             shutil.copyfile(source, root / name)
 
 
