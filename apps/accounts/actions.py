@@ -1,0 +1,110 @@
+"""Opening tenants, inviting people, issuing keys: each one transaction with its audit line."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from apps.accounts.models import ApiKey, User
+from apps.audit import actions as audit
+from apps.tenants.models import Membership, Role, Tenant
+from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InputError
+
+USED_EVERY = timedelta(minutes=1)  # last use is told to the minute: not one write per request
+
+
+def open_tenant(name: str, slug: str) -> Tenant:
+    """A new, empty tenant. Raises InputError("tenant.slug_taken")."""
+    if Tenant.objects.filter(slug=slug).exists():
+        raise InputError("tenant.slug_taken", "Another tenant has this short name.", slug=slug)
+    with transaction.atomic():
+        tenant = Tenant.objects.create(name=name, slug=slug)
+        with tenant_scope(tenant):
+            audit.record("tenant.open", tenant, by=None)
+    return tenant
+
+
+def invite(
+    tenant: Tenant, email: str, name: str, role: Role, password: str, *, by: User | None = None
+) -> User:
+    """A person in a tenant, made when the address is new; the password then is theirs to change.
+
+    Somebody known keeps their own password. Raises InputError("password.weak").
+    """
+    email = email.strip().lower()
+    user = User.objects.filter(email=email).first()
+    if user is None:
+        try:
+            validate_password(password, User(email=email, name=name))
+        except ValidationError as error:
+            raise InputError("password.weak", " ".join(error.messages)) from error
+    with tenant_scope(tenant):
+        user = user or User.objects.create_user(email, password, name=name)
+        Membership.objects.update_or_create(tenant=tenant, user=user, defaults={"role": role})
+        audit.record("member.invite", user, by=by, role=str(role))
+    return user
+
+
+def remove(tenant: Tenant, user: User, *, by: User) -> None:
+    """Take a person out of a tenant: their keys for it end at once, and so does their view of it."""
+    with tenant_scope(tenant):
+        Membership.objects.filter(tenant=tenant, user=user).delete()
+        keys = ApiKey.objects.filter(tenant=tenant, user=user, revoked_at=None)
+        revoked = keys.update(revoked_at=timezone.now())
+        audit.record("member.remove", user, by=by, keys_revoked=revoked)
+
+
+def issue_key(user: User, tenant: Tenant, name: str) -> tuple[ApiKey, str]:
+    """A new key and its text, which is shown once and kept nowhere: `cp_<prefix>_<secret>`."""
+    prefix, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    with tenant_scope(tenant):
+        key = ApiKey.objects.create(
+            user=user,
+            tenant=tenant,
+            name=name,
+            prefix=prefix,
+            digest=digest(secret),
+            expires_at=timezone.now() + timedelta(days=settings.API_KEY_DAYS),
+        )
+        audit.record("key.issue", key, by=user)
+    return key, f"cp_{prefix}_{secret}"
+
+
+def revoke_key(key: ApiKey, *, by: User) -> None:
+    """End a key now; a second time changes nothing."""
+    with tenant_scope(key.tenant_id):
+        if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()):
+            audit.record("key.revoke", key, by=by)
+
+
+def key_from(secret_text: str) -> ApiKey | None:
+    """The usable key of this text, or None: unknown, wrong, expired, revoked, owner gone.
+
+    The secret is compared in constant time, also when the prefix is unknown.
+    """
+    _, _, rest = secret_text.partition("cp_")
+    prefix, _, secret = rest.partition("_")
+    key = ApiKey.objects.filter(prefix=prefix).select_related("user", "tenant").first()
+    matches = hmac.compare_digest(key.digest if key else digest(""), digest(secret))
+    now = timezone.now()
+    if key is None or not matches or not key.is_usable(now):
+        return None
+    if not Membership.objects.filter(tenant=key.tenant, user=key.user).exists():
+        return None
+    if key.last_used_at is None or now - key.last_used_at > USED_EVERY:
+        ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+    return key
+
+
+def digest(secret: str) -> str:
+    """SHA-256: enough for 256 random bits, which no dictionary holds."""
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,162 @@
+"""Signing in and out, keys, and the people of a tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import login, logout
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render, resolve_url
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST
+
+from apps.accounts.actions import invite, issue_key, remove, revoke_key
+from apps.accounts.forms import InviteForm, KeyForm, SignInForm
+from apps.accounts.models import ApiKey, User
+from apps.audit import actions as audit
+from apps.tenants.access import member
+from apps.tenants.models import Membership, Role
+from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InputError
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+@sensitive_post_parameters("password")
+# A refused attempt must be counted, also when the answer is an error: no transaction around it.
+@transaction.non_atomic_requests
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """The sign-in page; whoever is signed in already goes home."""
+    if request.user.is_authenticated:
+        return redirect(settings.LOGIN_REDIRECT_URL)
+    form = SignInForm(request, data=request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        user = form.get_user()
+        login(request, user)
+        told_in_each_tenant("sign_in", user)
+        return redirect(next_page(request))
+    page = {"form": form, "next": request.GET.get("next", "")}
+    return render(request, "accounts/sign_in.html", page)
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End the session; a second time does no harm."""
+    user = request.user
+    logout(request)
+    if isinstance(user, User):
+        told_in_each_tenant("sign_out", user)
+    return redirect(settings.LOGIN_URL)
+
+
+def locked_out(request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
+    """The page of django-axes: too many wrong passwords for this address from this place."""
+    minutes = int(settings.AXES_COOLOFF_TIME.total_seconds() // 60)
+    return render(request, "accounts/locked_out.html", {"minutes": minutes}, status=429)
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+@member()
+def keys(request: HttpRequest) -> HttpResponse:
+    """The keys of whoever asks; a new one is shown once, on this answer and never again."""
+    user = signed_in(request)
+    form = KeyForm(request.POST or None)
+    secret = ""
+    if request.method == "POST" and form.is_valid():
+        _, secret = issue_key(user, request.tenant, form.cleaned_data["name"])
+        form = KeyForm()
+    mine = ApiKey.objects.filter(user=user, tenant=request.tenant)
+    page = {"form": form, "keys": mine, "secret": secret, "now": timezone.now()}
+    return render(request, "accounts/keys.html", page | {"site_url": settings.SITE_URL})
+
+
+@require_POST
+@member()
+def revoke(request: HttpRequest, code: UUID) -> HttpResponse:
+    """End one of one's own keys."""
+    key = ApiKey.objects.filter(pk=code, user=signed_in(request), tenant=request.tenant).first()
+    if key is None:
+        raise Http404("No such key.")
+    revoke_key(key, by=signed_in(request))
+    messages.success(request, f"The key “{key.name}” no longer works.")
+    return redirect("accounts:keys")
+
+
+@require_http_methods(["GET", "POST"])
+@member(role=Role.CURATOR)
+def people(request: HttpRequest) -> HttpResponse:
+    """Who belongs to this tenant, and a form to add somebody."""
+    form = InviteForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        told = form.cleaned_data
+        try:
+            person = invite(
+                request.tenant,
+                told["email"],
+                told["name"],
+                Role(told["role"]),
+                told["password"],
+                by=signed_in(request),
+            )
+        except InputError as error:
+            form.add_error("password", error.message)
+        else:
+            messages.success(request, f"{person.name} belongs to {request.tenant.name} now.")
+            return redirect("accounts:people")
+    page = {"form": form, "memberships": request.tenant.memberships.select_related("user")}
+    return render(request, "accounts/people.html", page)
+
+
+@require_POST
+@member(role=Role.CURATOR)
+def remove_person(request: HttpRequest, code: UUID) -> HttpResponse:
+    """Take somebody else out of this tenant; nobody removes themselves by mistake."""
+    theirs = Membership.objects.of(request.tenant).select_related("user").filter(pk=code).first()
+    if theirs is None:
+        raise Http404("No such person.")
+    if theirs.user == request.user:
+        messages.error(request, "You cannot remove yourself. Ask another curator.")
+        return redirect("accounts:people")
+    remove(request.tenant, theirs.user, by=signed_in(request))
+    messages.success(request, f"{theirs.user.name} no longer belongs to {request.tenant.name}.")
+    return redirect("accounts:people")
+
+
+@require_POST
+@member()
+def switch(request: HttpRequest, code: UUID) -> HttpResponse:
+    """Act in another of one's own tenants from now on."""
+    if not Membership.objects.filter(tenant_id=code, user=signed_in(request)).exists():
+        raise Http404("No such organisation.")
+    request.session["tenant"] = str(code)
+    return redirect(settings.LOGIN_REDIRECT_URL)
+
+
+def signed_in(request: HttpRequest) -> User:
+    """The person behind a guarded view."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def next_page(request: HttpRequest) -> str:
+    """Where the person wanted to go, if it is a page of ours."""
+    wanted = request.POST.get("next", "")
+    ours = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return wanted if wanted and ours else resolve_url(settings.LOGIN_REDIRECT_URL)
+
+
+def told_in_each_tenant(action: str, user: User) -> None:
+    """A line in the log of every tenant that the person belongs to: the session opens them all."""
+    for membership in Membership.objects.filter(user=user).select_related("tenant"):
+        with tenant_scope(membership.tenant):
+            audit.record(action, user, by=user)

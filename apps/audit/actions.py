@@ -1,0 +1,91 @@
+"""Writing and checking the audit log. No audit, no act: the line stands in the act's transaction."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import connection, models
+from django.utils import timezone
+
+from apps.audit.models import FIRST, AuditEvent
+from apps.tenants.scope import current_tenant_id
+from calm_engine.errors import InternalError
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+PLAIN = (str, int, float, bool, type(None))
+
+
+def record(
+    action: str,
+    resource: models.Model | None,
+    *,
+    by: User | None,
+    outcome: str = "ok",
+    **facts: object,
+) -> AuditEvent:
+    """Write one line, inside the caller's transaction and tenant scope; call it last.
+
+    It holds the tenant's lock until commit, since each line follows the one before. Facts are ids,
+    numbers and short words, never the text of a document, a prompt or a reply.
+    Raises InternalError("audit.no_tenant") outside a tenant scope.
+    """
+    tenant_id = current_tenant_id()
+    if tenant_id is None or not connection.in_atomic_block:
+        raise InternalError("audit.no_tenant", "An act was audited outside a tenant scope.")
+    last = last_line(tenant_id)
+    line = AuditEvent(
+        tenant_id=tenant_id,
+        sequence=last.sequence + 1 if last else 1,
+        at=timezone.now(),
+        by_id=by.pk if by else None,
+        action=action,
+        resource_type=resource._meta.model_name or "" if resource else "",
+        resource_id=str(resource.pk) if resource else "",
+        resource_name=str(resource)[:200] if resource else "",
+        outcome=outcome,
+        facts={name: plain(value) for name, value in facts.items()},
+        previous=last.digest if last else FIRST,
+    )
+    line.digest = line.digest_now()
+    line.seal = line.seal_now()
+    line.save(force_insert=True)
+    return line
+
+
+def last_line(tenant_id: UUID) -> AuditEvent | None:
+    """The newest line, with the tenant's lock held: nobody else appends until we commit."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 7))", [str(tenant_id)])
+    return AuditEvent.objects.order_by("-sequence").first()
+
+
+def plain(value: object) -> object:
+    """The fact as JSON can hold it."""
+    if isinstance(value, PLAIN):
+        return value
+    if isinstance(value, dict):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(each) for each in value]
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def faults() -> Iterator[str]:
+    """What is wrong with the log of the tenant in scope, one sentence each; nothing when whole."""
+    previous, expected = FIRST, 1
+    for line in AuditEvent.objects.order_by("sequence").iterator(chunk_size=1000):
+        if line.sequence != expected:
+            yield f"Lines {expected} to {line.sequence - 1} are missing."
+        elif line.previous != previous:
+            yield f"Line {line.sequence} does not follow the line before it."
+        if line.digest != line.digest_now():
+            yield f"Line {line.sequence} was changed after it was written."
+        elif not hmac.compare_digest(line.seal, line.seal_now()):
+            yield f"Line {line.sequence} was not sealed with this installation's key."
+        previous, expected = line.digest, line.sequence + 1

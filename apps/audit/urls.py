@@ -1,0 +1,14 @@
+"""The audit log."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from apps.audit import views
+
+app_name = "audit"
+urlpatterns = [
+    path("", views.listing, name="list"),
+    path("export", views.export, name="export"),
+    path("verify", views.verify, name="verify"),
+]

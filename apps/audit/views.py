@@ -1,0 +1,96 @@
+"""The audit log: list, filters, export. Reading it whole is itself a line in it."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from apps.accounts.views import signed_in
+from apps.audit.actions import faults, record
+from apps.audit.forms import FilterForm
+from apps.audit.models import AuditEvent
+from apps.tenants.access import member
+from apps.tenants.models import Role
+
+READERS = (Role.AUDITOR, Role.CURATOR)
+PAGE = 50
+EXPORT = 100_000  # lines in one export; the page says when there are more
+
+
+@require_safe
+@member(role=READERS)
+def listing(request: HttpRequest) -> HttpResponse:
+    """Who did what, newest first."""
+    form = FilterForm(request.GET)
+    lines = narrowed(form)
+    shown = Paginator(lines, PAGE).get_page(request.GET.get("page"))
+    chosen = {name: value for name, value in request.GET.items() if name != "page" and value}
+    page = {
+        "form": form,
+        "page": shown,
+        "query": urlencode(chosen),
+        "chosen": chosen,
+        "actions": AuditEvent.objects.order_by("action")
+        .values_list("action", flat=True)
+        .distinct(),
+    }
+    return render(request, "audit/list.html", page)
+
+
+@require_POST
+@member(role=READERS)
+def export(request: HttpRequest) -> HttpResponse:
+    """The filtered lines as JSON lines, oldest first, each with its place in the chain."""
+    form = FilterForm(request.POST)
+    lines = narrowed(form).order_by("sequence")
+    told = "".join(
+        json.dumps(
+            line.as_json() | {"previous": line.previous, "digest": line.digest, "seal": line.seal},
+            sort_keys=True,
+        )
+        + "\n"
+        for line in islice(lines.iterator(chunk_size=1000), EXPORT)
+    )
+    record("audit.export", None, by=signed_in(request), lines=told.count("\n"))
+    name = f"audit-{request.tenant.slug}-{timezone.now():%Y%m%d-%H%M%S}.jsonl"
+    return HttpResponse(
+        told,
+        content_type="application/jsonl; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@require_POST
+@member(role=READERS)
+def verify(request: HttpRequest) -> HttpResponse:
+    """Walk the chain and show what is wrong with it, or how much of it is whole."""
+    found = list(islice(faults(), 20))
+    count = AuditEvent.objects.count()
+    record("audit.verify", None, by=signed_in(request), lines=count, faults=len(found))
+    page = {"faults": found, "count": count, "now": timezone.now()}
+    return render(request, "audit/verified.html", page)
+
+
+def narrowed(form: FilterForm) -> QuerySet[Any]:
+    """The lines that the filters leave; a filter that makes no sense filters nothing."""
+    form.is_valid()
+    told = form.cleaned_data
+    lines: QuerySet[Any] = AuditEvent.objects.select_related("by").order_by("-sequence")
+    if told.get("action"):
+        lines = lines.filter(action=told["action"])
+    if person := told.get("person"):
+        lines = lines.filter(Q(by__name__icontains=person) | Q(by__email__iexact=person))
+    if told.get("since"):
+        lines = lines.filter(at__date__gte=told["since"])
+    if told.get("until"):
+        lines = lines.filter(at__date__lte=told["until"])
+    return lines

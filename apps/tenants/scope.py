@@ -1,0 +1,55 @@
+"""Whose rows are in view: the tenant of the current context. Knows no person and no right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from counterpoint.database import current_tenant_id as context
+
+if TYPE_CHECKING:
+    from apps.tenants.models import Tenant
+    from counterpoint.database.base import DatabaseWrapper
+
+
+def current_tenant_id() -> UUID | None:
+    """The id of the tenant in scope, or None."""
+    return context.get()
+
+
+def current_tenant() -> Tenant | None:
+    """The tenant in scope, or None. One query."""
+    from apps.tenants.models import Tenant  # noqa: PLC0415  models need this module
+
+    tenant_id = context.get()
+    return Tenant.objects.get(pk=tenant_id) if tenant_id else None
+
+
+@contextmanager
+def tenant_scope(tenant: Tenant | UUID | str) -> Iterator[None]:
+    """One transaction in which this tenant's rows, and no others, are in view.
+
+    Nested scopes are savepoints of the same transaction; the outer tenant is in view again after.
+    Never keep a scope open across a wait: it holds a connection.
+    """
+    tenant_id = UUID(str(getattr(tenant, "pk", tenant)))
+    before = context.get()
+    token = context.set(tenant_id)
+    try:
+        with transaction.atomic():
+            named(tenant_id)
+            yield
+            # After an exception the savepoint's rollback restores the setting; here we must.
+            if before != tenant_id:
+                named(before)
+    finally:
+        context.reset(token)
+
+
+def named(tenant_id: UUID | None) -> None:
+    """Name the tenant to PostgreSQL, for the transaction that is already open."""
+    cast("DatabaseWrapper", connection).name_tenant(tenant_id)

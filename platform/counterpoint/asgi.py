@@ -1,0 +1,25 @@
+"""The web door: Django with streamed replies, and the built assets beside it."""
+
+from __future__ import annotations
+
+import os
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from servestatic import ServeStaticASGI
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "counterpoint.settings")
+
+django = get_asgi_application()
+
+from counterpoint.checks import refuse_a_dangerous_start  # noqa: E402  needs the apps
+
+refuse_a_dangerous_start()
+application = ServeStaticASGI(
+    django,
+    root=settings.FRONTEND_DIST if settings.FRONTEND_DIST.is_dir() else None,
+    prefix=settings.STATIC_URL,
+    allow_all_origins=False,
+    # Vite writes a digest into the names of what it builds: those may be kept for ever.
+    immutable_file_test=r"^.+[.-][0-9A-Za-z_-]{8,12}\.(js|css|woff2|svg|png)$",
+)

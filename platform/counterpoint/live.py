@@ -1,0 +1,120 @@
+"""What happens right now, for pages that watch: loss is allowed, the row is the truth.
+
+Publish/subscribe for progress, Valkey streams for replies that a reload must find again, and the
+server-sent events that carry both. Every key begins with the tenant. Knows no model and no page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+import redis
+import redis.asyncio
+import structlog
+from django.conf import settings
+from django.http import StreamingHttpResponse
+
+from calm_engine.errors import InternalError
+from counterpoint.database import current_tenant_id
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_SECONDS = 15.0
+STREAM_SECONDS = 3600  # a reply can be read again for an hour; after that its row has the text
+STREAM_LENGTH = 20_000
+WAIT = {"socket_timeout": 3, "socket_connect_timeout": 2}
+
+
+def key(topic: str, tenant_id: UUID | None = None) -> str:
+    """The topic under its tenant. Raises InternalError("live.no_tenant") outside a scope."""
+    found = tenant_id or current_tenant_id.get()
+    if found is None:
+        raise InternalError("live.no_tenant", "A live topic was used outside a tenant scope.")
+    return f"t:{found}:{topic}"
+
+
+def publish(topic: str, event: dict[str, Any]) -> None:
+    """Tell whoever watches this topic of the tenant in scope. Never fails: loss is allowed."""
+    try:
+        with redis.Redis.from_url(settings.REDIS_URL, **WAIT) as broker:
+            broker.publish(key(topic), json.dumps(event, default=str))
+    except redis.RedisError as error:
+        log.warning("live.unpublished", topic=topic, error=type(error).__name__)
+
+
+async def listen(topic: str) -> AsyncIterator[dict[str, Any] | None]:
+    """Events of a topic of the tenant in scope, as they come; None after 15 s of silence."""
+    name = key(topic)
+    broker = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
+    async with broker, broker.pubsub() as watched:
+        await watched.subscribe(name)
+        while True:
+            message = await watched.get_message(
+                ignore_subscribe_messages=True, timeout=HEARTBEAT_SECONDS
+            )
+            if message is not None:
+                yield json.loads(message["data"])
+            else:
+                yield None
+
+
+async def append(stream: str, event: dict[str, Any]) -> str:
+    """Add an event to a stream of the tenant in scope; its id, which a reader may resume from."""
+    name = key(stream)
+    async with redis.asyncio.Redis.from_url(settings.REDIS_URL, **WAIT) as broker:
+        async with broker.pipeline(transaction=False) as both:
+            both.xadd(name, {"e": json.dumps(event)}, maxlen=STREAM_LENGTH, approximate=True)
+            both.expire(name, STREAM_SECONDS)
+            added, _ = await both.execute()
+    return str(added.decode())
+
+
+async def follow(
+    stream: str, after_id: str = "0"
+) -> AsyncIterator[tuple[str, dict[str, Any] | None]]:
+    """Events of a stream after this id, old ones first, then as they come; None every 15 s of silence.
+
+    The reader closes the iterator when it has read the end; the stream itself does not know it.
+    """
+    name, after = key(stream), after_id or "0"
+    broker = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
+    async with broker:
+        while True:
+            found = await broker.xread(
+                {name: after}, count=200, block=int(HEARTBEAT_SECONDS * 1000)
+            )
+            if not found:
+                yield after, None
+                continue
+            for raw, fields in found[0][1]:
+                after = raw.decode()
+                yield after, json.loads(fields[b"e"])
+
+
+def sse(event: str, data: object, id: str | None = None) -> bytes:  # noqa: A002  the field's name
+    """One server-sent event; data as JSON, which holds no line break."""
+    mark = f"id: {id}\n" if id else ""
+    return f"{mark}event: {event}\ndata: {json.dumps(data, default=str)}\n\n".encode()
+
+
+HEARTBEAT = b": still here\n\n"
+
+
+def sse_response(events: AsyncIterator[bytes]) -> StreamingHttpResponse:
+    """An event stream that no proxy buffers or keeps; the generator is closed with the client."""
+
+    async def body() -> AsyncIterator[bytes]:
+        async with aclosing(events) as open_events:  # type: ignore[type-var]  # generators have aclose
+            yield HEARTBEAT  # headers leave at once, and the page knows that it is connected
+            async for event in open_events:
+                yield event
+
+    return StreamingHttpResponse(
+        body(),
+        content_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )

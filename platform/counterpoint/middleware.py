@@ -1,0 +1,104 @@
+"""Which tenant this request is for, and the headers that no other middleware sets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.decorators import sync_and_async_middleware
+from structlog.contextvars import bound_contextvars
+
+from apps.tenants.models import Membership
+from counterpoint.database import current_tenant_id
+
+Response = HttpResponseBase
+Door = Callable[[HttpRequest], Response] | Callable[[HttpRequest], Awaitable[Response]]
+
+# The page asks for none of these; what a browser offers by default is switched off.
+POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()"
+
+
+@sync_and_async_middleware
+def permissions_policy(get_response: Door) -> Door:
+    """Set Permissions-Policy on every answer."""
+    if iscoroutinefunction(get_response):
+
+        async def door(request: HttpRequest) -> Response:
+            response: Response = await get_response(request)
+            response.headers.setdefault("Permissions-Policy", POLICY)
+            return response
+
+        return door
+
+    def plain_door(request: HttpRequest) -> Response:
+        response: Response = get_response(request)  # type: ignore[assignment]  # not a coroutine
+        response.headers.setdefault("Permissions-Policy", POLICY)
+        return response
+
+    return plain_door
+
+
+@sync_and_async_middleware
+def tenant_of_request(get_response: Door) -> Door:
+    """Set `request.tenant` and `request.membership`, and name the tenant to the database.
+
+    A person acts in one tenant at a time: the one in the session, if they still belong to it, else
+    the one they joined first. A streamed body is made after this middleware is gone: its generator
+    opens `tenant_scope` itself, per piece of work.
+    """
+    if iscoroutinefunction(get_response):
+
+        async def door(request: HttpRequest) -> Response:
+            await sync_to_async(name_tenant)(request)
+            token = current_tenant_id.set(request.tenant.pk if request.tenant else None)
+            try:
+                with bound_contextvars(**log_facts(request)):
+                    response: Response = await get_response(request)
+                return response
+            finally:
+                current_tenant_id.reset(token)
+
+        return door
+
+    def plain_door(request: HttpRequest) -> Response:
+        name_tenant(request)
+        token = current_tenant_id.set(request.tenant.pk if request.tenant else None)
+        try:
+            with bound_contextvars(**log_facts(request)):
+                return get_response(request)  # type: ignore[return-value]  # not a coroutine
+        finally:
+            current_tenant_id.reset(token)
+
+    return plain_door
+
+
+def name_tenant(request: HttpRequest) -> None:
+    """Put tenant and membership of whoever asks on the request; None for strangers."""
+    membership = membership_of(request)
+    request.membership = membership
+    request.tenant = membership.tenant if membership else None
+
+
+def membership_of(request: HttpRequest) -> Membership | None:
+    if not request.user.is_authenticated:
+        return None
+    mine = list(
+        Membership.objects.filter(user=request.user)
+        .select_related("tenant")
+        .order_by("created_at", "pk")
+    )
+    chosen = request.session.get("tenant")
+    for membership in mine:
+        if chosen and membership.tenant_id == UUID(chosen):
+            return membership
+    return mine[0] if mine else None
+
+
+def log_facts(request: HttpRequest) -> dict[str, str]:
+    """Ids alone: who, for which tenant. Never a name or an address."""
+    facts = {"user": str(request.user.pk)} if request.user.is_authenticated else {}
+    return facts | ({"tenant": str(request.tenant.pk)} if request.tenant else {})

@@ -1,0 +1,242 @@
+"""The only settings file. Everything a site may change comes from the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from calm_engine.errors import InputError
+from counterpoint import env
+
+ROOT = Path(__file__).resolve().parents[2]
+PLATFORM = ROOT / "platform"
+HOME = env.home_folder()
+
+# Nothing leaves: whoever is imported later finds these set.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+# ---- the site ------------------------------------------------------------------------------------
+DEBUG = False
+SECRET_KEY = env.secret("SECRET_KEY", file="secret-key")
+AUDIT_KEY = env.secret("AUDIT_KEY", file="audit-key")
+SITE_URL = env.text("COUNTERPOINT_URL", "http://127.0.0.1:8000")
+ALLOWED_HOSTS = env.text("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
+HTTPS = SITE_URL.startswith("https://")
+ROOT_URLCONF = "counterpoint.urls"
+ASGI_APPLICATION = "counterpoint.asgi.application"
+SILENCED_SYSTEM_CHECKS = ["django_vite.W001"]  # counterpoint.W002 says the same, and what to do
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "counterpoint",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "axes",
+    "csp",
+    "django_htmx",
+    "django_vite",
+    "apps.tenants",
+    "apps.accounts",
+    "apps.audit",
+    "apps.corpora",
+    "apps.registry",
+    "apps.runs",
+    "apps.evaluation",
+    "apps.teaching",
+    "apps.chat",
+    "apps.api",
+    "apps.demo",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "counterpoint.middleware.permissions_policy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "counterpoint.middleware.tenant_of_request",
+    "axes.middleware.AxesMiddleware",  # last: turns a lock-out into its page
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [PLATFORM / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "counterpoint.context.site",
+            ]
+        },
+    }
+]
+
+# ---- engines -------------------------------------------------------------------------------------
+EMBEDDED = env.text("COUNTERPOINT_EMBEDDED", "auto", among=("auto", "never"))
+CONNECTION_FILE = HOME / "connection.json"
+
+
+def engine_url(name: str, key: str) -> str:
+    """The address in the environment, else the embedded engine's, else empty: a check refuses."""
+    if given := env.secret(name):
+        return given
+    if EMBEDDED == "never" or not CONNECTION_FILE.exists():
+        return ""
+    return str(json.loads(CONNECTION_FILE.read_text(encoding="utf-8")).get(key, ""))
+
+
+def database(name: str, key: str) -> dict[str, Any]:
+    """One login, in the shape that Django wants."""
+    # With no engine known yet, commands that need none still run; nothing listens on port 1.
+    url = engine_url(name, key) or "postgres://app_rw@127.0.0.1:1/counterpoint"
+    return {
+        **env.database(name, url),
+        "ENGINE": "counterpoint.database",
+        "ATOMIC_REQUESTS": True,
+        "CONN_MAX_AGE": env.number("DATABASE_CONN_MAX_AGE", 0),
+        "OPTIONS": {
+            "connect_timeout": 5,
+            "application_name": "counterpoint",
+            "prepare_threshold": None,  # a transaction pooler hands each one another connection
+        },
+    }
+
+
+DATABASES = {
+    "default": database("DATABASE_URL", "database_url"),
+    # The owner of the tables, for `migrate` alone; the web of a cluster is never given its login.
+    "owner": database("DATABASE_OWNER_URL", "database_owner_url") | {"ATOMIC_REQUESTS": False},
+}
+REDIS_URL = engine_url("REDIS_URL", "redis_url") or "redis://127.0.0.1:1/0"
+ENGINES_KNOWN = bool(engine_url("DATABASE_URL", "database_url")) and REDIS_URL[-4:] != ":1/0"
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_IMPORTS = ("workers.ingestion", "workers.gpu", "workers.housekeeping")
+CELERY_TASK_DEFAULT_QUEUE = "short"
+CELERY_TASK_ACKS_LATE = False  # runs are acknowledged before the work: the lease decides
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.number("WORKER_DRAIN_SECONDS", 10)
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 3600,  # seconds; matters to short tasks only
+    "socket_timeout": 3,
+    "socket_connect_timeout": 2,
+}
+
+# ---- runs ----------------------------------------------------------------------------------------
+RUN_LAUNCHER = env.text("RUN_LAUNCHER", "subprocess", among=("subprocess",))
+RUN_LEASE_SECONDS = env.number("RUN_LEASE_SECONDS", 90, least=2, most=600)
+RUN_HEARTBEAT_SECONDS = env.number("RUN_HEARTBEAT_SECONDS", 15, least=1, most=60)
+RUN_MAX_ATTEMPTS = env.number("RUN_MAX_ATTEMPTS", 10, least=1)
+RUN_KEEP_CHECKPOINTS = env.number("RUN_KEEP_CHECKPOINTS", 3, least=1)
+UPLOAD_MAX_BYTES = env.number("UPLOAD_MAX_MB", 512, least=1) * 2**20  # for one file
+DISK_RESERVE_BYTES = env.number("DISK_RESERVE_MB", 256) * 2**20  # never filled by uploads
+
+# ---- people --------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "accounts:sign_in"
+LOGIN_REDIRECT_URL = "home"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]
+AXES_FAILURE_LIMIT = env.number("SIGN_IN_ATTEMPTS", 5, least=2)
+AXES_COOLOFF_TIME = timedelta(minutes=env.number("SIGN_IN_LOCK_MINUTES", 15, least=1))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+AXES_LOCKOUT_CALLABLE = "apps.accounts.views.locked_out"
+API_KEY_DAYS = env.number("API_KEY_DAYS", 365, least=1)
+
+# ---- the browser ---------------------------------------------------------------------------------
+SELF, NONE = "'self'", "'none'"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "no-referrer"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
+SECURE_SSL_REDIRECT = False  # the proxy in front does it; readiness probes speak plain HTTP
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = env.number("SESSION_HOURS", 12, least=1) * 3600
+CSRF_TRUSTED_ORIGINS = [SITE_URL]
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
+FRONTEND_DIST = PLATFORM / "frontend" / "dist"
+STATIC_URL = "/static/"
+STATIC_ROOT = HOME / "static"
+STATICFILES_DIRS = [FRONTEND_DIST] if FRONTEND_DIST.is_dir() else []
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+DJANGO_VITE = {"default": {"dev_mode": False, "manifest_path": FRONTEND_DIST / "manifest.json"}}
+# Uploads stream to disk beside the blobs: a rename, not a copy, stores them.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_PERMISSIONS = 0o600
+DATA_UPLOAD_MAX_NUMBER_FILES = 1000  # in one request; the page sends more in batches
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
+
+# ---- words, time, logs ---------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+LOCALE_PATHS = [PLATFORM / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = env.text("TIME_ZONE", "UTC")
+LOG_LEVEL = env.text("LOG_LEVEL", "INFO", among=("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_FORMAT = env.text("LOG_FORMAT", "json", among=("json", "text"))
+LOGGING_CONFIG = None  # counterpoint.log does it
+
+if RUN_HEARTBEAT_SECONDS * 2 > RUN_LEASE_SECONDS:
+    raise InputError(
+        "setting.value",
+        "RUN_LEASE_SECONDS must be at least twice RUN_HEARTBEAT_SECONDS, or a late beat loses a run.",
+    )

@@ -1,0 +1,22 @@
+"""The site's map, a line per app."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+from counterpoint import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("accounts/", include("apps.accounts.urls")),
+    path("audit/", include("apps.audit.urls")),
+    path("corpora/", include("apps.corpora.urls")),
+    path("models/", include("apps.registry.urls")),
+    path("runs/", include("apps.runs.urls")),
+    path("reports/", include("apps.evaluation.urls")),
+    path("teach/", include("apps.teaching.urls")),
+    path("chat/", include("apps.chat.urls")),
+    path("v1/", include("apps.api.urls")),
+]

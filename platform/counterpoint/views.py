@@ -1,0 +1,61 @@
+"""The front door and the probes. Knows where each role begins, and nothing of what they find there."""
+
+from __future__ import annotations
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from apps.tenants.access import member
+from apps.tenants.models import Role
+
+BEGINS = {Role.CURATOR: "corpora:list", Role.EMPLOYEE: "chat:new", Role.AUDITOR: "audit:list"}
+
+
+@require_safe
+@member()
+def home(request: HttpRequest) -> HttpResponse:
+    """Send each role to where its work begins."""
+    return redirect(BEGINS[Role(request.membership.role)])
+
+
+@require_safe
+@never_cache
+@transaction.non_atomic_requests
+def healthz(_request: HttpRequest) -> HttpResponse:
+    """The process answers. Never asks the database: an outage there must not restart the web."""
+    return JsonResponse({"ok": True})
+
+
+@require_safe
+@never_cache
+@transaction.non_atomic_requests
+def readyz(_request: HttpRequest) -> HttpResponse:
+    """Database, migrations and broker are there: only then does a balancer send people here."""
+    found = {"database": database_fault(), "broker": broker_fault()}
+    ready = not any(found.values())
+    told = {name: fault or "ok" for name, fault in found.items()}
+    return JsonResponse({"ok": ready, **told}, status=200 if ready else 503)
+
+
+def database_fault() -> str:
+    try:
+        executor = MigrationExecutor(connection)
+        waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        return f"unreachable ({type(error).__name__})"
+    return f"{len(waiting)} migrations are pending" if waiting else ""
+
+
+def broker_fault() -> str:
+    try:
+        with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2) as broker:
+            broker.ping()
+    except redis.RedisError as error:
+        return f"unreachable ({type(error).__name__})"
+    return ""
