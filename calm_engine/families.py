@@ -54,6 +54,7 @@ class Decoder:
         self.width = int(self.config.hidden_size)
         self.limit = int(self.config.max_position_embeddings)  # tokens
         self.vocabulary = int(self.config.vocab_size)
+        self.kinds = tuple(get_layer_types_and_kwargs(self.config)[0])  # each layer's attention
 
     layers: nn.ModuleList
     norm: nn.Module
@@ -83,7 +84,6 @@ class Decoder:
         mask       (batch, seen + time), true where a token is real; None: all are
         positions  (batch, time)
         """
-        kinds, _ = get_layer_types_and_kwargs(self.config)
         masks = {
             kind: _MASKS[kind](
                 config=self.config,
@@ -92,11 +92,13 @@ class Decoder:
                 past_key_values=cache,
                 position_ids=positions,
             )
-            for kind in set(kinds)
+            for kind in set(self.kinds)
         }
         extras = self.extras(hidden, positions)
         arguments = {"position_ids": positions, "use_cache": cache is not None, **extras}
-        return Pass(masks=tuple(masks[kind] for kind in kinds), arguments=arguments, cache=cache)
+        return Pass(
+            masks=tuple(masks[kind] for kind in self.kinds), arguments=arguments, cache=cache
+        )
 
     def layer(self, index: int, hidden: Tensor, run: Pass) -> Tensor:
         """Run layer `index`: (batch, time, width) -> the same shape."""
@@ -162,7 +164,7 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
             known=", ".join(sorted(FAMILIES)),
         )
     decoder = FAMILIES[kind](model)
-    unknown = set(get_layer_types_and_kwargs(model.config)[0]) - set(_MASKS)
+    unknown = set(decoder.kinds) - set(_MASKS)
     if unknown:
         raise InputError("model.family", f"layers of kind {', '.join(sorted(unknown))} are unknown")
     return decoder

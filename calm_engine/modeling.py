@@ -6,6 +6,7 @@ where models are kept.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,6 +150,9 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         spec = config.spec
         self.anchor = anchor
         self.augmenters = nn.ModuleList(augmenters)
+        # Plain attributes, no modules: views of the parents, made once because looking is slow.
+        self.top = decoder_of(anchor)
+        self.below = [decoder_of(augmenter) for augmenter in augmenters]
         self.joints = _joints(config)
         heads = choose_heads(
             spec,
@@ -209,6 +213,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         parents |= {f"augmenter_{i}": _digest(one) for i, one in enumerate(augmenters)}
         config = _config(played, joined, spec, parents)
         model = cls(config, played, joined)
+        model.generation_config = copy.deepcopy(played.generation_config)
         if spec.scaled:
             model.measure(sample_ids)
         return model.train(mode=False)
@@ -219,7 +224,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
 
         The median over positions: a few positions of a trained model carry huge states.
         """
-        anchor = decoder_of(self.anchor)
+        anchor = self.top
         if sample_ids is None:
             source = torch.Generator().manual_seed(0)
             shape = (_MEASURED[0], min(_MEASURED[1], self.limit))
@@ -227,7 +232,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         inputs = self._inputs(sample_ids.to(self.device), None, None, None)
         hidden = anchor.embed(inputs.ids, inputs.positions)
         run = anchor.begin(hidden, None, inputs.positions, None)
-        for layer in range(-1, anchor.depth):
+        for layer in range(-1, max(joint.above for joint in self.joints) + 1):
             hidden = hidden if layer < 0 else anchor.layer(layer, hidden, run)
             for joint in self._joints_at(layer):
                 power = hidden.float().pow(2).mean(-1).sqrt().median()
@@ -356,7 +361,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         return self.anchor.get_input_embeddings()
 
     def get_output_embeddings(self) -> nn.Module:
-        head: nn.Module = decoder_of(self.anchor).model.lm_head
+        head: nn.Module = self.top.model.lm_head
         return head
 
     # -- switches ----------------------------------------------------------------------------------
@@ -408,7 +413,10 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         chosen = self.gate if gate is None else gate
         inputs = self._inputs(input_ids, attention_mask, position_ids, past_key_values)
         self._check_gate(chosen, input_ids)
-        is_open = isinstance(chosen, Tensor) or chosen != 0.0
+        is_let_in = isinstance(chosen, Tensor) or chosen != 0.0
+        is_open = is_let_in and (self.bridges_on or self.output_on)
+        if is_open and past_key_values is not None:
+            self._check_cache(past_key_values)
         reads = self._read(inputs) if is_open else []
         hidden = self._play(inputs, reads, chosen if is_open else 0.0)
         if past_key_values is not None:
@@ -440,15 +448,15 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
     def new_cache(self) -> CalmCache:
         """An empty cache for this composition."""
         return CalmCache(
-            anchor=decoder_of(self.anchor).depth,
-            augmenters=[decoder_of(one).depth for one in self._small()],
+            anchor=self.top.depth,
+            augmenters=[one.depth for one in self.below],
             bridges=len(self.bridges),
         )
 
     @property
     def limit(self) -> int:
         """The longest sequence in tokens: the shortest of all parents' limits."""
-        return min(decoder_of(model).limit for model in (self.anchor, *self._small()))
+        return min(one.limit for one in (self.top, *self.below))
 
     def _inputs(
         self,
@@ -490,19 +498,26 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         if isinstance(gate, Tensor) and gate.shape != ids.shape[:1]:
             raise InputError("input.gate", "a tensor of gates has one number for each request")
 
+    def _check_cache(self, cache: CalmCache) -> None:
+        """All parts that will be used have seen the same tokens, or it cannot be continued."""
+        found = [part.get_seq_length() for part in cache.augmenters]
+        found += [layer.get_seq_length() for layer in cache.joints if self.bridges_on]
+        if any(seen != cache.get_seq_length() for seen in found):
+            raise InputError(
+                "cache.parts",
+                "this cache was begun with other parts or with the gate shut, and cannot go on so",
+            )
+
     @torch.no_grad()
     def _read(self, inputs: _Inputs) -> list[_Read]:
         """Let every augmenter read the tokens, without a graph: nothing in it may move."""
         reads = []
-        for index, model in enumerate(self._small()):
-            augmenter = decoder_of(model)
+        for index, augmenter in enumerate(self.below):
             joints = [joint for joint in self.joints if joint.augmenter == index]
             wanted = {joint.below for joint in joints}
             # With an output path all layers run, also while it is shut: the cache stays whole.
             top = augmenter.depth if self.output_gates else max(wanted) + 1
             cache = None if inputs.cache is None else inputs.cache.augmenters[index]
-            if cache is not None:
-                _check_step(cache.get_seq_length(), inputs.seen)
             hidden = augmenter.embed(inputs.ids, inputs.positions)
             run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
             states = {}
@@ -519,7 +534,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
 
         Below the first connection nothing that is trained has been met, so no graph is kept.
         """
-        anchor = decoder_of(self.anchor)
+        anchor = self.top
         crosses = bool(reads) and self.bridges_on
         first = min(joint.above for joint in self.joints) if crosses else anchor.depth
         with torch.no_grad():
@@ -541,10 +556,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             if layer > first:
                 hidden = anchor.layer(layer, hidden, run)
             for joint in self._joints_at(layer):
-                cache = None
-                if inputs.cache is not None:
-                    cache = inputs.cache.joints[joint.index]
-                    _check_step(cache.get_seq_length(), inputs.seen)
+                cache = None if inputs.cache is None else inputs.cache.joints[joint.index]
                 hidden = self._bridge(joint)(
                     hidden,
                     reads[joint.augmenter].states[joint.below],
@@ -561,11 +573,11 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
     ) -> Tensor:
         """Logits at the kept positions: the anchor's, each augmenter's mixed in after the other."""
         chosen = _kept(hidden, keep)
-        logits = decoder_of(self.anchor).head(chosen)
+        logits = self.top.head(chosen)
         if not self.output_on:
             return logits
         gates = cast("list[OutputGate]", list(self.output_gates))
-        for read, module, model in zip(reads, gates, self._small(), strict=False):
+        for read, module, augmenter in zip(reads, gates, self.below, strict=False):
             if read.last is None or (not torch.is_grad_enabled() and module.is_shut()):
                 continue
             below = _kept(read.last, keep)
@@ -574,11 +586,8 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
                 share = share * _kept(gate[:, None].expand(hidden.shape[:2]), keep)
             elif gate != 1.0:
                 share = share * gate
-            logits = mix(logits, decoder_of(model).head(below), share).to(logits.dtype)
+            logits = mix(logits, augmenter.head(below), share).to(logits.dtype)
         return logits
-
-    def _small(self) -> list[PreTrainedModel]:
-        return cast("list[PreTrainedModel]", list(self.augmenters))
 
     def _bridge(self, joint: _Joint) -> Bridge:
         return cast("Bridge", self.bridges[joint.index])
@@ -741,17 +750,6 @@ def _check_positions(positions: Tensor, mask: Tensor | None) -> None:
     """Without a mask positions count up by one: families read a jump as a second, packed text."""
     if mask is None and not bool((positions.diff(dim=-1) == 1).all()):
         raise InputError("input.positions", "positions that jump need an attention mask")
-
-
-def _check_step(found: int, wanted: int) -> None:
-    """All parts of a cache have seen the same tokens, or it cannot be continued."""
-    if found != wanted:
-        raise InputError(
-            "cache.parts",
-            "this cache was begun with other parts or with the gate shut, and cannot go on so",
-            found=found,
-            wanted=wanted,
-        )
 
 
 def _all_real(inputs: _Inputs) -> Tensor:
