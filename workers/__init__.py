@@ -9,13 +9,21 @@ into its own process (the engine runs in a child). Database steps are short and 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import ParamSpec, cast
 
+import django
 import structlog
 from celery import shared_task
+from django.apps import apps
 
 P = ParamSpec("P")
+
+# Whoever comes in by this door finds Django ready: Celery, the model host, or a test.
+if not apps.ready:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "counterpoint.settings")
+    django.setup()
 
 
 def task(

@@ -9,7 +9,6 @@ the ranks are grandchildren and survive the launcher.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import re
@@ -29,15 +28,14 @@ import calm_engine
 from apps.runs.execution import Drained, Fenced, Lost, Wish
 from calm_engine.errors import Cancelled, EngineError, InputError, InternalError
 from calm_engine.specs import Outcome, Progress, Spec
+from counterpoint.embedded.children import die_with_parent
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 30.0  # a stopped run may take this long to reach its next step
 DRAIN_SECONDS = 300.0  # a drained one writes a checkpoint first
-PR_SET_PDEATHSIG = 1
 LOG_TAIL = 4000  # characters of the child's own words kept for the failure text
-LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: after a fork nothing may be imported
 
 
 @dataclass(frozen=True)
@@ -140,8 +138,7 @@ def _in_the_child() -> None:
     The launcher must ignore SIGTERM, or it would go first and take the rank with it before the
     checkpoint is written; ignoring is inherited, and the engine sets its own handler.
     """
-    if sys.platform == "linux":
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 

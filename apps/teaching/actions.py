@@ -149,3 +149,14 @@ def _start(plan: Plan, step: Step, done: Mapping[Step, Run]) -> Run:
         by=plan.by,
         plan=plan.pk,
     )
+
+
+def left_behind() -> list[Plan]:
+    """Plans whose last run is done and whose next was never queued: a worker died in between."""
+    return [plan for plan in Plan.objects.all() if _is_left_behind(plan)]
+
+
+def _is_left_behind(plan: Plan) -> bool:
+    latest = runs_of(plan)
+    done = all(run.state == State.SUCCEEDED for run in latest.values())
+    return done and len(latest) < len(STEPS)

@@ -1,0 +1,260 @@
+"""The model host: keeps one model server for each live composition, and the Placement rows true.
+
+`python -m workers.hosting`. A new version is started before the old one stops; a server that dies
+or falls silent is started again with growing pauses. Knows no model and no torch: the server is a
+child, `calm serve`, on this machine's loopback. Children are started from the main thread, since
+Linux would end them with any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from uuid import UUID
+
+import httpx
+import structlog
+from django.conf import settings
+from django.db import connections
+
+import calm_engine
+from apps.registry import placements
+from apps.registry.models import Placement
+from apps.registry.placements import Wanted
+from apps.runs.execution import DATABASE_AWAY
+from calm_engine.errors import EngineError
+from counterpoint import env
+from counterpoint.embedded.children import die_with_parent
+from workers.launch import cores
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 1.0
+ANSWER_SECONDS = 2.0  # a healthy server answers /healthz well within this
+SILENT_TICKS = 15  # a ready server that misses so many is started again
+START_SECONDS = 600.0  # loading large weights from a slow disk
+LONGEST_PAUSE = 30.0
+STOP_SECONDS = 10.0
+
+
+@dataclass
+class Server:
+    """One model server: its child process and what is known of it."""
+
+    wanted: Wanted
+    log_file: Path
+    process: subprocess.Popen[bytes] | None = None
+    port: int = 0
+    is_ready: bool = False
+    deaths: int = 0
+    not_before: float = 0.0
+    started: float = 0.0
+    silent: int = 0
+    reason: str = ""
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, threads: int, secret: Path) -> None:
+        """Start the child on a free port of the loopback."""
+        self.port = free_port()
+        wanted = self.wanted
+        folders = ["--composition", wanted.composition, "--anchor", wanted.anchor]
+        for augmenter in wanted.augmenters:
+            folders += ["--augmenter", augmenter]
+        words = ["serve", *map(str, folders), "--name", wanted.model, "--host", "127.0.0.1"]
+        words += ["--port", str(self.port), "--secret-file", str(secret), "--threads", str(threads)]
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as output:
+            self.process = subprocess.Popen(  # noqa: S603  our own command, no shell
+                [sys.executable, "-m", "calm_engine.cli", *words],
+                env=environment(threads),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        self.started = time.monotonic()
+        self.is_ready = False
+        self.silent = 0
+
+    def has_died(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def answers(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.address}/healthz", timeout=ANSWER_SECONDS).status_code == 200
+        return False
+
+    def stop(self) -> None:
+        """Ask, wait, then end the whole group."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        self.is_ready = False
+
+    def last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+            return next((line.strip() for line in reversed(lines) if line.strip()), "")[:300]
+        return ""
+
+
+class Host:
+    """All model servers of this machine. One `tick` looks, acts and writes down what is so."""
+
+    def __init__(self, name: str, *, threads: int, secret: Path, logs: Path) -> None:
+        self.name = name
+        self.threads = threads
+        self.secret = secret
+        self.logs = logs
+        self.servers: dict[UUID, Server] = {}
+
+    def tick(self) -> None:
+        wanted = {each.composition_id: each for each in placements.wanted()}
+        for composition_id, each in wanted.items():
+            if composition_id not in self.servers:
+                log_file = self.logs / f"model-{composition_id}.log"
+                self.servers[composition_id] = Server(each, log_file)
+        for server in self.servers.values():
+            self._keep(server)
+        self._retire(wanted)
+        for server in self.servers.values():
+            self._tell(server)
+
+    def _keep(self, server: Server) -> None:
+        """Start what does not run; notice what has died, has become ready or has fallen silent."""
+        if server.has_died():
+            self._count_death(server, f"The model server ended. {server.last_words()}".strip())
+        if server.process is None:
+            if time.monotonic() >= server.not_before:
+                server.start(self.threads, self.secret)
+            return
+        if server.answers():
+            server.is_ready, server.silent, server.reason = True, 0, ""
+            if time.monotonic() - server.started > LONGEST_PAUSE:
+                server.deaths = 0  # it has lived long enough to be trusted again
+            return
+        server.silent += 1
+        is_late = time.monotonic() - server.started > START_SECONDS
+        if (server.is_ready and server.silent >= SILENT_TICKS) or (not server.is_ready and is_late):
+            self._count_death(server, "The model server stopped answering.")
+
+    def _count_death(self, server: Server, reason: str) -> None:
+        log.warning("server.died", composition=str(server.wanted.composition_id), reason=reason)
+        server.stop()
+        server.deaths += 1
+        server.reason = reason
+        # The first restart is at once: one crash should cost seconds.
+        pause = 0.0 if server.deaths == 1 else min(2.0 ** (server.deaths - 1), LONGEST_PAUSE)
+        server.not_before = time.monotonic() + pause
+
+    def _retire(self, wanted: dict[UUID, Wanted]) -> None:
+        """Stop what no alias names, but not before its successor answers."""
+        for composition_id, server in list(self.servers.items()):
+            if composition_id in wanted:
+                continue
+            successors = [
+                self.servers[each.composition_id]
+                for each in wanted.values()
+                if (each.tenant_id, each.model) == (server.wanted.tenant_id, server.wanted.model)
+            ]
+            is_waiting = any(not successor.is_ready for successor in successors)
+            if is_waiting and server.is_ready and placements.is_allowed(server.wanted):
+                continue
+            placements.write(self.name, server.wanted, Placement.State.STOPPING)
+            server.stop()
+            placements.forget(self.name, server.wanted)
+            del self.servers[composition_id]
+
+    def _tell(self, server: Server) -> None:
+        """Write the placement; a ready one again and again, because silence is not ready."""
+        state, address = Placement.State.STARTING, ""
+        if server.is_ready:
+            state, address = Placement.State.READY, server.address
+        elif server.deaths > 1:  # once may be chance; it is tried again all the same
+            state = Placement.State.FAILED
+        placements.write(self.name, server.wanted, state, address=address, reason=server.reason)
+
+    def stop(self) -> None:
+        for server in self.servers.values():
+            server.stop()
+            with contextlib.suppress(*DATABASE_AWAY):  # gone before us: silence says the same
+                placements.forget(self.name, server.wanted)
+        self.servers.clear()
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What a model server may know: no secret but the one in its file, no road to the network."""
+    kept = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HOME", "TMPDIR")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {
+        "PYTHONPATH": str(Path(calm_engine.__file__).resolve().parent.parent),
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": str(threads),
+    }
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody has now; whoever loses the race is started again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> int:
+    """Tick until SIGTERM or SIGINT; then stop every server and leave no placement behind."""
+    stopping = threading.Event()
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    host = Host(
+        env.text("COUNTERPOINT_HOST_NAME", socket.gethostname()),
+        threads=env.number("COUNTERPOINT_SERVE_THREADS", cores(), least=1),
+        secret=env.internal_secret(),
+        logs=Path(settings.HOME) / "logs",
+    )
+    has_begun = False
+    while not stopping.is_set():
+        try:
+            if not has_begun:
+                placements.begin(host.name)
+                has_begun = True
+            host.tick()
+        except DATABASE_AWAY:
+            log.warning("host.database_away")  # the servers go on serving
+        except EngineError as error:
+            log.error("host.tick", code=error.code, error=str(error))  # noqa: TRY400  expected kinds
+        connections.close_all()
+        stopping.wait(TICK_SECONDS)
+    host.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

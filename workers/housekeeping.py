@@ -1,0 +1,50 @@
+"""Short tasks on a timer: bring back what was lost. Each may run twice, late or never at once.
+
+The rows are the truth and messages only wake, so here is who notices when a message, a worker or
+the broker's whole memory is gone.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from apps.chat import actions as chat
+from apps.corpora import actions as corpora
+from apps.runs.execution import is_waiting, reap
+from apps.teaching.actions import go_on, left_behind
+from apps.tenants.models import Tenant
+from apps.tenants.scope import tenant_scope
+from counterpoint.celery import app, send
+from workers import task
+
+log = structlog.get_logger(__name__)
+
+# Seconds between two looks. A run whose worker died waits for its lease and then at most this.
+SCHEDULE = {
+    "runs": {"task": "housekeeping.runs", "schedule": 10.0, "options": {"expires": 10}},
+    "rows": {"task": "housekeeping.rows", "schedule": 30.0, "options": {"expires": 30}},
+}
+app.conf.beat_schedule = SCHEDULE
+
+
+@task("housekeeping.runs", queue="short")
+def runs() -> None:
+    """Give back the runs of lost workers, and wake a worker when something waits."""
+    if count := reap():
+        log.info("runs.reaped", count=count)
+    if is_waiting("gpu"):
+        send("gpu.wake")
+
+
+@task("housekeeping.rows", queue="short")
+def rows() -> None:
+    """For each tenant: files, replies and plans that were left behind."""
+    for tenant in Tenant.objects.all():
+        with structlog.contextvars.bound_contextvars(tenant=str(tenant.pk)):
+            with tenant_scope(tenant):
+                corpora.reconcile()
+            with tenant_scope(tenant):
+                chat.settle_left_behind()
+            with tenant_scope(tenant):
+                for plan in left_behind():
+                    go_on(plan.pk)
