@@ -14,7 +14,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ import psutil
 
 from calm_engine.errors import EngineError, InputError
 from calm_engine.wording import sentence
-from counterpoint.embedded.children import die_with_parent
+from counterpoint.embedded.children import die_with_parent, free_port
 from counterpoint.embedded.engines import Engines
 from counterpoint.env import home_folder
 
@@ -97,17 +96,6 @@ class Memory:
 
     def write(self, home: Path) -> None:
         (home / "peak.json").write_text(json.dumps({"peak_rss_mb": self.peak // 2**20}))
-
-
-def free_port(wanted: int | None, *, first: int) -> int:
-    """The wanted port, or the first free one from `first` on. Raises InputError("port.taken")."""
-    for port in [wanted] if wanted else range(first, first + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return int(port)
-    raise InputError("port.taken", f"Port {wanted} is already in use.", port=wanted)
 
 
 def services(port: int, home: Path) -> list[Service]:
@@ -235,7 +223,7 @@ def asked_to_stop() -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="counterpoint.services", description=__doc__)
     parser.add_argument(
-        "--port", type=int, help="port of the site (default: the first free from 8000)"
+        "--port", type=int, help="port of the site (default: 8000, or any free one)"
     )
     parser.add_argument(
         "--then", default="", help="a management command to run beside the services"
@@ -264,8 +252,9 @@ def live(home: Path, told: argparse.Namespace) -> int:
     """Engines up, migrated, services up, command run; everything down again at the end."""
     home.chmod(0o711)  # the engines' own user must pass through, nobody may list
     os.environ["COUNTERPOINT_HOME"] = str(home)
-    port = free_port(told.port, first=8000)
-    with Engines(home):
+    port = free_port(told.port, liked=LIKED_PORT)
+    is_external = bool(os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"))
+    with contextlib.nullcontext() if is_external else Engines(home):
         machine = Machine(home, port)
         machine.migrate()
         try:
