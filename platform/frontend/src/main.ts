@@ -1,0 +1,19 @@
+// On every page: styles, htmx, live regions, upload.
+
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/layout.css";
+import "./styles/components.css";
+import "./styles/forced.css";
+import "./styles/print.css";
+import "htmx.org";
+import { Live } from "./elements/live";
+import { Upload } from "./elements/upload";
+import { improve, offerThemes } from "./page";
+
+customElements.define("cp-live", Live);
+customElements.define("cp-upload", Upload);
+
+improve(document);
+offerThemes();
+document.addEventListener("htmx:after:swap", () => improve(document));

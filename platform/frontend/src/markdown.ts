@@ -1,0 +1,93 @@
+// Markdown of a model, made safe. The order matters: raw HTML is escaped while parsing, then the
+// result passes an allow-list. No images, frames, forms or styles; a link shows where it leads.
+
+import DOMPurify from "dompurify";
+import hljs from "highlight.js/lib/core";
+import bash from "highlight.js/lib/languages/bash";
+import json from "highlight.js/lib/languages/json";
+import python from "highlight.js/lib/languages/python";
+import sql from "highlight.js/lib/languages/sql";
+import { Marked, type Token } from "marked";
+import { copyButton, element } from "./page";
+import { words } from "./words";
+
+for (const [name, language] of Object.entries({ bash, json, python, sql })) hljs.registerLanguage(name, language);
+
+const escaped = (text: string): string =>
+  text.replace(/[&<>"']/g, (mark) => `&#${mark.charCodeAt(0)};`);
+
+const marked = new Marked({
+  gfm: true,
+  renderer: {
+    html: ({ text }) => escaped(text),
+    image: ({ text, href }) => escaped(text || href),
+    checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
+    link({ href, tokens }) {
+      const text = this.parser.parseInline(tokens);
+      if (!/^(https?:\/\/|mailto:)/i.test(href)) return text;
+      const address = escaped(href);
+      const shown = text === address || text === href ? "" : ` <span class="address">(${address})</span>`;
+      return `<a href="${address}" rel="noopener noreferrer nofollow" target="_blank">${text}${shown}</a>`;
+    },
+  },
+});
+
+const ALLOWED_TAGS = [
+  "a", "b", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "li",
+  "ol", "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul", "#text",
+];
+const ALLOWED_ATTR = ["href", "rel", "target", "class", "start"];
+
+function safe(html: string): DocumentFragment {
+  return DOMPurify.sanitize(html, {
+    ALLOWED_TAGS,
+    ALLOWED_ATTR,
+    ALLOW_DATA_ATTR: false,
+    ALLOW_ARIA_ATTR: false,
+    ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
+    RETURN_DOM_FRAGMENT: true,
+  });
+}
+
+function finish(fragment: ParentNode): void {
+  for (const table of fragment.querySelectorAll("table")) {
+    const box = element("div", { className: "table-box", tabIndex: 0 });
+    table.replaceWith(box);
+    box.append(table);
+  }
+  for (const code of fragment.querySelectorAll<HTMLElement>("pre > code")) {
+    const language = /language-([\w-]+)/.exec(code.className)?.[1] ?? "";
+    const text = code.textContent ?? "";
+    // The highlighter escapes what it is given and adds spans with classes, nothing else.
+    if (hljs.getLanguage(language)) code.innerHTML = hljs.highlight(text, { language }).value;
+    const head = element("div", { className: "chat-code-head" }, element("span", { textContent: language || words.code }), copyButton(() => text));
+    const box = element("div", { className: "chat-code" }, head);
+    code.parentElement?.replaceWith(box);
+    box.append(element("pre", { tabIndex: 0 }, code));
+  }
+}
+
+/** A place that shows growing Markdown: only blocks whose source changed are made again. */
+export class Rendered {
+  #blocks: { raw: string; node: HTMLElement }[] = [];
+
+  constructor(readonly place: HTMLElement) {
+    place.replaceChildren();
+    place.dataset["rendered"] = "";
+  }
+
+  show(text: string): void {
+    const tokens = marked.lexer(text);
+    const blocks = tokens.filter((token) => token.type !== "space");
+    const same = blocks.findIndex((token, index) => this.#blocks[index]?.raw !== token.raw);
+    const keep = same < 0 ? blocks.length : same;
+    for (const { node } of this.#blocks.splice(keep)) node.remove();
+    for (const token of blocks.slice(keep)) {
+      const node = element("div", { className: "chat-block" });
+      node.append(safe(marked.parser([token as Token])));
+      finish(node);
+      this.place.append(node);
+      this.#blocks.push({ raw: token.raw, node });
+    }
+  }
+}

@@ -1,0 +1,91 @@
+// Small help for every page: theme, copying, local times, and a token against forged requests.
+
+import { dateAndTime, words } from "./words";
+
+export function csrfToken(): string {
+  const field = document.querySelector<HTMLInputElement>("input[name=csrfmiddlewaretoken]");
+  return field?.value ?? "";
+}
+
+export function element<K extends keyof HTMLElementTagNameMap>(
+  name: K,
+  properties: Partial<HTMLElementTagNameMap[K]> = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+export function button(label: string, variant: string, act: () => void): HTMLButtonElement {
+  const made = element("button", { type: "button", textContent: label });
+  made.dataset["variant"] = variant;
+  made.addEventListener("click", act);
+  return made;
+}
+
+export async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Plain HTTP inside a company network is no secure context: the old way still works there.
+    const field = element("textarea", { value: text, className: "visually-hidden" });
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
+}
+
+export function copyButton(text: () => string): HTMLButtonElement {
+  const made = button(words.copy, "plain", () => {
+    void copy(text()).then((done) => {
+      made.textContent = done ? words.copied : words.copyFailed;
+      setTimeout(() => (made.textContent = words.copy), 2500);
+    });
+  });
+  return made;
+}
+
+/** Improve what the server wrote: run on the page, and again on each part that is swapped in. */
+export function improve(root: ParentNode): void {
+  for (const time of root.querySelectorAll<HTMLTimeElement>("time[datetime*=T]")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.valueOf()) || time.title) continue;
+    time.title = time.dateTime;
+    time.textContent = dateAndTime(at);
+  }
+  for (const line of root.querySelectorAll<HTMLElement>(".code-line:not([data-improved])")) {
+    line.dataset["improved"] = "";
+    const code = line.querySelector("code") ?? line;
+    const text = code.textContent?.trim() ?? "";
+    if (text) line.append(copyButton(() => text));
+  }
+}
+
+function showTheme(): void {
+  const chosen = document.documentElement.dataset["theme"] ?? "system";
+  for (const choice of document.querySelectorAll<HTMLButtonElement>("[data-theme-choice]")) {
+    choice.setAttribute("aria-pressed", String(choice.dataset["themeChoice"] === chosen));
+  }
+}
+
+/** The choice is kept in a cookie, so that the server writes the theme and nothing flashes. */
+export function offerThemes(): void {
+  for (const group of document.querySelectorAll<HTMLElement>("[data-theme-switch]")) {
+    group.hidden = false;
+    group.addEventListener("click", (event) => {
+      const choice = (event.target as Element).closest<HTMLElement>("[data-theme-choice]");
+      const theme = choice?.dataset["themeChoice"];
+      if (!theme) return;
+      const secure = location.protocol === "https:" ? "; secure" : "";
+      document.cookie = `theme=${theme}; path=/; max-age=31536000; samesite=lax${secure}`;
+      document.documentElement.dataset["theme"] = theme;
+      showTheme();
+      document.dispatchEvent(new Event("cp-theme"));
+    });
+  }
+  showTheme();
+}
