@@ -33,9 +33,8 @@ from counterpoint.embedded.engines import Engines
 from counterpoint.env import home_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-STOP_SECONDS = (
-    20.0  # longer than the web's graceful shutdown and a trainer's checkpoint on the demo
-)
+LIKED_PORT = 8000
+STOP_SECONDS = 20.0  # longer than the web's graceful shutdown, and than a checkpoint of the demo
 
 
 class Asked(Exception):  # noqa: N818  an ending, not an error
