@@ -704,8 +704,8 @@ def _config(
     )
     told = anchor.config
     return CalmConfig(
-        anchor_config=told.to_dict(),
-        augmenter_configs=[augmenter.config.to_dict() for augmenter in augmenters],
+        anchor_config=_described(anchor),
+        augmenter_configs=[_described(augmenter) for augmenter in augmenters],
         bridge=spec.to_dict(),
         connections=[[list(pair) for pair in pairs] for pairs in connections],
         parents=parents,
@@ -718,6 +718,11 @@ def _config(
         eos_token_id=told.eos_token_id,
         pad_token_id=told.pad_token_id,
     )
+
+
+def _described(model: PreTrainedModel) -> dict[str, Any]:
+    """A parent's config, without the folder it lay in: that belongs to one machine."""
+    return {key: it for key, it in model.config.to_dict().items() if key != "_name_or_path"}
 
 
 def _check_words(anchor: Parent, augmenters: Sequence[Parent]) -> None:

@@ -102,6 +102,19 @@ def test_a_batch_equals_its_rows_alone(model: CalmForCausalLM) -> None:
     assert close(both[1], said(model, long)[0])
 
 
+def test_a_padded_row_takes_cached_steps_as_if_alone(model: CalmForCausalLM) -> None:
+    short, long = some_ids(rows=1, tokens=7), some_ids(rows=1, tokens=12, seed=5)
+    both = torch.cat((torch.cat((torch.zeros(1, 5, dtype=torch.long), short), dim=1), long))
+    mask = torch.ones(2, 12, dtype=torch.long)
+    mask[0, :5] = 0
+    cache = model.new_cache()
+    steps = [said(model, both[:, :8], attention_mask=mask[:, :8], past_key_values=cache)]
+    steps += [said(model, both[:, i : i + 2], past_key_values=cache) for i in (8, 10)]
+    joined = torch.cat(steps, dim=1)
+    assert close(joined[0, 5:], said(model, short)[0])
+    assert close(joined[1], said(model, long)[0])
+
+
 def test_a_newborn_is_the_anchor_bit_for_bit(pair: tuple[str, str]) -> None:
     anchor, augmenter = make_pair(*pair)
     newborn = CalmForCausalLM.compose(anchor, [augmenter])

@@ -75,6 +75,12 @@ def test_only_what_was_trained_is_saved(model: CalmForCausalLM, saved: Path) -> 
     }
 
 
+def test_nothing_saved_names_a_folder_of_this_machine(saved: Path, tmp_path: Path) -> None:
+    texts = [path.read_text() for path in saved.iterdir() if path.suffix in (".json", ".md")]
+    assert len(texts) == 5
+    assert not any(str(tmp_path) in text for text in texts)
+
+
 def test_the_parents_files_are_untouched(parents: tuple[Path, Path], tmp_path: Path) -> None:
     before = [digests.folder_digest(folder) for folder in parents]
     model = CalmForCausalLM.compose(parents[0], [parents[1]])
