@@ -66,7 +66,7 @@ export const words = {
   table: "Table",
   csv: "Save as CSV",
 
-  send: "Send",
+  history: "Conversations",
   stop: "Stop",
   you: "You",
   model: "Model",

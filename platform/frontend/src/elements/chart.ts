@@ -14,6 +14,8 @@ const HEIGHT = 240;
 const OWN_AXIS = 6; // a series this many times smaller or larger gets the axis on the other side
 const TABLE_ROWS = 200;
 
+const readable = (name: string): string => name.replaceAll("_", " ");
+
 export class Chart extends HTMLElement {
   #points = new Map<string, Points>();
   #plot: uPlot | null = null;
@@ -137,7 +139,7 @@ export class Chart extends HTMLElement {
         series: [
           { label: words.step, value: (_, value) => (value == null ? "–" : number(value)) },
           ...names.map((name, index) => ({
-            label: name,
+            label: readable(name),
             scale: scales[index] ?? "y",
             stroke: this.#colour(String((index % 4) + 1)),
             dash: DASHES[index % DASHES.length] ?? [],
@@ -164,10 +166,10 @@ export class Chart extends HTMLElement {
       .filter((row): row is [number, number] => row[1] !== null)
       .sort((one, other) => one[0] - other[0]);
     const [first, last] = [rows[0], rows[rows.length - 1]];
-    if (!first || !last) return `${name}: –`;
+    if (!first || !last) return `${readable(name)}: –`;
     const low = rows.reduce((best, row) => (row[1] < best[1] ? row : best));
     const high = rows.reduce((best, row) => (row[1] > best[1] ? row : best));
-    return words.chartSummary(name, first[1], last[1], low[1], low[0], high[1], high[0]);
+    return words.chartSummary(readable(name), first[1], last[1], low[1], low[0], high[1], high[0]);
   }
 
   /** The canvas knows no custom properties: a probe element resolves the role to a colour. */
@@ -186,7 +188,7 @@ export class Chart extends HTMLElement {
   #fillTable(): void {
     if (!this.#table.open) return;
     const names = this.#names();
-    const head = element("tr", {}, ...[words.step, ...names].map((name) => element("th", { scope: "col", textContent: name })));
+    const head = element("tr", {}, ...[words.step, ...names.map(readable)].map((name) => element("th", { scope: "col", textContent: name })));
     const body = this.#steps().slice(-TABLE_ROWS).map((step) =>
       element("tr", {}, element("th", { scope: "row", textContent: number(step) }), ...names.map((name) => {
         const value = this.#points.get(name)?.get(step);
