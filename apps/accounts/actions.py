@@ -55,7 +55,7 @@ def invite(
 
 
 def remove(tenant: Tenant, user: User, *, by: User) -> None:
-    """Take a person out of a tenant: their keys for it end at once, and so does their view of it."""
+    """Take a person out of a tenant: their keys and their view of it end at once."""
     with tenant_scope(tenant):
         Membership.objects.filter(tenant=tenant, user=user).delete()
         keys = ApiKey.objects.filter(tenant=tenant, user=user, revoked_at=None)

@@ -9,7 +9,7 @@ from apps.tenants.models import Role
 
 
 class SignInForm(AuthenticationForm):
-    """Address and password; one answer for both kinds of wrong, so that nobody learns who exists."""
+    """Address and password; one answer to both kinds of wrong: nobody learns who exists."""
 
     username = forms.EmailField(
         label="Email address", widget=forms.EmailInput(attrs={"autocomplete": "username"})

@@ -21,7 +21,7 @@ from apps.accounts.actions import invite, issue_key, remove, revoke_key
 from apps.accounts.forms import InviteForm, KeyForm, SignInForm
 from apps.accounts.models import ApiKey, User
 from apps.audit import actions as audit
-from apps.tenants.access import member
+from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Membership, Role
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
@@ -65,9 +65,9 @@ def locked_out(request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpRespons
 @require_http_methods(["GET", "POST"])
 @never_cache
 @member()
-def keys(request: HttpRequest) -> HttpResponse:
+def keys(request: MemberRequest) -> HttpResponse:
     """The keys of whoever asks; a new one is shown once, on this answer and never again."""
-    user = signed_in(request)
+    user = request.user
     form = KeyForm(request.POST or None)
     secret = ""
     if request.method == "POST" and form.is_valid():
@@ -80,19 +80,19 @@ def keys(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @member()
-def revoke(request: HttpRequest, code: UUID) -> HttpResponse:
+def revoke(request: MemberRequest, code: UUID) -> HttpResponse:
     """End one of one's own keys."""
-    key = ApiKey.objects.filter(pk=code, user=signed_in(request), tenant=request.tenant).first()
+    key = ApiKey.objects.filter(pk=code, user=request.user, tenant=request.tenant).first()
     if key is None:
         raise Http404("No such key.")
-    revoke_key(key, by=signed_in(request))
+    revoke_key(key, by=request.user)
     messages.success(request, f"The key “{key.name}” no longer works.")
     return redirect("accounts:keys")
 
 
 @require_http_methods(["GET", "POST"])
 @member(role=Role.CURATOR)
-def people(request: HttpRequest) -> HttpResponse:
+def people(request: MemberRequest) -> HttpResponse:
     """Who belongs to this tenant, and a form to add somebody."""
     form = InviteForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -104,7 +104,7 @@ def people(request: HttpRequest) -> HttpResponse:
                 told["name"],
                 Role(told["role"]),
                 told["password"],
-                by=signed_in(request),
+                by=request.user,
             )
         except InputError as error:
             form.add_error("password", error.message)
@@ -117,7 +117,7 @@ def people(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @member(role=Role.CURATOR)
-def remove_person(request: HttpRequest, code: UUID) -> HttpResponse:
+def remove_person(request: MemberRequest, code: UUID) -> HttpResponse:
     """Take somebody else out of this tenant; nobody removes themselves by mistake."""
     theirs = Membership.objects.of(request.tenant).select_related("user").filter(pk=code).first()
     if theirs is None:
@@ -125,25 +125,19 @@ def remove_person(request: HttpRequest, code: UUID) -> HttpResponse:
     if theirs.user == request.user:
         messages.error(request, "You cannot remove yourself. Ask another curator.")
         return redirect("accounts:people")
-    remove(request.tenant, theirs.user, by=signed_in(request))
+    remove(request.tenant, theirs.user, by=request.user)
     messages.success(request, f"{theirs.user.name} no longer belongs to {request.tenant.name}.")
     return redirect("accounts:people")
 
 
 @require_POST
 @member()
-def switch(request: HttpRequest, code: UUID) -> HttpResponse:
+def switch(request: MemberRequest, code: UUID) -> HttpResponse:
     """Act in another of one's own tenants from now on."""
-    if not Membership.objects.filter(tenant_id=code, user=signed_in(request)).exists():
+    if not Membership.objects.filter(tenant_id=code, user=request.user).exists():
         raise Http404("No such organisation.")
     request.session["tenant"] = str(code)
     return redirect(settings.LOGIN_REDIRECT_URL)
-
-
-def signed_in(request: HttpRequest) -> User:
-    """The person behind a guarded view."""
-    assert isinstance(request.user, User)
-    return request.user
 
 
 def next_page(request: HttpRequest) -> str:

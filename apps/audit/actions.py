@@ -1,4 +1,4 @@
-"""Writing and checking the audit log. No audit, no act: the line stands in the act's transaction."""
+"""Writes and checks the audit log. No audit, no act: the line is in the act's transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Append-only lines, each sealed to the one before it. Knows how to check itself, not who may act."""
+"""Append-only lines, each sealed to the one before it. Knows not who may act."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ class AuditEvent(TenantModel):
         return hashlib.sha256(f"{self.previous}|{line}".encode()).hexdigest()
 
     def seal_now(self) -> str:
-        """HMAC of the digest, by a key kept outside the database: a rewritten chain betrays itself."""
+        """HMAC of the digest, by a key outside the database: a rewritten chain betrays itself."""
         key = settings.AUDIT_KEY.encode()
         return hmac.new(key, self.digest.encode(), hashlib.sha256).hexdigest()

@@ -9,16 +9,15 @@ from urllib.parse import urlencode
 
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from apps.accounts.views import signed_in
 from apps.audit.actions import faults, record
 from apps.audit.forms import FilterForm
 from apps.audit.models import AuditEvent
-from apps.tenants.access import member
+from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Role
 
 READERS = (Role.AUDITOR, Role.CURATOR)
@@ -28,7 +27,7 @@ EXPORT = 100_000  # lines in one export; the page says when there are more
 
 @require_safe
 @member(role=READERS)
-def listing(request: HttpRequest) -> HttpResponse:
+def listing(request: MemberRequest) -> HttpResponse:
     """Who did what, newest first."""
     form = FilterForm(request.GET)
     lines = narrowed(form)
@@ -48,7 +47,7 @@ def listing(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @member(role=READERS)
-def export(request: HttpRequest) -> HttpResponse:
+def export(request: MemberRequest) -> HttpResponse:
     """The filtered lines as JSON lines, oldest first, each with its place in the chain."""
     form = FilterForm(request.POST)
     lines = narrowed(form).order_by("sequence")
@@ -60,7 +59,7 @@ def export(request: HttpRequest) -> HttpResponse:
         + "\n"
         for line in islice(lines.iterator(chunk_size=1000), EXPORT)
     )
-    record("audit.export", None, by=signed_in(request), lines=told.count("\n"))
+    record("audit.export", None, by=request.user, lines=told.count("\n"))
     name = f"audit-{request.tenant.slug}-{timezone.now():%Y%m%d-%H%M%S}.jsonl"
     return HttpResponse(
         told,
@@ -71,11 +70,11 @@ def export(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @member(role=READERS)
-def verify(request: HttpRequest) -> HttpResponse:
+def verify(request: MemberRequest) -> HttpResponse:
     """Walk the chain and show what is wrong with it, or how much of it is whole."""
     found = list(islice(faults(), 20))
     count = AuditEvent.objects.count()
-    record("audit.verify", None, by=signed_in(request), lines=count, faults=len(found))
+    record("audit.verify", None, by=request.user, lines=count, faults=len(found))
     page = {"faults": found, "count": count, "now": timezone.now()}
     return render(request, "audit/verified.html", page)
 

@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db import models, transaction
 from django.http import Http404, HttpRequest
 from django.shortcuts import redirect, resolve_url
 
-from apps.tenants.models import Role
+from apps.tenants.models import Membership, Role, Tenant
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
 
 M = TypeVar("M", bound=models.Model)
 View = TypeVar("View", bound=Callable[..., Any])
 Roles = Role | tuple[Role, ...] | None
+
+
+class MemberRequest(HttpRequest):
+    """What a view behind `member` receives: signed in, in a tenant. Only a name for the checker."""
+
+    user: User
+    tenant: Tenant
+    membership: Membership
 
 
 def fetch(request: HttpRequest, model: type[M], code: UUID | str, *, role: Roles = None) -> M:
@@ -32,7 +43,7 @@ def fetch(request: HttpRequest, model: type[M], code: UUID | str, *, role: Roles
         rows = rows.visible_to(request.user)
     try:
         found: M = rows.get(pk=code)
-    except (model.DoesNotExist, ValueError):
+    except (ObjectDoesNotExist, ValueError):
         raise Http404(f"No {model._meta.verbose_name} here.") from None
     require(request, role)
     return found
@@ -41,16 +52,16 @@ def fetch(request: HttpRequest, model: type[M], code: UUID | str, *, role: Roles
 def require(request: HttpRequest, role: Roles) -> None:
     """Raise PermissionDenied, naming what is lacking, unless this person has one of the roles."""
     wanted = role if isinstance(role, tuple) else (role,) if role else ()
-    membership = request.membership
+    membership: Membership | None = getattr(request, "membership", None)
     if membership is None:
         raise PermissionDenied(
             "You belong to no organisation yet. Ask an administrator to add you."
         )
     if wanted and not membership.may(*wanted):
-        names = " or ".join(each.label.lower() for each in wanted)
+        names, here = " or ".join(each.label.lower() for each in wanted), membership.tenant.name
         raise PermissionDenied(
-            f"This needs the role {names} in {membership.tenant.name}; yours is "
-            f"{Role(membership.role).label.lower()}. A curator of {membership.tenant.name} can change it."
+            f"This needs the role {names} in {here}; yours is "
+            f"{Role(membership.role).label.lower()}. A curator of {here} can change it."
         )
 
 

@@ -1,4 +1,4 @@
-"""Migration operations that seal a table: row-level security, references within a tenant, append-only.
+"""Migration operations that seal a table: per tenant, references within it, append-only.
 
 Plain SQL, run by the owner of the tables; the runtime role `app_rw` owns nothing and bypasses
 nothing. Table and column names come from our own migrations, never from input.
@@ -50,7 +50,7 @@ class Protect(RunSQL):
         super().__init__([protect(t) for t in names], [unprotect(t) for t in reversed(names)])
         self.tables = tables
 
-    def deconstruct(self) -> tuple[str, tuple[str, ...], dict[str, object]]:  # type: ignore[override]  # names, not SQL
+    def deconstruct(self) -> tuple[str, tuple[str, ...], dict[str, object]]:
         return self.__class__.__qualname__, self.tables, {}
 
     def describe(self) -> str:
@@ -96,7 +96,7 @@ class SameTenant(RunSQL):
         )
         self.names = (table, column, target)
 
-    def deconstruct(self) -> tuple[str, tuple[str, ...], dict[str, object]]:  # type: ignore[override]  # names, not SQL
+    def deconstruct(self) -> tuple[str, tuple[str, ...], dict[str, object]]:
         return self.__class__.__qualname__, self.names, {}
 
     def describe(self) -> str:
@@ -130,7 +130,7 @@ class AppendOnly(RunSQL):
         )
         self.table = table
 
-    def deconstruct(self) -> tuple[str, tuple[str, ...], dict[str, object]]:  # type: ignore[override]  # names, not SQL
+    def deconstruct(self) -> tuple[str, tuple[str, ...], dict[str, object]]:
         return self.__class__.__qualname__, (self.table,), {}
 
     def describe(self) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error
 from django.db import DatabaseError, connection
 
 DANGEROUS = """
@@ -56,7 +55,7 @@ def role_is_harmless() -> list[CheckMessage]:
 
 
 @checks.register(checks.Tags.security)
-def database_role(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
+def database_role(**_: Any) -> list[CheckMessage]:
     """Every command is refused under a dangerous role; a database that is away endangers nobody."""
     if not settings.ENGINES_KNOWN:
         return []
@@ -67,7 +66,7 @@ def database_role(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> l
 
 
 @checks.register(checks.Tags.compatibility)
-def engines_known(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
+def engines_known(**_: Any) -> list[CheckMessage]:
     """Addresses of both engines, given or embedded."""
     if settings.ENGINES_KNOWN:
         return []
@@ -80,7 +79,7 @@ def engines_known(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> l
             )
         ]
     return [
-        Warning(
+        checks.Warning(
             f"No engines are running for {settings.HOME}.",
             hint="Start them: python -m counterpoint.embedded, or set DATABASE_URL and REDIS_URL.",
             id="counterpoint.W001",
@@ -89,13 +88,13 @@ def engines_known(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> l
 
 
 @checks.register(checks.Tags.staticfiles)
-def assets_built(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
+def assets_built(**_: Any) -> list[CheckMessage]:
     """The browser's scripts and styles exist: without them no page can be drawn."""
-    manifest = settings.DJANGO_VITE["default"]["manifest_path"]
+    manifest = Path(str(settings.DJANGO_VITE["default"]["manifest_path"]))
     if manifest.is_file():
         return []
     return [
-        Warning(
+        checks.Warning(
             f"The browser assets are not built: {manifest} is missing.",
             hint="Run `make setup`, or `npm ci && npm run build` in platform/frontend.",
             id="counterpoint.W002",

@@ -1,4 +1,4 @@
-"""Reads one environment variable, or refuses loudly. Knows no setting by name but the home folder."""
+"""Reads one environment variable, or refuses loudly. Knows by name the home folder alone."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def internal_secret() -> Path:
 
 
 def home_folder() -> Path:
-    """Where state lives: `COUNTERPOINT_HOME`, else `var/` in a checkout, else the user's state folder."""
+    """`COUNTERPOINT_HOME`, else `var/` in a checkout, else in the user's folder of state."""
     if value := os.environ.get("COUNTERPOINT_HOME", "").strip():
         return Path(value).expanduser().absolute()
     if (ROOT / "manage.py").exists():

@@ -6,6 +6,7 @@ server-sent events that carry both. Every key begins with the tenant. Knows no m
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -26,7 +27,12 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 15.0
 STREAM_SECONDS = 3600  # a reply can be read again for an hour; after that its row has the text
 STREAM_LENGTH = 20_000
-WAIT = {"socket_timeout": 3, "socket_connect_timeout": 2}
+PATIENCE = 3.0  # seconds for one answer of the broker
+
+
+def broker() -> redis.asyncio.Redis:
+    """A client for a reader that waits long, or for one write."""
+    return redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
 
 
 def key(topic: str, tenant_id: UUID | None = None) -> str:
@@ -40,8 +46,10 @@ def key(topic: str, tenant_id: UUID | None = None) -> str:
 def publish(topic: str, event: dict[str, Any]) -> None:
     """Tell whoever watches this topic of the tenant in scope. Never fails: loss is allowed."""
     try:
-        with redis.Redis.from_url(settings.REDIS_URL, **WAIT) as broker:
-            broker.publish(key(topic), json.dumps(event, default=str))
+        with redis.Redis.from_url(
+            settings.REDIS_URL, socket_timeout=PATIENCE, socket_connect_timeout=2
+        ) as client:
+            client.publish(key(topic), json.dumps(event, default=str))
     except redis.RedisError as error:
         log.warning("live.unpublished", topic=topic, error=type(error).__name__)
 
@@ -49,8 +57,7 @@ def publish(topic: str, event: dict[str, Any]) -> None:
 async def listen(topic: str) -> AsyncIterator[dict[str, Any] | None]:
     """Events of a topic of the tenant in scope, as they come; None after 15 s of silence."""
     name = key(topic)
-    broker = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
-    async with broker, broker.pubsub() as watched:
+    async with broker() as client, client.pubsub() as watched:
         await watched.subscribe(name)
         while True:
             message = await watched.get_message(
@@ -65,28 +72,30 @@ async def listen(topic: str) -> AsyncIterator[dict[str, Any] | None]:
 async def append(stream: str, event: dict[str, Any]) -> str:
     """Add an event to a stream of the tenant in scope; its id, which a reader may resume from."""
     name = key(stream)
-    async with redis.asyncio.Redis.from_url(settings.REDIS_URL, **WAIT) as broker:
-        async with broker.pipeline(transaction=False) as both:
-            both.xadd(name, {"e": json.dumps(event)}, maxlen=STREAM_LENGTH, approximate=True)
-            both.expire(name, STREAM_SECONDS)
-            added, _ = await both.execute()
+    async with (
+        asyncio.timeout(PATIENCE),
+        broker() as client,
+        client.pipeline(transaction=False) as both,
+    ):
+        both.xadd(name, {"e": json.dumps(event)}, maxlen=STREAM_LENGTH, approximate=True)
+        both.expire(name, STREAM_SECONDS)
+        added, _ = await both.execute()
     return str(added.decode())
 
 
 async def follow(
     stream: str, after_id: str = "0"
 ) -> AsyncIterator[tuple[str, dict[str, Any] | None]]:
-    """Events of a stream after this id, old ones first, then as they come; None every 15 s of silence.
+    """Events of a stream after this id: old ones first, then as they come.
 
-    The reader closes the iterator when it has read the end; the stream itself does not know it.
+    After 15 s of silence it yields the last id and None. The reader closes the iterator when it
+    has read the end, which only the reader knows.
     """
     name, after = key(stream), after_id or "0"
-    broker = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
-    async with broker:
+    async with broker() as client:
         while True:
-            found = await broker.xread(
-                {name: after}, count=200, block=int(HEARTBEAT_SECONDS * 1000)
-            )
+            wait = int(HEARTBEAT_SECONDS * 1000)
+            found: Any = await client.xread({name: after}, count=200, block=wait)
             if not found:
                 yield after, None
                 continue

@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from structlog.contextvars import bound_contextvars
 
-from apps.tenants.models import Membership
+from apps.tenants.models import Membership, Tenant
 from counterpoint.database import current_tenant_id
 
 Response = HttpResponseBase
@@ -53,10 +53,10 @@ def tenant_of_request(get_response: Door) -> Door:
     if iscoroutinefunction(get_response):
 
         async def door(request: HttpRequest) -> Response:
-            await sync_to_async(name_tenant)(request)
-            token = current_tenant_id.set(request.tenant.pk if request.tenant else None)
+            tenant = await sync_to_async(name_tenant)(request)
+            token = current_tenant_id.set(tenant.pk if tenant else None)
             try:
-                with bound_contextvars(**log_facts(request)):
+                with bound_contextvars(**log_facts(request, tenant)):
                     response: Response = await get_response(request)
                 return response
             finally:
@@ -65,10 +65,10 @@ def tenant_of_request(get_response: Door) -> Door:
         return door
 
     def plain_door(request: HttpRequest) -> Response:
-        name_tenant(request)
-        token = current_tenant_id.set(request.tenant.pk if request.tenant else None)
+        tenant = name_tenant(request)
+        token = current_tenant_id.set(tenant.pk if tenant else None)
         try:
-            with bound_contextvars(**log_facts(request)):
+            with bound_contextvars(**log_facts(request, tenant)):
                 return get_response(request)  # type: ignore[return-value]  # not a coroutine
         finally:
             current_tenant_id.reset(token)
@@ -76,11 +76,13 @@ def tenant_of_request(get_response: Door) -> Door:
     return plain_door
 
 
-def name_tenant(request: HttpRequest) -> None:
+def name_tenant(request: HttpRequest) -> Tenant | None:
     """Put tenant and membership of whoever asks on the request; None for strangers."""
     membership = membership_of(request)
-    request.membership = membership
-    request.tenant = membership.tenant if membership else None
+    tenant = membership.tenant if membership else None
+    # Django's own way of adding to a request; views behind `member` see them as MemberRequest.
+    vars(request).update(membership=membership, tenant=tenant)
+    return tenant
 
 
 def membership_of(request: HttpRequest) -> Membership | None:
@@ -98,7 +100,7 @@ def membership_of(request: HttpRequest) -> Membership | None:
     return mine[0] if mine else None
 
 
-def log_facts(request: HttpRequest) -> dict[str, str]:
+def log_facts(request: HttpRequest, tenant: Tenant | None) -> dict[str, str]:
     """Ids alone: who, for which tenant. Never a name or an address."""
     facts = {"user": str(request.user.pk)} if request.user.is_authenticated else {}
-    return facts | ({"tenant": str(request.tenant.pk)} if request.tenant else {})
+    return facts | ({"tenant": str(tenant.pk)} if tenant else {})

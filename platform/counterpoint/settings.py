@@ -238,5 +238,5 @@ LOGGING_CONFIG = None  # counterpoint.log does it
 if RUN_HEARTBEAT_SECONDS * 2 > RUN_LEASE_SECONDS:
     raise InputError(
         "setting.value",
-        "RUN_LEASE_SECONDS must be at least twice RUN_HEARTBEAT_SECONDS, or a late beat loses a run.",
+        "RUN_LEASE_SECONDS must be at least twice RUN_HEARTBEAT_SECONDS: a late beat loses a run.",
     )

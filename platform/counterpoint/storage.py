@@ -1,4 +1,4 @@
-"""Private files named by their digest, always under a tenant: `{home}/blobs/{tenant}/{kind}/{sha256}`.
+"""Private files named by their digest: `{home}/blobs/{tenant}/{kind}/{sha256}`.
 
 Written aside, flushed to disk, then renamed: a name that exists is whole. The same bytes twice are
 one file. Knows no model; who may read is decided before anybody asks for a path.
@@ -51,7 +51,7 @@ class Blobs:
     def put(self, kind: str, file: BinaryIO | Chunked | bytes) -> Stored:
         """Store these bytes, streamed; the same bytes again change nothing.
 
-        Raises InputError("disk.full", free=, need=) before or while the disk fills; nothing is left.
+        Raises InputError("disk.full", free=, need=); nothing is left then.
         """
         folder = self.kind_folder(kind)
         require_space(folder, int(getattr(file, "size", 0) or 0))
@@ -95,7 +95,7 @@ class Blobs:
             path.unlink(missing_ok=True)
 
     def adopt_folder(self, kind: str, folder: Path, digest: str) -> Path:
-        """Move a finished folder under its digest; when that is there already, drop the newcomer."""
+        """Move a finished folder under its digest; the newcomer goes when that is there already."""
         target = self.kind_folder(kind) / name_of(digest)
         if target.is_dir():
             shutil.rmtree(folder)

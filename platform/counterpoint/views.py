@@ -1,4 +1,4 @@
-"""The front door and the probes. Knows where each role begins, and nothing of what they find there."""
+"""The front door and the probes. Knows where each role begins, not what they find there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from apps.tenants.access import member
+from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Role
 
 BEGINS = {Role.CURATOR: "corpora:list", Role.EMPLOYEE: "chat:new", Role.AUDITOR: "audit:list"}
@@ -19,7 +19,7 @@ BEGINS = {Role.CURATOR: "corpora:list", Role.EMPLOYEE: "chat:new", Role.AUDITOR:
 
 @require_safe
 @member()
-def home(request: HttpRequest) -> HttpResponse:
+def home(request: MemberRequest) -> HttpResponse:
     """Send each role to where its work begins."""
     return redirect(BEGINS[Role(request.membership.role)])
 

@@ -96,6 +96,6 @@ def identity() -> Identity:
         return Identity(found.pw_uid, found.pw_gid, steps_down=True)
     raise InputError(
         "engines.account",
-        "PostgreSQL does not run as root, and there is no account `postgres` or `nobody` to run it. "
-        "Start this as an ordinary user.",
+        "PostgreSQL does not run as root, and there is no account `postgres` or `nobody` that "
+        "could run it. Start this as an ordinary user.",
     )

@@ -101,7 +101,7 @@ class Engine:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 process_group=0,  # Ctrl-C reaches the supervisor alone, which stops them in order
-                preexec_fn=self.on_parent_death,  # noqa: PLW1509  the supervisor has one thread
+                preexec_fn=self.on_parent_death,  # safe: the supervisor has one thread
                 **self.identity.popen(),
             )
 

@@ -214,7 +214,7 @@ class Supervisor:
         while not asked.wait(WATCH_SECONDS):
             for engine in (self.postgres, self.valkey):
                 if engine.revive():
-                    # PostgreSQL may refuse while old backends leave; then it dies, and we come back.
+                    # PostgreSQL may refuse while old backends leave: it ends, and we come back.
                     with suppress(InputError):
                         engine.wait_until_ready()
                         engine.deaths = 0
@@ -226,7 +226,7 @@ class Supervisor:
 
 
 class Asked:
-    """Whether somebody asked us to stop: a signal, or the end of the parent that holds our input."""
+    """Whether we are asked to stop: by a signal, or by the end of the parent at our input."""
 
     def __init__(self, *, parent_holds_input: bool) -> None:
         self.stopping = False

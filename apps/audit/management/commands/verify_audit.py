@@ -18,7 +18,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", help="the short name of one tenant (default: all)")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *_args: Any, **options: Any) -> None:
         tenants = Tenant.objects.all()
         if options["tenant"]:
             tenants = tenants.filter(slug=options["tenant"])
