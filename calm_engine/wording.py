@@ -6,53 +6,112 @@ command and the web page both use it. Knows no torch, no Django and no language 
 
 from __future__ import annotations
 
+import re
+
 from calm_engine.errors import EngineError
 
+# Text in square brackets is left out when a fact inside it was not given.
 WORDING: dict[str, str] = {
     # Models and their folders
-    "anchor.missing": "There is no model at {path}. Check the path, or bring the model in with "
+    "anchor.missing": "There is no model[ at {path}]. Check the path, or bring the model in with "
     "`calm import`.",
-    "anchor.pickle": "The model folder {folder} holds weights as a pickle, which can run code when "
-    "it is opened: {files}. Take the safetensors version of this model; nothing was loaded.",
-    "model.config": "The model's config.json cannot be read or asks for code of its own {keys}. "
+    "anchor.pickle": "The model's folder holds weights as a pickle, which can run code when "
+    "it is opened[: {files}]. Take the safetensors version of this model; nothing was loaded.",
+    "model.config": "The model's config.json cannot be read or asks for code of its own[: {keys}]. "
     "Choose a model without its own code; nothing was loaded.",
     "model.family": "This kind of model cannot be composed yet. "
     "Choose a decoder such as Llama, SmolLM2, Mistral, Qwen or GPT-2.",
-    "model.folder": "There are no safetensors weights in {folder}. "
+    "model.folder": "There are no safetensors weights in [{folder}, ]the folder that was given. "
     "Give the complete folder of a model, or bring the model in with `calm import`.",
     "model.tokenizer": "The model's tokenizer.json is missing or cannot be read. "
     "Copy it from the place that the model came from.",
     # Compositions
-    "artifact.digest": "The stored files are not those that were written: {files}. "
+    "artifact.digest": "The stored files are not those that were written[: {files}]. "
     "Restore the folder from its source or from a backup, then try again.",
-    "bridge.connections": "The connections do not fit the augmenters: {lists} lists for "
-    "{augmenters} models. Give one list of pairs for each augmenter.",
-    "bridge.layer": "The connection {connection} names a layer that does not exist: the augmenter "
-    "has {augmenter_layers} layers and the anchor {anchor_layers}. Choose layers within these.",
+    "bridge.connections": "The connections do not fit the augmenters"
+    "[: {lists} lists for {augmenters} models]. "
+    "Give one list of pairs of layers for each augmenter.",
+    "bridge.layer": "A connection names a layer that does not exist[: {connection}, where the "
+    "augmenter has {augmenter_layers} layers and the anchor {anchor_layers}]. Choose other layers.",
     "bridge.width": "The bridges were made for models of other widths. "
     "Compose again with the models that you have now.",
     "compose.augmenters": "A composition needs at least one augmenter. Name its folder.",
-    "compose.vocabulary": "The anchor and {which} read text with different tokenizers. "
+    "compose.vocabulary": "The anchor and an augmenter[ ({which})] have different tokenizers. "
     "Train the augmenter with this anchor's tokenizer, then compose again.",
     "composition.weights": "The bridges in this folder do not fit its config.json. "
     "Restore the folder from its source or from a backup.",
-    "parent.digest": "The {role} is not the one that this composition was built on: its weights "
-    "differ. Give the original folder, or compose again.",
+    "parent.digest": "A parent[, the {role},] is not the one that this composition was "
+    "built on: its weights differ. Give the original folder, or compose again.",
     "parent.missing": "A model that this composition was built on is not there. "
     "Name the folders of the anchor and of every augmenter, in their order.",
-    "sequence.too_long": "The text has {tokens} tokens, and this composition takes {limit}. "
-    "Make it shorter.",
+    "sequence.too_long": "The text is longer than this composition can read"
+    "[: {tokens} tokens of {limit}]. Make it shorter.",
     # Runs
     "corpus.empty": "There is no text to learn from. "
     "Add documents that contain text, then start again.",
-    "device.missing": "There is no {device} device here. Choose `--device cpu` or `auto`.",
+    "device.missing": "There is no such device here[: {device}]. Choose `--device cpu` or `auto`.",
     "disk.full": "The disk is full. Free some space, then start again: finished work is kept.",
     "run.cancelled": "The run was asked to stop, and stopped. "
     "Start it again with the same settings to continue from its last checkpoint.",
     "server.memory": "There is not enough memory for this request now. "
     "Ask again later, or ask for less.",
+    "documents.empty": "No document holds any text[: {path}]. "
+    "Add documents that contain text, then start again.",
+    "data.file": "The file cannot be read[: {path}]. Check that it is there and may be read.",
+    "data.json": "Line {line} of {path} is not JSON. Each line must be one JSON object; "
+    "mend it, then start again.",
+    "data.row": "Line {line} of {path} lacks {missing}. Add what is missing, then start again.",
+    "memory.full": "There was not enough memory. Choose a smaller batch size, then start again: "
+    "it goes on from the last checkpoint.",
+    # Files that people upload
+    "archive.bomb": "The archive would unpack to more than is allowed[ ({limit})]. "
+    "Unpack it yourself and upload what you need.",
+    "archive.empty": "The archive is empty. Upload one that contains files.",
+    "archive.nested": "There are archives within archives[, more than {depth} deep]. "
+    "Unpack the inner ones and upload them by themselves.",
+    "archive.path": "This entry points outside its archive or is a link, and was not unpacked. "
+    "Pack the file itself and upload it again.",
+    "extract.failed": "The file could not be read[ in {attempts} attempts]. "
+    "Save it anew or in another format, then upload it again.",
+    "extract.limits": "Reading the file took more than is allowed[ ({limit})]. "
+    "Split it into smaller files and upload those.",
+    "file.disguised": "The name says {said}, but the content is {found}. "
+    "Give it its right ending, or upload the file that you meant.",
+    "file.empty": "The file is empty. Upload it again when it has content.",
+    "file.encrypted": "The file is protected by a password. "
+    "Save it without one and upload it again.",
+    "file.no_text": "There is no text in the file. Upload a version that contains text.",
+    "file.too_large": "The file is too large[: {size}, and {limit} are allowed]. "
+    "Split it and upload the parts.",
+    "file.type": "Files of this kind cannot be read[ ({ending})]. "
+    "Save it as PDF, DOCX, HTML, Markdown or text and upload that.",
+    "file.unreadable": "The file cannot be read[: {why}]. Save it anew and upload it again.",
+    "pdf.broken": "The PDF is damaged. Save or export it anew and upload it again.",
+    "pdf.no_text": "The PDF holds pictures of its[ {pages}] pages and no text. "
+    "Run text recognition over it and upload the result.",
+    "upload.disk_full": "The disk is full, and this file was not stored; everything before it was. "
+    "Ask your administrator to free some space, then upload this file again.",
+    "upload.in_progress": "Some files are still being read[: {files}]. "
+    "Wait until all are done, then freeze the snapshot.",
+    # Corpora, examples and models in the product
+    "alias.moved": "Somebody else has just changed which model is {name}. "
+    "Look at it again, then decide.",
+    "alias.no_previous": "There is no earlier model to go back to.[ {name} has had only one.] "
+    "Promote another one instead.",
+    "composition.quarantined": "This model is in quarantine and cannot be used[: {name}]. "
+    "Choose another, or ask a curator to release it.",
+    "corpus.name": "There is already a corpus of this name[: {name}]. Choose another name.",
+    "examples.columns": "The file lacks the columns that examples need[; it has {found}]. "
+    "Name them question, answer, expected, entity and value.",
+    "examples.empty": "There are no questions and answers to learn from[: {path}]. "
+    "Add some, then start again.",
+    "examples.type": "Examples cannot be read from this kind of file[ ({ending})]. "
+    "Give them as CSV or as JSON lines.",
+    "reason.missing": "A reason is needed here and is kept in the history. Write one.",
+    "tokenizer.mismatch": "The augmenter was trained with another anchor's tokenizer. "
+    "Choose that anchor, or train an augmenter for this one.",
     # The model server
-    "server.address": "{host}, port {port}, cannot be listened on. "
+    "server.address": "This address cannot be listened on[: {host}, port {port}]. "
     "Choose an address of this machine with --host and a port above 1023 with --port.",
     "server.busy": "All places are taken and the queue is full. Try again in a few seconds.",
     "server.draining": "This model server is stopping. Try again in a few seconds.",
@@ -63,26 +122,52 @@ WORDING: dict[str, str] = {
     "Choose another for the composition with --name.",
     "server.open": "Without --secret-file the server listens on this machine only. "
     "Give a secret, or use --host 127.0.0.1.",
-    "server.port": "Port {port} on {host} is already taken. "
+    "server.port": "This port is already taken[: {port} on {host}]. "
     "Choose another with --port, or stop the program that uses it.",
-    "server.secret": "The secret in {path} is missing, empty or cannot be read. "
+    "server.secret": "The secret is missing, empty or cannot be read[: {path}]. "
     "Write one long random line into that file, then start again.",
 }
 
 
+_OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
+
+
 class _Facts(dict[str, object]):
-    """A fact that was not given is named by a plain word instead of failing the sentence."""
+    """A needed fact that was not given is named by a plain word, and the sentence stands."""
 
     def __missing__(self, name: str) -> str:
         return f"(no {name} told)"
 
 
 def sentence(error: EngineError) -> str:
-    """Say what happened and what to do next; a code without wording gives its own message."""
+    """Say what happened and what to do next.
+
+    A message that is a whole sentence was worded where more is known, and stands; else the table
+    has the word; a code that is not in it gives its short message.
+    """
+    said = error.message.strip()
+    is_whole = said[:1].isupper() and said.endswith((".", "!", "?"))
     template = WORDING.get(error.code)
+    if is_whole:
+        return said
     if template is not None:
-        return template.format_map(_Facts(error.facts))
-    if error.message:
-        said = error.message[0].upper() + error.message[1:]
-        return said if said.endswith((".", "!", "?")) else f"{said}."
-    return f"This did not work ({error.code}). The log of this run says more."
+        return _filled(template, error.facts)
+    if said:
+        return said[0].upper() + said[1:].rstrip(".") + "."
+    return f"This did not work ({error.code}). The log says more."
+
+
+def _filled(template: str, facts: dict[str, object]) -> str:
+    """Put the facts in; a list reads as words, and an empty fact counts as not given."""
+    told = _Facts()
+    for name, value in facts.items():
+        words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        if words:
+            told[name] = words
+
+    def kept(match: re.Match[str]) -> str:
+        inside = match.group(1)
+        names = re.findall(r"\{(\w+)\}", inside)
+        return inside if all(name in told for name in names) else ""
+
+    return _OPTIONAL.sub(kept, template).format_map(told)

@@ -1,0 +1,351 @@
+"""The model server as its clients meet it: the real `openai` client, a real process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import torch
+from openai import OpenAI
+from transformers import AutoModelForCausalLM
+
+from tests.engine.serving.conftest import CONTEXT, SECRET, Folders, Running, command
+from tests.tiny import make_tokenizer
+
+QUESTION = [{"role": "user", "content": "Where is the MX-4 made?"}]
+GREEDY: dict[str, Any] = {"model": "ours", "temperature": 0, "max_tokens": 40}
+
+
+def ask(client: OpenAI, content: str = "Where is it?", **settings: Any) -> str:
+    messages = [{"role": "user", "content": content}]
+    reply = client.chat.completions.create(messages=messages, **{**GREEDY, **settings})
+    return reply.choices[0].message.content
+
+
+def post(server: Running, body: bytes, *, path: str = "chat/completions") -> httpx.Response:
+    headers = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}
+    url = f"{server.address}/v1/{path}"
+    return httpx.post(url, content=body, headers=headers, timeout=30)
+
+
+def metric(server: Running, name: str) -> float:
+    lines = httpx.get(f"{server.address}/metrics").text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.02)
+
+
+# -- what it serves --------------------------------------------------------------------------------
+
+
+def test_it_lists_the_composition_and_the_bare_anchor(client: OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["ours", "anchor"]
+    assert client.models.retrieve("ours").object == "model"
+
+
+def test_a_reply_has_openais_shape(client: OpenAI) -> None:
+    reply = client.chat.completions.create(messages=QUESTION, **GREEDY)
+    assert (reply.object, reply.model) == ("chat.completion", "ours")
+    assert reply.system_fingerprint.startswith("calm-")
+    assert reply.choices[0].finish_reason == "length"
+    assert reply.usage.completion_tokens == 40
+    prompt = make_tokenizer().apply_chat_template(QUESTION, add_generation_prompt=True)
+    assert reply.usage.prompt_tokens == len(prompt["input_ids"])
+
+
+@pytest.mark.parametrize("model", ["ours", "anchor"])
+def test_streaming_equals_not_streaming(client: OpenAI, model: str) -> None:
+    settings = {**GREEDY, "model": model, "messages": QUESTION}
+    whole = client.chat.completions.create(**settings)
+    options = {"include_usage": True}
+    with client.chat.completions.create(**settings, stream=True, stream_options=options) as stream:
+        chunks = list(stream)
+    said = [chunk.choices[0] for chunk in chunks if chunk.choices]
+    assert "".join(c.delta.content or "" for c in said) == whole.choices[0].message.content
+    assert said[0].delta.role == "assistant"
+    assert said[-1].finish_reason == whole.choices[0].finish_reason
+    assert chunks[-1].usage == whole.usage
+
+
+def test_a_stream_without_the_option_tells_no_usage(client: OpenAI) -> None:
+    with client.chat.completions.create(messages=QUESTION, **GREEDY, stream=True) as stream:
+        assert all(chunk.usage is None for chunk in stream)
+
+
+def test_plain_completions_stream_alike(client: OpenAI) -> None:
+    whole = client.completions.create(prompt="The MX-4", **GREEDY)
+    with client.completions.create(prompt="The MX-4", **GREEDY, stream=True) as stream:
+        assert "".join(chunk.choices[0].text for chunk in stream) == whole.choices[0].text
+    ids = make_tokenizer()("The MX-4")["input_ids"]
+    assert client.completions.create(prompt=ids, **GREEDY).choices == whole.choices
+
+
+def test_the_bare_anchor_says_what_transformers_says(client: OpenAI, folders: Folders) -> None:
+    reply = client.completions.create(prompt="In public", **{**GREEDY, "model": "anchor"})
+    shut = client.completions.create(prompt="In public", **GREEDY, extra_body={"gate": 0})
+    model = AutoModelForCausalLM.from_pretrained(folders.anchor)
+    tokenizer = make_tokenizer()
+    ids = torch.tensor([tokenizer("In public")["input_ids"]])
+    drawn = model.generate(ids, max_new_tokens=40, do_sample=False)[0, ids.shape[1] :]
+    text = tokenizer.decode(drawn, skip_special_tokens=True)
+    assert reply.choices[0].text == shut.choices[0].text == text.rstrip("\ufffd")
+
+
+def test_the_gate_opens_by_degrees(client: OpenAI) -> None:
+    said = {gate: ask(client, extra_body={"gate": gate}) for gate in (0, 0.5, 1)}
+    assert said[1] == ask(client)
+    assert len(set(said.values())) > 1
+
+
+def test_two_at_once_say_what_each_says_alone(client: OpenAI) -> None:
+    contents = ["short", "rather a longer question than the first", "a third", "x" * 200]
+    alone = [ask(client, content) for content in contents]
+    with ThreadPoolExecutor(len(contents)) as people:
+        together = list(people.map(lambda content: ask(client, content), contents))
+    assert together == alone
+
+
+def test_a_seed_repeats(client: OpenAI) -> None:
+    how = {"temperature": 1.2, "top_p": 0.9}
+    one, again, other = (ask(client, seed=seed, **how) for seed in (5, 5, 6))
+    assert one == again
+    assert one != other
+
+
+def test_a_stop_string_across_tokens_ends_the_answer(client: OpenAI) -> None:
+    whole = ask(client)
+    stop = next(whole[i : i + 3] for i in range(4, len(whole)) if whole[i] != "\ufffd")
+    reply = client.chat.completions.create(
+        messages=[{"role": "user", "content": "Where is it?"}], **GREEDY, stop=["~never~", stop]
+    )
+    assert reply.choices[0].message.content == whole.split(stop)[0]
+    assert reply.choices[0].finish_reason == "stop"
+
+
+def test_log_probabilities_come_with_their_tokens(client: OpenAI) -> None:
+    settings = {**GREEDY, "messages": QUESTION, "logprobs": True, "top_logprobs": 3}
+    whole = client.chat.completions.create(**settings).choices[0].logprobs.content
+    assert len(whole) == 40
+    assert all(t.logprob == max(top.logprob for top in t.top_logprobs) <= 0 for t in whole)
+    with client.chat.completions.create(**settings, stream=True) as stream:
+        scored = [chunk.choices[0].logprobs for chunk in stream]
+    streamed = [token.token for one in scored if one for token in one.content]
+    assert streamed == [token.token for token in whole]
+    plain = client.completions.create(prompt="x", **GREEDY, logprobs=2).choices[0].logprobs
+    assert len(plain.tokens) == len(plain.token_logprobs) == len(plain.top_logprobs) == 40
+
+
+def test_it_counts_what_it_does(client: OpenAI, server: Running) -> None:
+    before = metric(server, "calm_drawn_tokens_total")
+    ask(client, max_tokens=7)
+    assert metric(server, "calm_drawn_tokens_total") == before + 7
+    assert metric(server, 'calm_requests_total{model="ours",outcome="length"}') > 0
+    assert metric(server, "calm_ready") == 1
+    assert httpx.get(f"{server.address}/healthz").json() == {"status": "ready"}
+
+
+# -- who goes away, and who is too many ------------------------------------------------------------
+
+
+def test_a_client_that_leaves_frees_its_place(client: OpenAI, server: Running) -> None:
+    stream = client.chat.completions.create(
+        messages=QUESTION, **{**GREEDY, "max_tokens": CONTEXT - 100}, stream=True
+    )
+    next(iter(stream))
+    until(lambda: metric(server, "calm_running") == 1)
+    stream.close()
+    until(lambda: metric(server, "calm_running") == 0, 3)
+    drawn = metric(server, "calm_drawn_tokens_total")
+    time.sleep(0.2)
+    assert metric(server, "calm_drawn_tokens_total") == drawn
+
+
+def test_a_client_that_hangs_up_on_a_whole_reply_frees_its_place(
+    client: OpenAI, server: Running
+) -> None:
+    before = metric(server, 'calm_requests_total{model="ours",outcome="cancelled"}')
+    with pytest.raises(openai.APITimeoutError):
+        ask(client, max_tokens=CONTEXT - 100, timeout=0.3)
+    until(lambda: metric(server, "calm_running") == 0, 3)
+    assert metric(server, 'calm_requests_total{model="ours",outcome="cancelled"}') == before + 1
+
+
+def test_a_full_queue_says_when_to_come_back(server: Running) -> None:
+    with server.client() as client:
+        streams, refused = [], None
+        try:
+            for _ in range(20):
+                settings = {**GREEDY, "max_tokens": CONTEXT - 100}
+                streams.append(
+                    client.chat.completions.create(messages=QUESTION, **settings, stream=True)
+                )
+        except openai.RateLimitError as error:
+            refused = error
+        for stream in streams:
+            stream.close()
+    assert refused is not None
+    assert refused.code == "server.busy"
+    assert int(refused.response.headers["retry-after"]) > 0
+    until(lambda: metric(server, "calm_running") == 0)
+
+
+# -- what it refuses -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shown", ["Bearer wrong", "Bearer", f"Basic {SECRET}", "Bearer ü"])
+def test_a_wrong_secret_is_401(server: Running, shown: str) -> None:
+    headers = {"Authorization": shown.encode()}
+    reply = httpx.get(f"{server.address}/v1/models", headers=headers)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+def test_no_secret_is_401(server: Running) -> None:
+    for method, path in (("GET", "models"), ("GET", "models/ours"), ("POST", "completions")):
+        assert httpx.request(method, f"{server.address}/v1/{path}").status_code == 401
+
+
+def test_an_unknown_model_is_404(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as refused:
+        ask(client, model="theirs")
+    assert refused.value.code == "model_not_found"
+
+
+def test_an_unknown_address_has_openais_shape(server: Running) -> None:
+    assert post(server, b"{}", path="images").json()["error"]["code"] == "unknown_url"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", -1),
+        ("temperature", 2.5),
+        ("temperature", "hot"),
+        ("temperature", float("nan")),
+        ("top_p", 0),
+        ("top_p", 1.5),
+        ("n", 2),
+        ("max_tokens", 0),
+        ("max_tokens", 1.5),
+        ("seed", "x"),
+        ("seed", 2**80),
+        ("gate", 1.5),
+        ("gate", True),
+        ("stop", ["x"] * 10_000),
+        ("stop", "x" * 1000),
+        ("stop", ""),
+        ("stop", [7]),
+        ("stream", "yes"),
+        ("logprobs", 3),
+        ("top_logprobs", 3),
+        ("tools", [{"type": "function"}]),
+        ("response_format", {"type": "json_object"}),
+        ("presence_penalty", 1),
+        ("messages", []),
+        ("messages", "hello"),
+        ("messages", [{"role": "wizard", "content": "hello"}]),
+        ("messages", [{"role": "user", "content": None}]),
+        ("messages", [{"role": "user", "content": [{"type": "image_url"}]}]),
+        ("messages", [{"role": "user", "content": "\ud800"}]),
+        ("model", None),
+    ],
+)
+def test_a_bad_field_is_400_and_named(server: Running, field: str, value: object) -> None:
+    body = {"model": "ours", "messages": QUESTION, field: value}
+    reply = post(server, json.dumps(body).encode())
+    assert reply.status_code == 400, reply.text
+    assert reply.json()["error"]["param"].startswith(field)
+    assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"model": "\xff"}', "invalid_utf8"),
+        (b"{", "invalid_json"),
+        (b"[1]", "invalid_json"),
+        (b"", "invalid_json"),
+        (b"[" * 100_000, "invalid_json"),
+    ],
+)
+def test_a_body_that_is_no_request_is_400(server: Running, body: bytes, code: str) -> None:
+    reply = post(server, body)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, code)
+
+
+def test_a_prompt_beyond_the_context_is_400(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask(client, "x" * CONTEXT)
+    assert refused.value.code == "context_length_exceeded"
+
+
+def test_token_ids_out_of_the_vocabulary_are_400(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="Token ids"):
+        client.completions.create(prompt=[5, 10**12], **GREEDY)
+
+
+def test_an_answer_ends_where_the_context_ends(client: OpenAI) -> None:
+    reply = client.completions.create(prompt=[65] * (CONTEXT - 5), **{**GREEDY, "max_tokens": 500})
+    assert (reply.usage.completion_tokens, reply.choices[0].finish_reason) == (5, "length")
+
+
+def test_a_body_of_ten_megabytes_is_413(server: Running) -> None:
+    reply = post(server, b'{"model": "' + b"x" * 10_000_000 + b'"}')
+    assert (reply.status_code, reply.json()["error"]["code"]) == (413, "request_too_large")
+
+
+# -- how it begins and ends ------------------------------------------------------------------------
+
+
+def refusal(*flags: str) -> str:
+    """What `calm serve` says when it does not start; it must be one clear sentence."""
+    done = subprocess.run(command(*flags), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_taken_port_is_said_at_once(folders: Folders) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        words = refusal(*folders.flags(), "--port", port)
+    assert f"This port is already taken: {port} on 127.0.0.1." in words
+
+
+def test_an_empty_secret_is_refused(folders: Folders, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("\n")
+    assert "secret" in refusal(*folders.flags(), "--secret-file", str(tmp_path / "secret"))
+
+
+def test_a_changed_parent_is_refused(folders: Folders) -> None:
+    words = refusal(*folders.flags(), "--anchor", str(folders.augmenter))
+    assert "is not the one that this composition was built on" in words
+
+
+def test_sigterm_finishes_the_answers_under_way(
+    start: Callable[..., AbstractContextManager[Running]],
+) -> None:
+    with start() as server, server.client() as client:
+        settings = {**GREEDY, "max_tokens": 300}
+        with client.chat.completions.create(messages=QUESTION, **settings, stream=True) as stream:
+            chunks = iter(stream)
+            next(chunks)
+            server.process.send_signal(signal.SIGTERM)
+            finishes = [chunk.choices[0].finish_reason for chunk in chunks]
+        assert finishes[-1] == "length"
+        assert server.process.wait(timeout=20) == 0

@@ -1,0 +1,203 @@
+"""The command `calm`: what a person at a terminal sees, and what a script can rely on."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from calm_engine.cli import main
+from calm_engine.digests import write_manifest
+from calm_engine.errors import InputError, InternalError
+from calm_engine.modeling import CalmForCausalLM
+from calm_engine.wording import WORDING, sentence
+from tests.tiny import awaken, make_model, save_folder
+
+VERBS = ("import", "estimate", "augment", "compose", "evaluate", "generate", "serve", "inspect")
+ENGINE = Path(__file__).resolve().parents[2] / "calm_engine"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an anchor, an augmenter and their composition."""
+    root = tmp_path_factory.mktemp("models")
+    save_folder(make_model("llama", width=48, seed=1), root / "anchor")
+    save_folder(make_model("llama", width=32, heads=2, seed=2), root / "augmenter")
+    model = awaken(CalmForCausalLM.compose(root / "anchor", [root / "augmenter"]))
+    model.save_pretrained(root / "composition")
+    write_manifest(root / "composition")
+    return root
+
+
+def parents(models: Path) -> list[str]:
+    return ["--anchor", str(models / "anchor"), "--augmenter", str(models / "augmenter")]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """What is said on standard error when the input is refused: one sentence, exit code 2."""
+    capsys.readouterr()
+    assert main(argv) == 2
+    words = capsys.readouterr().err
+    assert words.startswith("calm: ")
+    assert words.count("\n") == 1
+    return words
+
+
+# -- the door --------------------------------------------------------------------------------------
+
+
+def test_the_command_starts_without_torch() -> None:
+    code = (
+        "import sys, calm_engine.cli, calm_engine.wording, calm_engine.inspection;"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_shows_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert f"example:\n  calm {verb} " in capsys.readouterr().out
+
+
+def test_an_example_is_a_call_that_parses(capsys: pytest.CaptureFixture[str]) -> None:
+    """The examples name folders that are not there: each is refused for that, not for its flags."""
+    for verb in ("augment", "compose", "evaluate", "serve", "inspect"):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        example = capsys.readouterr().out.split("example:\n  calm ")[1]
+        refused(capsys, *example.split())
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+def test_a_missing_folder_is_said_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "There is no model at nowhere." in refused(capsys, "inspect", "nowhere")
+
+
+def test_a_stray_field_of_a_spec_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "spec.json").write_text('{"output": "x", "flavour": 1}')
+    assert "flavour" in refused(capsys, "augment", "--spec", str(tmp_path / "spec.json"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\ufeff"])
+def test_a_spec_that_is_no_json_is_named(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "spec.json").write_text(text, encoding="utf-8")
+    assert "spec.json" in refused(capsys, "compose", "--spec", str(tmp_path / "spec.json"))
+
+
+def test_a_missing_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--composition" in refused(capsys, "evaluate", "--output", "x")
+    assert "`tokenizer` must be given" in refused(capsys, "augment", "--output", "x")
+    assert "2:9,5:19" in refused(capsys, "compose", "--output", "x", "--connections", "2-9")
+
+
+def test_flags_are_laid_over_the_spec_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "spec.json"
+    spec.write_text('{"output": "x", "tokenizer": "a", "documents": "b", "batch_size": 0}')
+    assert "`batch_size` must be at least 1" in refused(capsys, "augment", "--spec", str(spec))
+    words = refused(capsys, "augment", "--spec", str(spec), "--batch-size", "4", "--block", "1")
+    assert "`block` must be at least 16" in words
+
+
+def test_the_name_anchor_is_taken(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--composition", str(models / "composition"), *parents(models), "--name", "anchor"]
+    assert "bare anchor" in refused(capsys, "serve", *flags)
+
+
+# -- looking at what is there ----------------------------------------------------------------------
+
+
+def test_inspect_tells_what_a_composition_was_built_on(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(models / "composition"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["kind"], facts["family"]) == ("composition", "calm + llama + llama")
+    assert [line.split()[0] for line in facts["parents"]] == ["anchor", "augmenter_0"]
+    assert main(["inspect", str(models / "anchor")]) == 0
+    assert "vocabulary" in capsys.readouterr().out
+
+
+def test_inspect_verifies_files_and_parents(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(models / "composition")
+    assert main(["inspect", folder, "--verify", *parents(models), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verified"] == ["files", "anchor", "augmenter_0"]
+    swapped = ["--anchor", str(models / "augmenter")]
+    assert "the anchor, is not the one" in refused(capsys, "inspect", folder, "--verify", *swapped)
+
+
+def test_inspect_names_a_file_that_changed(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_folder(make_model("gpt2"), tmp_path / "model")
+    write_manifest(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "gpt2"}')
+    words = refused(capsys, "inspect", str(tmp_path / "model"), "--verify")
+    assert "config.json" in words
+
+
+def test_generate_answers_and_the_gate_shuts(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["generate", str(models / "composition"), "Where?", *parents(models)]
+    said = []
+    for gate in ("1", "1", "0"):
+        assert main([*call, "--max-tokens", "12", "--gate", gate]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert said[0] != said[2]
+
+
+# -- the words -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", sorted(WORDING))
+def test_every_sentence_is_whole_without_its_facts(code: str) -> None:
+    words = sentence(InputError(code))
+    assert words.endswith(".")
+    assert not re.search(r"[][{}]", words)
+    names = [name for _, name, _, _ in string.Formatter().parse(WORDING[code]) if name]
+    told = sentence(InputError(code, **{name: f"<{name}>" for name in names}))
+    assert all(f"<{name}>" in told for name in names)
+
+
+def test_an_error_without_wording_says_its_own_message() -> None:
+    assert sentence(InputError("not.worded", "the reason is this")) == "The reason is this."
+    assert "not.worded" in sentence(InternalError("not.worded"))
+
+
+def test_a_whole_sentence_stands_as_it_was_said() -> None:
+    assert sentence(InputError("disk.full", "Nothing was stored.")) == "Nothing was stored."
+    assert "Free some space" in sentence(InputError("disk.full", "errno 28"))
+
+
+def test_every_error_of_the_engine_has_words() -> None:
+    """A code that is raised without a message must stand in the table."""
+    for path in ENGINE.rglob("*.py"):
+        for code in _silent_codes(ast.parse(path.read_text(encoding="utf-8"))):
+            assert code in WORDING, f"{path.name} raises {code} without words"
+
+
+def _silent_codes(tree: ast.Module) -> list[str]:
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) == 1]
+    raised = [c for c in calls if getattr(c.func, "id", "") in ("InputError", "InternalError")]
+    codes = [call.args[0] for call in raised]
+    return [code.value for code in codes if isinstance(code, ast.Constant)]
