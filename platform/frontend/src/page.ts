@@ -1,6 +1,6 @@
 // Small help for every page: theme, copying, local times, and a token against forged requests.
 
-import { dateAndTime, words } from "./words";
+import { dateAndTime, timeOfDay, words } from "./words";
 
 export function csrfToken(): string {
   const field = document.querySelector<HTMLInputElement>("input[name=csrfmiddlewaretoken]");
@@ -55,13 +55,28 @@ export function improve(root: ParentNode): void {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.valueOf()) || time.title) continue;
     time.title = time.dateTime;
-    time.textContent = dateAndTime(at);
+    // The server wrote UTC, with the day or without it; the reader's own clock says the same.
+    time.textContent = time.textContent?.includes("-") ? dateAndTime(at) : timeOfDay(at);
   }
+  labelCells(root);
   for (const line of root.querySelectorAll<HTMLElement>(".code-line:not([data-improved])")) {
     line.dataset["improved"] = "";
     const code = line.querySelector("code") ?? line;
     const text = code.textContent?.trim() ?? "";
     if (text) line.append(copyButton(() => text));
+  }
+}
+
+/** On a narrow screen rows become cards: each cell then carries its column's name. */
+function labelCells(root: ParentNode): void {
+  for (const table of root.querySelectorAll<HTMLTableElement>(".table-box:not([data-wide]) > table")) {
+    const names = Array.from(table.tHead?.rows[0]?.cells ?? [], (cell) => cell.innerText.trim());
+    for (const row of names.length ? [...table.tBodies].flatMap((body) => [...body.rows]) : []) {
+      for (const cell of row.cells) {
+        const name = names[cell.cellIndex];
+        if (cell.tagName === "TD" && name && !cell.dataset["label"]) cell.dataset["label"] = name;
+      }
+    }
   }
 }
 
