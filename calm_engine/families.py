@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -225,20 +226,30 @@ def _is_code_key(key: str) -> bool:
 def load_parent(folder: str | Path, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """Load a checked folder with transformers; nothing is fetched and no code of it is run.
 
-    dtype   None: as the folder says. Raises what `check_folder` raises, and
-    InputError("model.family").
+    dtype   None: as the folder says
+    Raises what `check_folder` raises, InputError("model.family"), and InputError("model.weights")
+    when files are damaged or tensors are missing: transformers would make those up at random.
     """
     config = check_folder(folder)
     kind = str(config.get("model_type"))
     if kind not in FAMILIES:
         raise InputError("model.family", f"models of type {kind} cannot be composed yet")
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        str(folder),
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype=dtype if dtype is not None else "auto",
-    )
+    try:
+        # transformers' types know the model alone; with the report comes a pair.
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=dtype if dtype is not None else "auto",
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise InputError("model.weights", "the weights cannot be loaded") from error
+    model: PreTrainedModel = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
+    if missing:
+        raise InputError("model.weights", "tensors are missing", tensors=", ".join(missing[:5]))
     return model
 
 

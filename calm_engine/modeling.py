@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -288,10 +289,12 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
                              `augmenter_0`, ... inside the composition (a self-contained one)
         device_map           a device by name, or None; compositions are not spread over several
         Raises InputError: "parent.digest" naming the parent that differs, "parent.missing",
-        "composition.weights" when bridges and config do not fit, and what `compose` raises.
+        "composition.config" and "composition.weights" when the folder's own files do not fit or
+        cannot be read, and what `compose` raises.
         """
         root = Path(pretrained_model_name_or_path)
-        read_config(root)
+        if read_config(root).get("model_type") != CalmConfig.model_type:
+            raise InputError("composition.config", "the folder holds no composition")
         config = CalmConfig.from_pretrained(root, local_files_only=True)
         assert isinstance(config, CalmConfig)
         top, *below = _parents(root, config, anchor, augmenters)
@@ -302,7 +305,11 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         ]
         _check_vocabularies(decoder_of(models[0]), [decoder_of(model) for model in models[1:]])
         model = cls(config, models[0], models[1:])
-        model.load_own(load_file(root / WEIGHTS))
+        try:
+            own = load_file(root / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise InputError("composition.weights", "the weights cannot be read") from error
+        model.load_own(own)
         if (root / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(root, local_files_only=True)
         if isinstance(device_map, str) and device_map != "auto":
@@ -405,8 +412,8 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
         and at birth, they are the anchor's own, bit for bit.
-        Raises InputError: "sequence.too_long", "input.mask", "input.positions", "input.gate",
-        "cache.parts".
+        Raises InputError: "sequence.too_long", "cache.parts", and "input.empty", "input.mask",
+        "input.positions", "input.gate" for arguments that do not fit.
         """
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
@@ -468,6 +475,8 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         """Find out what is real and where it stands."""
         batch, time = ids.shape
         seen = 0 if cache is None else cache.get_seq_length()
+        if not batch or not time:
+            raise InputError("input.empty", "there is no token to read")
         if seen + time > self.limit:
             raise InputError(
                 "sequence.too_long",
@@ -484,12 +493,14 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
                 found=tuple(mask.shape),
                 wanted=(batch, seen + time),
             )
-        real = None if mask is None or bool(mask.all()) else mask.bool()
-        if positions is not None:
-            _check_positions(positions, mask)
-        elif real is not None:
+        # Without a mask families take positions that jump for a second text, packed behind.
+        is_plain = positions is None or bool((positions.diff(dim=-1) == 1).all())
+        if mask is None and not is_plain:
+            raise InputError("input.positions", "positions that jump need an attention mask")
+        real = None if mask is None or (is_plain and bool(mask.all())) else mask.bool()
+        if positions is None and real is not None:
             positions = (real.long().cumsum(-1) - 1).clamp(min=0)[:, -time:]
-        else:
+        if positions is None:
             positions = torch.arange(seen, seen + time, device=ids.device).expand(batch, -1)
         return _Inputs(ids=ids, positions=positions, real=real, seen=seen, cache=cache)
 
@@ -749,12 +760,6 @@ def _check_vocabularies(anchor: Decoder, augmenters: Sequence[Decoder]) -> None:
                 augmenter=augmenter.vocabulary,
                 which=f"augmenter_{index}",
             )
-
-
-def _check_positions(positions: Tensor, mask: Tensor | None) -> None:
-    """Without a mask positions count up by one: families read a jump as a second, packed text."""
-    if mask is None and not bool((positions.diff(dim=-1) == 1).all()):
-        raise InputError("input.positions", "positions that jump need an attention mask")
 
 
 def _all_real(inputs: _Inputs) -> Tensor:

@@ -73,6 +73,13 @@ def test_beams_agree_with_and_without_cache(model: CalmForCausalLM) -> None:
     assert torch.equal(made(model, ids, **how), made(model, ids, use_cache=False, **how))
 
 
+def test_each_requests_gate_reaches_all_its_beams(model: CalmForCausalLM) -> None:
+    ids = some_ids(tokens=5)
+    mixed = made(model, ids, num_beams=3, gate=torch.tensor([0.0, 1.0]))
+    assert torch.equal(mixed[:1], made(model, ids[:1], num_beams=3, gate=0.0))
+    assert torch.equal(mixed[1:], made(model, ids[1:], num_beams=3))
+
+
 def test_sampling_repeats_with_its_seed(model: CalmForCausalLM) -> None:
     ids = some_ids(tokens=5)
     drawn = []
@@ -361,3 +368,15 @@ def test_masks_gates_and_positions_that_do_not_fit_are_refused(model: CalmForCau
         said(model, ids, gate=torch.ones(3))
     with pytest.raises(InputError, match=r"input\.positions"):
         said(model, ids, position_ids=torch.tensor([[0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]] * 2))
+    with pytest.raises(InputError, match=r"input\.empty"):
+        said(model, ids[:, :0])
+
+
+def test_positions_that_jump_under_a_full_mask_are_one_text(model: CalmForCausalLM) -> None:
+    ids = some_ids(rows=1)
+    jumping = torch.tensor([[0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]])
+    how = {"position_ids": jumping, "attention_mask": torch.ones_like(ids)}
+    changed = torch.cat((some_ids(rows=1, seed=9)[:, :6], ids[:, 6:]), dim=1)
+    for gate in (0.0, 1.0):
+        one, other = said(model, ids, gate=gate, **how), said(model, changed, gate=gate, **how)
+        assert not torch.allclose(one[:, -1], other[:, -1], atol=1e-2)

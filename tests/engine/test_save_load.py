@@ -179,6 +179,16 @@ def test_bridges_that_do_not_fit_the_config_are_refused(
         load(saved, parents)
 
 
+def test_a_folder_that_is_no_composition_is_refused(
+    saved: Path, parents: tuple[Path, Path]
+) -> None:
+    with pytest.raises(InputError, match=r"composition\.config"):
+        load(parents[0], parents)
+    (saved / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(InputError, match=r"composition\.weights"):
+        load(saved, parents)
+
+
 def test_tokenizers_that_differ_are_refused(parents: tuple[Path, Path]) -> None:
     path = parents[1] / "tokenizer.json"
     told = json.loads(path.read_text())
@@ -205,6 +215,17 @@ def _no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
+def _one_tensor_less(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _cut_off(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
 def _bad_json(folder: Path) -> None:
     (folder / "config.json").write_text("{")
 
@@ -221,6 +242,8 @@ def _bad_json(folder: Path) -> None:
         (_set_key("model_type", "mamba"), r"model\.family"),
         (_bad_json, r"model\.config"),
         (_no_weights, r"model\.folder"),
+        (_one_tensor_less, r"model\.weights.*model\.norm\.weight"),
+        (_cut_off, r"model\.weights"),
     ],
 )
 def test_folders_that_could_run_code_or_are_not_whole_are_refused(
