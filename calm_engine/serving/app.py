@@ -248,7 +248,8 @@ class Door:
             finish = None
             while finish is None:
                 try:
-                    piece = await asyncio.wait_for(job.pieces.get(), BEAT_SECONDS)
+                    async with asyncio.timeout(BEAT_SECONDS):
+                        piece = await job.pieces.get()
                 except TimeoutError:
                     yield None
                     continue

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +22,14 @@ import torch
 from openai import OpenAI
 from transformers import AutoModelForCausalLM
 
+from calm_engine.errors import InputError
+from calm_engine.serving.app import Door
+from calm_engine.serving.batching import Batcher, Loaded
 from tests.engine.serving.conftest import CONTEXT, SECRET, Folders, Running, command
 from tests.tiny import make_tokenizer
 
 QUESTION = [{"role": "user", "content": "Where is the MX-4 made?"}]
+CHAT = "/v1/chat/completions"
 GREEDY: dict[str, Any] = {"model": "ours", "temperature": 0, "max_tokens": 40}
 
 
@@ -310,6 +316,28 @@ def test_a_body_of_ten_megabytes_is_413(server: Running) -> None:
 
 
 # -- how it begins and ends ------------------------------------------------------------------------
+
+
+def test_until_the_weights_are_there_it_asks_for_patience() -> None:
+    loading = threading.Event()
+
+    def load() -> Loaded:
+        loading.wait(20)
+        raise InputError("parent.digest", role="anchor")
+
+    async def look() -> tuple[httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(app=Door(batcher, name="ours", secret=None).app())
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            body = {"model": "ours", "messages": QUESTION}
+            return await client.get("/healthz"), await client.post(CHAT, json=body)
+
+    batcher = Batcher(load)
+    batcher.start()
+    health, reply = asyncio.run(look())
+    loading.set()
+    assert (health.status_code, health.json()) == (503, {"status": "loading"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "server.loading")
+    assert int(reply.headers["retry-after"]) > 0
 
 
 def refusal(*flags: str) -> str:
