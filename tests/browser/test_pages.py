@@ -1,0 +1,173 @@
+"""Every page in a real browser: clean under the strict policy, on its own host, narrow and wide."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import make_password
+from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import expect
+
+from tests.browser.conftest import NARROW, WIDE, Window
+from tests.cast import PASSWORD
+
+pytestmark = [pytest.mark.browser]
+
+TOO_WIDE = """() => {
+  const page = document.documentElement;
+  return page.scrollWidth <= page.clientWidth ? [] : [...document.querySelectorAll('body *')]
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+    .filter(e => !e.closest('.table-box, .tabs, pre'))
+    .slice(0, 5).map(e => e.tagName + '.' + e.className);
+}"""
+CONTROLS = "a[href], button, input:not([type=hidden]), select, textarea"
+NAMELESS = """controls => [...document.querySelectorAll(controls)]
+  .filter(e => e.checkVisibility())
+  .filter(e => !(e.innerText || '').trim() && !e.ariaLabel && !e.labels?.length && !e.title)
+  .filter(e => !e.getAttribute('aria-labelledby'))
+  .map(e => e.outerHTML.slice(0, 120))"""
+HOSTILE = """Fine **words**.
+
+<script>window.harmed = 1</script><img src=x onerror="window.harmed = 2">
+
+![spy](http://elsewhere.example/p.png) [trap](javascript:window.harmed=3) <iframe src="http://elsewhere.example"></iframe>
+
+<p style="color:red" onclick="window.harmed=4">styled</p> [manual](https://elsewhere.example/a)
+"""
+
+
+def named_views(resolver: URLResolver, prefix: str = "") -> Iterator[str]:
+    """Every name of the site's map, with its namespace."""
+    for each in resolver.url_patterns:
+        if isinstance(each, URLResolver):
+            inner = f"{prefix}{each.namespace}:" if each.namespace else prefix
+            yield from named_views(each, inner)
+        elif isinstance(each, URLPattern) and each.name:
+            yield f"{prefix}{each.name}"
+
+
+def addresses(cast: Any) -> Iterator[str]:
+    """Each page of the site, made for North where it needs an object."""
+    for name in named_views(get_resolver()):
+        try:
+            yield reverse(name)
+            continue
+        except NoReverseMatch:
+            app = name.partition(":")[0]
+        try:
+            objects = importlib.import_module(f"tests.apps.{app}.strangers").OBJECTS
+        except ModuleNotFoundError:
+            continue
+        if name in objects:
+            yield reverse(name, kwargs=objects[name](cast))
+
+
+def open_as_page(window: Window, path: str) -> bool:
+    """Go there; False when the address answers with something else than a page of ours."""
+    try:
+        answer = window.open(path)
+    except PlaywrightError:  # a download
+        return False
+    if answer.status != 200 or not answer.headers.get("content-type", "").startswith("text/html"):
+        return False
+    window.settle()
+    return True
+
+
+def test_every_page_is_clean_wide_and_narrow(people: Any, window: Callable[..., Window]) -> None:
+    paths = sorted(set(addresses(people)))
+    seen = []
+    for width, theme in ((WIDE, "light"), (NARROW, "dark")):
+        ada = window(people.ada, width=width, theme=theme)
+        for path in paths:
+            if not open_as_page(ada, path):
+                continue
+            seen.append(path)
+            page = ada.page
+            assert page.evaluate(TOO_WIDE) == [], f"{path} scrolls sideways at {width} px"
+            assert page.evaluate(NAMELESS, CONTROLS) == [], f"{path} has controls without a name"
+            assert page.locator("h1").count() == 1, f"{path} needs one heading of the first level"
+            assert page.locator("[style], [onclick], script:not([src])").count() == 0, path
+    assert {"/chat/", "/audit/", "/accounts/keys/"} <= set(seen)
+
+
+def test_signing_in_by_hand_and_out_again(people: Any, window: Callable[..., Window]) -> None:
+    people.ada.password = make_password(PASSWORD, hasher="argon2")  # the site's own hasher
+    people.ada.save(update_fields=["password"])
+    nobody = window()
+    page = nobody.page
+    nobody.open("/accounts/keys/")
+    expect(page).to_have_url(re.compile("/accounts/sign-in/"))
+    page.fill("main input[type=email]", people.ada.email)
+    page.fill("main input[type=password]", "not this one")
+    page.click("main button")
+    expect(page.locator("main")).to_contain_text("password")
+    page.fill("main input[type=password]", PASSWORD)
+    page.click("main button")
+    expect(page).to_have_url(re.compile("/accounts/keys/"))
+    expect(page.locator(".rail .tenant-name")).to_contain_text("North")
+    page.click("text=Sign out")
+    expect(page.locator("input[type=password]")).to_be_visible()
+
+
+def test_the_theme_is_chosen_once_and_kept(people: Any, window: Callable[..., Window]) -> None:
+    bo = window(people.bo)
+    bo.open("/chat/")
+    bo.page.click("[data-theme-choice=dark]")
+    bo.page.reload()
+    assert bo.page.locator("html").get_attribute("data-theme") == "dark"
+    ground = bo.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert ground == "rgb(25, 23, 21)"
+
+
+def test_a_hostile_answer_is_shown_and_harms_nothing(
+    people: Any, window: Callable[..., Window]
+) -> None:
+    bo = window(people.bo)
+    bo.open("/chat/")
+    bo.settle()
+    page = bo.page
+    # The markup that chat/_message.html writes, with the text as Django escapes it.
+    page.evaluate(
+        """text => {
+          const line = document.createElement('li');
+          line.innerHTML = '<p class="chat-who">Model</p><div class="chat-text" data-text></div>';
+          line.dataset.role = 'assistant';
+          line.dataset.state = 'complete';
+          line.querySelector('[data-text]').textContent = text;
+          const chat = document.querySelector('cp-chat').cloneNode(true);
+          chat.querySelector('[data-messages]').append(line);
+          document.querySelector('cp-chat').replaceWith(chat);
+        }""",
+        HOSTILE,
+    )
+    answer = page.locator("li[data-role=assistant] .chat-text")
+    expect(answer.locator("strong")).to_have_text("words")
+    assert answer.locator("script, img, iframe, [style], [onclick], [onerror]").count() == 0
+    expect(answer).to_contain_text("<script>window.harmed = 1</script>")
+    link = answer.locator("a")
+    expect(link).to_have_count(1)
+    expect(link).to_have_attribute("rel", "noopener noreferrer nofollow")
+    expect(link).to_contain_text("https://elsewhere.example/a")
+    assert page.evaluate("window.harmed") is None
+
+
+def test_each_role_sees_only_its_own_way(people: Any, window: Callable[..., Window]) -> None:
+    ways = {}
+    for name in ("ada", "bo", "otto"):
+        person = window(getattr(people, name))
+        person.open("/chat/")
+        person.settle()
+        ways[name] = person.page.locator("#rail nav a").all_inner_texts()
+        for link in person.page.locator("#rail nav a").all():
+            path = link.get_attribute("href")
+            assert person.context.request.get(person.address + str(path)).status == 200, path
+    assert "Runs" in ways["ada"]
+    assert "Runs" not in ways["bo"]
+    assert "Audit" in ways["otto"]
+    assert "Audit" not in ways["bo"]
