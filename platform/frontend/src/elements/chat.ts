@@ -85,8 +85,11 @@ class Reply {
       this.#reopened = 0;
       text += (JSON.parse(event.data) as { text: string }).text;
       this.text = text;
-      this.#stage = words.writing;
-      this.line.dataset["state"] = "streaming";
+      if (this.line.dataset["state"] !== "streaming" || this.#stage !== words.writing) {
+        this.#stage = words.writing;
+        this.line.dataset["state"] = "streaming";
+        this.#tick();
+      }
       this.#draw();
     });
     source.addEventListener("state", (event) => {
@@ -165,8 +168,8 @@ export class Chat extends HTMLElement {
   #sending = false;
   #follow = true;
   #sendButton: HTMLButtonElement | null = null;
-  #stopButton = button(words.stop, "plain", () => void this.#reply?.stop());
-  #jump = button(words.latest, "plain", () => this.#toEnd(true));
+  #stopButton = button(words.stop, "", () => void this.#reply?.stop());
+  #jump = button(words.latest, "", () => this.#toEnd(true));
   #error = element("p", { className: "notice", hidden: true });
 
   connectedCallback(): void {
@@ -183,7 +186,6 @@ export class Chat extends HTMLElement {
     this.#error.role = "alert";
     form.prepend(this.#error);
     this.#jump.classList.add("chat-jump");
-    this.#jump.dataset["variant"] = "";
     this.#jump.hidden = true;
     form.before(this.#jump);
 
@@ -299,7 +301,9 @@ export class Chat extends HTMLElement {
   }
 
   #buttons(): void {
-    if (this.#sendButton) this.#sendButton.disabled = this.#sending || this.#reply !== null;
+    if (!this.#sendButton) return;
+    this.#sendButton.disabled = this.#sending;
+    this.#sendButton.hidden = this.#reply !== null; // Stop stands in its place
   }
 
   get #draftKey(): string {

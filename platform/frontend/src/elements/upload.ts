@@ -35,7 +35,7 @@ export class Upload extends HTMLElement {
     const folder = element("input", { type: "file", multiple: true, className: "visually-hidden", tabIndex: -1 });
     folder.webkitdirectory = true;
     folder.ariaHidden = "true";
-    const choose = button(words.chooseFolder, "plain", () => folder.click());
+    const choose = button(words.chooseFolder, "", () => folder.click());
     form.prepend(element("p", { className: "soft", textContent: words.dropHere }));
     for (const submit of form.querySelectorAll<HTMLElement>("button:not([type=button]), input[type=submit]")) {
       submit.hidden = true; // choosing sends; without script the button stays
@@ -77,8 +77,10 @@ export class Upload extends HTMLElement {
     if (this.#busy) event.preventDefault();
   };
 
-  #show(text: string): void {
+  #show(text: string, kind = ""): void {
     this.#state.hidden = false;
+    this.#text.className = kind ? "notice" : "";
+    this.#text.dataset["kind"] = kind;
     this.#text.textContent = text;
   }
 
@@ -131,8 +133,9 @@ export class Upload extends HTMLElement {
       this.#bar.hidden = true;
       this.#buttons.replaceChildren();
       const rest = found.slice(done);
-      if (error instanceof Refusal) this.#show(error.message || words.refused);
-      else this.#show(this.#stopped ? words.stoppedSending(done, found.length) : words.sendFailed(done, found.length));
+      if (error instanceof Refusal) this.#show(error.message || words.refused, "error");
+      else if (this.#stopped) this.#show(words.stoppedSending(done, found.length), "info");
+      else this.#show(words.sendFailed(done, found.length), "error");
       this.#buttons.append(button(words.tryAgain, "primary", () => void this.#send(rest, upload)));
       if (url) this.#buttons.append(element("a", { href: url, className: "button", textContent: url }));
     }
