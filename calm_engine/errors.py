@@ -23,7 +23,8 @@ class EngineError(Exception):
     def __str__(self) -> str:
         told = ", ".join(f"{name}={value}" for name, value in self.facts.items())
         cause = f" (because: {self.__cause__})" if self.__cause__ else ""
-        return f"{self.code}: {self.message or 'no further words'}{f' [{told}]' if told else ''}{cause}"
+        words = self.message or "no further words"
+        return f"{self.code}: {words}{f' [{told}]' if told else ''}{cause}"
 
 
 class InputError(EngineError):
@@ -34,7 +35,7 @@ class InternalError(EngineError):
     """We must mend it: a promise of our own was broken."""
 
 
-class Cancelled(EngineError):
+class Cancelled(EngineError):  # noqa: N818  an ending, not an error
     """The work was asked to stop and did. An ending, not a fault."""
 
     def __init__(self, **facts: object) -> None:

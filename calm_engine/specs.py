@@ -1,7 +1,7 @@
 """The nouns of the engine: what to do, how far it is, what came out. Standard library only.
 
 Every spec is frozen, refuses bad combinations by naming the fields that clash, and goes through
-JSON without loss, so that a run of the platform and a file in an engineer's hand are the same thing.
+JSON without loss: a run of the platform and a file in an engineer's hand are the same thing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from calm_engine.errors import InputError
 
 
 def _refuse(first: str, second: str, why: str) -> InputError:
-    return InputError("spec.clash", f"`{first}` and `{second}` clash: {why}", fields=f"{first}, {second}")
+    return InputError(
+        "spec.clash", f"`{first}` and `{second}` clash: {why}", fields=f"{first}, {second}"
+    )
 
 
 def _bad(name: str, why: str) -> InputError:
@@ -30,10 +32,10 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def _dataclass_in(hint: Any) -> type | None:
-    """The dataclass inside a hint such as `BridgeSpec | None`, if there is one."""
+def _spec_in(hint: Any) -> type[Spec] | None:
+    """The spec inside a hint such as `BridgeSpec | None`, if there is one."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return next((o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o)), None)
+    return next((o for o in options if isinstance(o, type) and issubclass(o, Spec)), None)
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ class Spec:
         known = {f.name for f in dataclasses.fields(cls)}
         stray = sorted(set(values) - known)
         if stray:
-            raise InputError("spec.unknown", f"unknown fields: {', '.join(stray)}", fields=", ".join(stray))
+            raise InputError(
+                "spec.unknown", f"unknown fields: {', '.join(stray)}", fields=", ".join(stray)
+            )
         hints = typing.get_type_hints(cls)
         ready: dict[str, Any] = {}
         for name, value in values.items():
-            inner = _dataclass_in(hints[name])
-            is_spec = inner is not None and issubclass(inner, Spec) and isinstance(value, dict)
-            ready[name] = inner.from_dict(value) if is_spec and inner else _tuples(value)
+            inner = _spec_in(hints[name])
+            is_nested = inner is not None and isinstance(value, dict)
+            ready[name] = inner.from_dict(value) if is_nested and inner else _tuples(value)
         try:
             return cls(**ready)
         except TypeError as error:
@@ -74,7 +78,9 @@ class Spec:
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise InputError("spec.file", f"cannot read {path}: {error.strerror}", path=str(path)) from error
+            raise InputError(
+                "spec.file", f"cannot read {path}: {error.strerror}", path=str(path)
+            ) from error
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -101,7 +107,7 @@ class BridgeSpec(Spec):
     gate         a learned gate per connection, also set per request (0 is the anchor, bit for bit)
     scaled       multiply by the measured RMS of the anchor's stream at the connection
     output_path  mix the augmenter's next-token distribution into the anchor's by a small gate
-    dropout      share of recall batches trained with the bridges off, so that the output path learns
+    dropout      share of recall batches with the bridges off, so that the output path learns
     """
 
     connections: tuple[Any, ...] | None = None
@@ -129,7 +135,7 @@ class BridgeSpec(Spec):
 
     @classmethod
     def paper(cls, connections: typing.Sequence[Any] | None = None) -> BridgeSpec:
-        """The paper's exact form: explicit projection, full heads, no norm, no positions, no gate."""
+        """The paper's form: explicit projection, full heads, no norm, no positions, no gate."""
         return cls(
             connections=None if connections is None else tuple(connections),
             positions=False,
@@ -216,7 +222,7 @@ class ComposeSpec(TrainSpec):
 
     examples        JSON lines {"id", "question", "answer", "expected", "kind", "entity", "value"};
                     the bridges' share only: what is held out must not be in this file
-    general_share   share of batches with public text and the bare anchor's own distribution as target
+    general_share   share of batches of public text with the bare anchor's distribution as target
     control         "none", or "random": replace each augmenter by one of random weights, same shape
     """
 
@@ -247,7 +253,7 @@ class EvaluateSpec(Spec):
 
     composition  folder of the composition; its parents are given beside it and checked by digest
     random       folder of a composition trained the same way on a random augmenter, or None
-    questions    JSON lines {"id", "question", "answer", "expected", "kind", "entity", "value", "slice"};
+    questions    JSON lines: the rows of `ComposeSpec.examples` with a "slice" each;
                  slice: "seen", "unseen_entity" or "unseen_value"
     """
 
