@@ -20,9 +20,10 @@ from pathlib import Path
 
 import torch
 import uvicorn
+from transformers import AutoTokenizer
 
-from calm_engine.api import load
 from calm_engine.errors import InputError
+from calm_engine.modeling import CalmForCausalLM
 from calm_engine.serving.app import Door
 from calm_engine.serving.batching import Batcher, Loaded
 
@@ -151,17 +152,22 @@ def _load(what: Serving) -> Loaded:
     """On the model thread: torch keeps its number of threads for each thread that starts work."""
     if what.threads:
         torch.set_num_threads(what.threads)
-    model, tokenizer = load(what.composition, what.anchor, what.augmenters)
-    model.to(_device(what.device))
+    model = CalmForCausalLM.from_pretrained(
+        what.composition,
+        anchor=what.anchor,
+        augmenters=what.augmenters,
+        device_map=_device(what.device),
+    )
+    tokenizer = AutoTokenizer.from_pretrained(what.composition, local_files_only=True)
     return Loaded(model, tokenizer, fingerprint=_fingerprint(what.composition))
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device.missing", device=name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return name
 
 
 def _fingerprint(folder: str) -> str:
