@@ -16,7 +16,13 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "counterpoint.settings")
     from django.core.management import execute_from_command_line  # noqa: PLC0415  needs the path
 
-    execute_from_command_line(sys.argv)
+    from calm_engine.errors import InputError  # noqa: PLC0415  as above
+
+    try:
+        execute_from_command_line(sys.argv)
+    except InputError as error:
+        # Such as a setting with a wrong value: whoever gave it can mend it, without our traceback.
+        sys.exit(f"{error.code}: {error.message}")
 
 
 if __name__ == "__main__":

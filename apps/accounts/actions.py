@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 
+KEY = re.compile(r"cp_([0-9a-f]{12})_([\w-]{20,80})", re.ASCII)
 USED_EVERY = timedelta(minutes=1)  # last use is told to the minute: not one write per request
 
 
@@ -91,8 +93,10 @@ def key_from(secret_text: str) -> ApiKey | None:
 
     The secret is compared in constant time, also when the prefix is unknown.
     """
-    _, _, rest = secret_text.partition("cp_")
-    prefix, _, secret = rest.partition("_")
+    shape = KEY.fullmatch(secret_text)
+    if shape is None:
+        return None
+    prefix, secret = shape.groups()
     key = ApiKey.objects.filter(prefix=prefix).select_related("user", "tenant").first()
     matches = hmac.compare_digest(key.digest if key else digest(""), digest(secret))
     now = timezone.now()

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from django.conf import settings
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
 from django.db import models, transaction
 from django.http import Http404, HttpRequest
 from django.shortcuts import redirect, resolve_url
@@ -43,7 +43,7 @@ def fetch(request: HttpRequest, model: type[M], code: UUID | str, *, role: Roles
         rows = rows.visible_to(request.user)
     try:
         found: M = rows.get(pk=code)
-    except (ObjectDoesNotExist, ValueError):
+    except (ObjectDoesNotExist, ValidationError):
         raise Http404(f"No {model._meta.verbose_name} here.") from None
     require(request, role)
     return found

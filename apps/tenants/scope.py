@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from counterpoint.database import current_tenant_id as context
 
 if TYPE_CHECKING:
     from apps.tenants.models import Tenant
-    from counterpoint.database.base import DatabaseWrapper
 
 
 def current_tenant_id() -> UUID | None:
@@ -34,22 +33,12 @@ def tenant_scope(tenant: Tenant | UUID | str) -> Iterator[None]:
     """One transaction in which this tenant's rows, and no others, are in view.
 
     Nested scopes are savepoints of the same transaction; the outer tenant is in view again after.
-    Never keep a scope open across a wait: it holds a connection.
+    Never keep a scope open across a wait: it holds a connection. `counterpoint.database` names the
+    tenant to PostgreSQL.
     """
-    tenant_id = UUID(str(getattr(tenant, "pk", tenant)))
-    before = context.get()
-    token = context.set(tenant_id)
+    token = context.set(UUID(str(getattr(tenant, "pk", tenant))))
     try:
         with transaction.atomic():
-            named(tenant_id)
             yield
-            # After an exception the savepoint's rollback restores the setting; here we must.
-            if before != tenant_id:
-                named(before)
     finally:
         context.reset(token)
-
-
-def named(tenant_id: UUID | None) -> None:
-    """Name the tenant to PostgreSQL, for the transaction that is already open."""
-    cast("DatabaseWrapper", connection).name_tenant(tenant_id)

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.db import DatabaseError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 DANGEROUS = """
     SELECT rolsuper, rolbypassrls, coalesce((
@@ -21,9 +22,12 @@ DANGEROUS = """
 """
 
 
-def role_is_harmless() -> list[CheckMessage]:
-    """The runtime role is bound by row-level security, and cannot lift it. Raises DatabaseError."""
-    with connection.cursor() as cursor:
+def role_is_harmless(login: BaseDatabaseWrapper) -> list[CheckMessage]:
+    """What is wrong with a login that should be bound by row-level security and cannot lift it.
+
+    Raises DatabaseError when the database does not answer.
+    """
+    with login.cursor() as cursor:
         cursor.execute(DANGEROUS)
         superuser, bypasses, owned = cursor.fetchone()
     found: list[CheckMessage] = []
@@ -60,7 +64,7 @@ def database_role(**_: Any) -> list[CheckMessage]:
     if not settings.ENGINES_KNOWN:
         return []
     try:
-        return role_is_harmless()
+        return role_is_harmless(connection)
     except DatabaseError:
         return []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from inspect import iscoroutinefunction
 from uuid import UUID
 
@@ -12,7 +13,10 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from structlog.contextvars import bound_contextvars
 
+from apps.accounts.models import User
+from apps.audit.actions import record
 from apps.tenants.models import Membership, Tenant
+from apps.tenants.scope import tenant_scope
 from counterpoint.database import current_tenant_id
 
 Response = HttpResponseBase
@@ -58,6 +62,7 @@ def tenant_of_request(get_response: Door) -> Door:
             try:
                 with bound_contextvars(**log_facts(request, tenant)):
                     response: Response = await get_response(request)
+                await sync_to_async(tell_refusal)(request, tenant, response)
                 return response
             finally:
                 current_tenant_id.reset(token)
@@ -69,7 +74,9 @@ def tenant_of_request(get_response: Door) -> Door:
         token = current_tenant_id.set(tenant.pk if tenant else None)
         try:
             with bound_contextvars(**log_facts(request, tenant)):
-                return get_response(request)  # type: ignore[return-value]  # not a coroutine
+                response: Response = get_response(request)  # type: ignore[assignment]  # no coroutine
+            tell_refusal(request, tenant, response)
+            return response
         finally:
             current_tenant_id.reset(token)
 
@@ -98,6 +105,22 @@ def membership_of(request: HttpRequest) -> Membership | None:
         if chosen and membership.tenant_id == UUID(chosen):
             return membership
     return mine[0] if mine else None
+
+
+def tell_refusal(request: HttpRequest, tenant: Tenant | None, response: Response) -> None:
+    """Write a refused act into the log, in a transaction of its own: the view's was rolled back."""
+    if response.status_code != HTTPStatus.FORBIDDEN or tenant is None:
+        return
+    by = request.user if isinstance(request.user, User) else None
+    with tenant_scope(tenant):
+        record(
+            "access.refuse",
+            None,
+            by=by,
+            outcome="refused",
+            method=request.method,
+            path=request.path,
+        )
 
 
 def log_facts(request: HttpRequest, tenant: Tenant | None) -> dict[str, str]:

@@ -143,6 +143,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 3600,  # seconds; matters to short tasks only
     "socket_timeout": 3,
     "socket_connect_timeout": 2,
+    # For senders alone: a request does not wait for a broker that is away. Workers do, for ever.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
 }
 
 # ---- runs ----------------------------------------------------------------------------------------
@@ -177,6 +181,7 @@ AUTH_PASSWORD_VALIDATORS = [
 AXES_FAILURE_LIMIT = env.number("SIGN_IN_ATTEMPTS", 5, least=2)
 AXES_COOLOFF_TIME = timedelta(minutes=env.number("SIGN_IN_LOCK_MINUTES", 15, least=1))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_USERNAME_FORM_FIELD = "username"  # the name in the form; the model calls it email
 AXES_RESET_ON_SUCCESS = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False

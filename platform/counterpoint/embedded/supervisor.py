@@ -175,6 +175,7 @@ class Supervisor:
             "ports": {"postgres": self.postgres_port, "valkey": self.valkey_port},
             "owner": os.getpid(),
         }
+        (self.home / "engine-ports.json").write_text(json.dumps(connection["ports"]))
         write_private(self.home / "connection.json", json.dumps(connection, indent=2))
 
     def make_cluster(self) -> None:
@@ -220,7 +221,8 @@ class Supervisor:
                         engine.deaths = 0
 
     def stop(self) -> None:
-        """Valkey first, which wakes nobody any more; PostgreSQL last."""
+        """Valkey first, which wakes nobody any more; PostgreSQL last. Nobody attaches any more."""
+        (self.home / "connection.json").unlink(missing_ok=True)
         self.valkey.stop()
         self.postgres.stop()
 
@@ -278,7 +280,7 @@ def kept_passwords(path: Path) -> dict[str, str]:
 def last_ports(home: Path) -> dict[str, int]:
     """The ports of the last time, which are taken again when they are free."""
     with suppress(OSError, ValueError):
-        found: dict[str, int] = json.loads((home / "connection.json").read_text())["ports"]
+        found: dict[str, int] = json.loads((home / "engine-ports.json").read_text())
         return found
     return {}
 

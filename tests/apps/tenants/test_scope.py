@@ -60,6 +60,23 @@ def test_a_nested_scope_that_fails_gives_the_outer_one_back(cast: Cast) -> None:
         assert current_tenant_id() == cast.north.pk
 
 
+def test_a_query_that_fails_in_a_scope_leaves_both_usable(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        with pytest.raises(DatabaseError), tenant_scope(cast.south), connection.cursor() as cursor:
+            cursor.execute("SELECT nothing FROM nowhere")
+        assert named() == str(cast.north.pk)
+        with tenant_scope(cast.south):
+            assert named() == str(cast.south.pk)
+
+
+def test_a_request_sees_its_tenant_inside_an_open_transaction(cast: Cast) -> None:
+    make_groups(cast)
+    assert named() == ""
+    cast.client(cast.ada).get("/audit/")
+    assert named() == ""
+    assert raw_names() == []
+
+
 def test_a_row_for_another_tenant_is_refused(cast: Cast) -> None:
     with tenant_scope(cast.north):
         with pytest.raises(DatabaseError, match="row-level security"), transaction.atomic():

@@ -1,0 +1,63 @@
+"""The front door, the probes and the headers of every answer."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from tests.cast import Cast
+
+POLICY = {
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "font-src 'self'",
+    "connect-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+}
+
+
+def test_each_role_begins_where_its_work_is(cast: Cast) -> None:
+    ends = {cast.ada: "/corpora/", cast.bo: "/chat/", cast.otto: "/audit/"}
+    for person, page in ends.items():
+        assert cast.client(person).get("/").headers["Location"] == page
+
+
+def test_nobody_begins_at_the_sign_in_page(db: None, client: Client) -> None:
+    assert client.get("/").headers["Location"] == "/accounts/sign-in/?next=/"
+
+
+def test_the_process_answers_without_the_database(client: Client) -> None:
+    assert client.get("/healthz").json() == {"ok": True}  # a query would fail: no `db` here
+
+
+def test_ready_means_database_migrations_and_broker(
+    db: None, client: Client, settings: Settings
+) -> None:
+    assert client.get("/readyz").json() == {"ok": True, "database": "ok", "broker": "ok"}
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["broker"].startswith("unreachable")
+
+
+@pytest.mark.parametrize("page", ["/accounts/sign-in/", "/nowhere", "/healthz"])
+def test_every_answer_carries_the_strict_headers(db: None, client: Client, page: str) -> None:
+    headers = client.get(page).headers
+    assert {part.strip() for part in headers["Content-Security-Policy"].split(";")} == POLICY
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert "camera=()" in headers["Permissions-Policy"]
+
+
+def test_a_form_without_its_token_is_refused(cast: Cast) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.cookies = cast.client(cast.ada).cookies
+    assert client.post("/accounts/keys/", {"name": "x"}).status_code == 403

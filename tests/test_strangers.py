@@ -1,0 +1,95 @@
+"""Every address of the site, asked for by a stranger and by nobody. A new view is covered at once.
+
+A view whose address names an object needs an entry in `tests/apps/<app>/strangers.py`:
+`OBJECTS: dict["app:view", Callable[[Cast], dict[str, object]]]`, which makes an object of North and
+returns the address's arguments. Cy, a curator of South, then finds nothing there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from tests.cast import Cast
+
+Made = Callable[[Cast], dict[str, object]]
+
+# Open to everybody, each with its reason.
+PUBLIC = {
+    "accounts:sign_in": "the way in",
+    "accounts:sign_out": "ends whatever session there is",
+    "healthz": "the process's pulse, without a word about its content",
+    "readyz": "whether the engines answer, without a word about their content",
+}
+HIDDEN = {401, 404}
+REFUSED = {401, 403, 405}
+
+
+def views(resolver: URLResolver, space: str = "") -> Iterator[tuple[str, bool]]:
+    """The name of every view, and whether its address names an object."""
+    for each in resolver.url_patterns:
+        if isinstance(each, URLResolver):
+            inner = ":".join(filter(None, [space, each.namespace]))
+            has_argument = bool(each.pattern.converters)
+            yield from ((name, found or has_argument) for name, found in views(each, inner))
+        elif isinstance(each, URLPattern):
+            assert each.name, f"{each.pattern} has no name"
+            yield ":".join(filter(None, [space, each.name])), bool(each.pattern.converters)
+
+
+ALL = sorted(set(views(get_resolver())))
+OF_AN_OBJECT = [name for name, has_argument in ALL if has_argument]
+OF_NONE = [name for name, has_argument in ALL if not has_argument]
+
+
+def objects() -> dict[str, Made]:
+    """Every app's entries."""
+    found: dict[str, Made] = {}
+    for app in sorted({name.split(":")[0] for name in OF_AN_OBJECT}):
+        module = f"tests.apps.{app}.strangers"
+        if importlib.util.find_spec(f"tests.apps.{app}") and importlib.util.find_spec(module):
+            found |= importlib.import_module(module).OBJECTS
+    return found
+
+
+def ask(client: Client, method: str, address: str) -> HttpResponse:
+    return getattr(client, method)(address)  # type: ignore[no-any-return]  # GET or POST
+
+
+def goes_to_sign_in(response: HttpResponse) -> bool:
+    return response.status_code == 302 and response["Location"].startswith("/accounts/sign-in/")
+
+
+def test_every_object_of_an_address_has_an_entry() -> None:
+    assert sorted(objects()) == OF_AN_OBJECT
+
+
+@pytest.mark.parametrize("name", OF_AN_OBJECT)
+def test_a_stranger_finds_nothing(cast: Cast, name: str) -> None:
+    address = reverse(name, kwargs=objects()[name](cast))
+    answers = {
+        method: ask(cast.client(cast.cy), method, address).status_code for method in ("get", "post")
+    }
+    assert set(answers.values()) <= HIDDEN | {405}, answers
+    assert set(answers.values()) & HIDDEN, answers
+
+
+@pytest.mark.parametrize("name", OF_AN_OBJECT)
+def test_nobody_finds_nothing(cast: Cast, name: str) -> None:
+    address = reverse(name, kwargs=objects()[name](cast))
+    for method in ("get", "post"):
+        answer = ask(Client(), method, address)
+        assert goes_to_sign_in(answer) or answer.status_code in HIDDEN | REFUSED, method
+
+
+@pytest.mark.parametrize("name", [name for name in OF_NONE if name not in PUBLIC])
+def test_nobody_is_refused(db: None, name: str) -> None:
+    for method in ("get", "post"):
+        answer = ask(Client(), method, reverse(name))
+        assert goes_to_sign_in(answer) or answer.status_code in HIDDEN | REFUSED, method
