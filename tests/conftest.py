@@ -151,11 +151,11 @@ def empty(owner: psycopg.Connection[Any]) -> None:
         return
     with owner.transaction():
         for (table,) in sealed:
-            owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")  # type: ignore[call-overload]
+            owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         names = ", ".join(f'"{table}"' for (table,) in written)
-        owner.execute(f"TRUNCATE {names} CASCADE")  # type: ignore[call-overload]
+        owner.execute(f"TRUNCATE {names} CASCADE")
         for (table,) in sealed:
-            owner.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")  # type: ignore[call-overload]
+            owner.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
 
 
 @pytest.fixture(autouse=True)

@@ -59,7 +59,7 @@ def objects() -> dict[str, Made]:
 
 
 def ask(client: Client, method: str, address: str) -> HttpResponse:
-    return getattr(client, method)(address)  # type: ignore[no-any-return]  # GET or POST
+    return getattr(client, method)(address)
 
 
 def goes_to_sign_in(response: HttpResponse) -> bool:

@@ -20,6 +20,9 @@ application = ServeStaticASGI(
     root=settings.FRONTEND_DIST if settings.FRONTEND_DIST.is_dir() else None,
     prefix=settings.STATIC_URL,
     allow_all_origins=False,
+    add_headers_function=lambda headers, _path, _url: headers.add_header(
+        "X-Content-Type-Options", "nosniff"
+    ),
     # Vite writes a digest into the names of what it builds: those may be kept for ever.
     immutable_file_test=r"^.+[.-][0-9A-Za-z_-]{8,12}\.(js|css|woff2|svg|png)$",
 )

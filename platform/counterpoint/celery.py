@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 from celery import Celery
+from celery.signals import beat_init, worker_init
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
@@ -24,6 +25,17 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 QUEUES = {"ingestion": "ingest", "gpu": "gpu"}
 # Seconds after which a message is worth nothing: by then the reconciler has sent another.
 EXPIRES = {"gpu": 30, "ingest": 3600, "short": 300}
+
+
+def refuse_a_dangerous_start(**_: object) -> None:
+    """A worker that could see every tenant's rows does not start, like the web."""
+    from counterpoint import checks  # noqa: PLC0415  needs the settings
+
+    checks.refuse_a_dangerous_start()
+
+
+worker_init.connect(refuse_a_dangerous_start)
+beat_init.connect(refuse_a_dangerous_start)
 
 
 def queue_of(name: str) -> str:

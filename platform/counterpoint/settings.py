@@ -123,8 +123,9 @@ DATABASES = {
     # The owner of the tables, for `migrate` alone; the web of a cluster is never given its login.
     "owner": database("DATABASE_OWNER_URL", "database_owner_url") | {"ATOMIC_REQUESTS": False},
 }
-REDIS_URL = engine_url("REDIS_URL", "redis_url") or "redis://127.0.0.1:1/0"
-ENGINES_KNOWN = bool(engine_url("DATABASE_URL", "database_url")) and REDIS_URL[-4:] != ":1/0"
+REDIS_URL = engine_url("REDIS_URL", "redis_url")
+ENGINES_KNOWN = bool(REDIS_URL and engine_url("DATABASE_URL", "database_url"))
+REDIS_URL = REDIS_URL or "redis://127.0.0.1:1/0"
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_IMPORTS = ("workers.ingestion", "workers.gpu", "workers.housekeeping")

@@ -37,7 +37,7 @@ def test_a_message_leaves_after_commit_with_ids_and_an_expiry(broker: redis.Redi
         send("gpu.wake", "some-id")
         assert broker.llen("gpu") == 0
     assert broker.llen("gpu") == 1
-    message = json.loads(broker.lpop("gpu"))  # type: ignore[arg-type]  # there is one
+    message = json.loads(broker.lpop("gpu"))
     assert message["headers"]["task"] == "gpu.wake"
     assert message["headers"]["expires"] is not None
     assert json.loads(base64.b64decode(message["body"]))[0] == ["some-id"]

@@ -67,6 +67,22 @@ def test_the_web_starts_as_the_runtime_role() -> None:
     assert run_web().returncode == 0
 
 
+@pytest.mark.django_db
+def test_a_worker_does_not_start_as_owner() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "counterpoint", "beat", "--schedule", "/dev/null"],
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        | {"DATABASE_URL": os.environ["DATABASE_OWNER_URL"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 78
+    assert "counterpoint.E003" in done.stderr
+
+
 def test_without_engines_the_web_says_what_to_set() -> None:
     done = run_web(COUNTERPOINT_EMBEDDED="never", REDIS_URL="")
     assert done.returncode == 78

@@ -56,7 +56,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 def rows(url: str, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url) as connection:
-        done = connection.execute(statement)  # type: ignore[call-overload]  # our own text
+        done = connection.execute(statement)
         return done.fetchall() if done.description else []
 
 

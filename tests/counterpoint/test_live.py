@@ -25,7 +25,7 @@ def tenant() -> Iterator[uuid.UUID]:
 
 async def first(events: AsyncIterator[Any], count: int) -> list[Any]:
     found = []
-    async with asyncio.timeout(10), aclosing(events) as open_events:  # type: ignore[type-var]
+    async with asyncio.timeout(10), aclosing(events) as open_events:
         async for event in open_events:
             found.append(event)
             if len(found) == count:
@@ -109,7 +109,7 @@ def test_a_stream_is_neither_kept_nor_buffered_and_closes_with_its_reader() -> N
         body = aiter(response)
         found = [await anext(body) for _ in range(3)]
         with suppress(StopAsyncIteration):
-            await body.aclose()  # type: ignore[attr-defined]  # a generator
+            await body.aclose()
         response.close()
         return found
 

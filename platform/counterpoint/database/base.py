@@ -30,7 +30,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _savepoint_rollback(self, sid: str) -> None:
         # A failed transaction takes no other statement first; afterwards an older name may stand.
         self.named = current_tenant_id.get()
-        super()._savepoint_rollback(sid)
+        super()._savepoint_rollback(sid)  # type: ignore[misc]  # as above
         self.named = "?"
 
     def create_cursor(self, name: str | None = None) -> Any:

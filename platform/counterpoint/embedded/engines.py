@@ -45,10 +45,11 @@ class Engines:
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Engines:
-        roots = os.pathsep.join([str(PLATFORM.parent), str(PLATFORM)])
+        before = os.environ.get("PYTHONPATH")
+        roots = [str(PLATFORM.parent), str(PLATFORM), *([before] if before else [])]
         self.process = subprocess.Popen(  # noqa: S603  our own module
             self.command,
-            env=os.environ | {"PYTHONPATH": roots},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(roots)},
             stdin=subprocess.PIPE,  # its end tells the child that we are gone
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

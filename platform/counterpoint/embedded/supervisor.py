@@ -87,7 +87,7 @@ class Supervisor:
         self.postgres_port = free_port(wish.postgres_port, liked=liked.get("postgres"))
         self.valkey_port = free_port(wish.valkey_port, liked=liked.get("valkey"))
         self.logs = self.home / "logs"
-        self.logs.mkdir(exist_ok=True)
+        self.logs.mkdir(exist_ok=True, mode=0o700)
         self.postgres = self._postgres()
         self.valkey = self._valkey()
 

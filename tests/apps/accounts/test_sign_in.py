@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
@@ -15,13 +16,13 @@ from tests.cast import PASSWORD, Cast
 PAGE = "/accounts/sign-in/"
 
 
-def attempt(client: Client, password: str = PASSWORD, **more: str) -> object:
+def attempt(client: Client, password: str = PASSWORD, **more: str) -> HttpResponse:
     return client.post(PAGE, {"username": "bo@north.example", "password": password} | more)
 
 
 def test_the_right_password_leads_home_and_is_told_to_the_log(cast: Cast, client: Client) -> None:
     response = attempt(client)
-    assert response.headers["Location"] == "/"  # type: ignore[attr-defined]  # a response
+    assert response.headers["Location"] == "/"
     assert client.session["_auth_user_id"] == str(cast.bo.pk)
     with tenant_scope(cast.north):
         assert AuditEvent.objects.get(action="sign_in").by == cast.bo
@@ -36,8 +37,8 @@ def test_wrong_and_unknown_are_told_apart_by_nobody(cast: Cast, client: Client) 
     wrong = attempt(client, "not the password")
     unknown = client.post(PAGE, {"username": "no@where.example", "password": "not the password"})
     for response in (wrong, unknown):
-        assert response.status_code == 200  # type: ignore[attr-defined]  # a response
-        assert "do not belong together" in response.content.decode()  # type: ignore[attr-defined]
+        assert response.status_code == 200
+        assert "do not belong together" in response.content.decode()
     assert "_auth_user_id" not in client.session
 
 
@@ -47,8 +48,8 @@ def test_five_wrong_passwords_lock_the_address_out_even_with_the_right_one(
     for _ in range(5):
         attempt(client, "not the password")
     locked = attempt(client)
-    assert locked.status_code == 429  # type: ignore[attr-defined]  # a response
-    assert "15 minutes" in locked.content.decode()  # type: ignore[attr-defined]
+    assert locked.status_code == 429
+    assert "15 minutes" in locked.content.decode()
     assert "_auth_user_id" not in client.session
     assert (
         Client().post(PAGE, {"username": "ada@north.example", "password": PASSWORD}).status_code
@@ -59,8 +60,8 @@ def test_five_wrong_passwords_lock_the_address_out_even_with_the_right_one(
 @pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example", "javascript:1"])
 def test_nobody_is_led_elsewhere(cast: Cast, client: Client, elsewhere: str) -> None:
     response = attempt(client, next=elsewhere)
-    assert response.headers["Location"] == "/"  # type: ignore[attr-defined]  # a response
-    assert attempt(Client(), next="/chat/").headers["Location"] == "/chat/"  # type: ignore[attr-defined]
+    assert response.headers["Location"] == "/"
+    assert attempt(Client(), next="/chat/").headers["Location"] == "/chat/"
 
 
 def test_signing_out_ends_the_session(cast: Cast) -> None:

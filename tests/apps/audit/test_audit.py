@@ -46,7 +46,7 @@ def as_owner(tenant: Tenant, statement: str) -> None:
             "ALTER TABLE audit_auditevent FORCE ROW LEVEL SECURITY",
             "ALTER TABLE audit_auditevent ENABLE TRIGGER USER",
         ):
-            owner.execute(each)  # type: ignore[call-overload]  # our own text
+            owner.execute(each)
 
 
 def found(tenant: Tenant) -> list[str]:

@@ -79,7 +79,7 @@ def test_a_view_that_waits_is_guarded_the_same_way(cast: Cast) -> None:
 
     def run(user: Any) -> HttpResponse:
         request = request_of(user)
-        return asyncio.run(view(request))  # type: ignore[no-any-return]  # a response
+        return asyncio.run(view(request))
 
     make_group(cast)
     assert view._non_atomic_requests == {"default"}

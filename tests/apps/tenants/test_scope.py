@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -95,13 +96,36 @@ def test_outside_a_transaction_nothing_is_in_view(cast: Cast) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_streamed_body_opens_a_scope_per_piece_and_holds_nothing_between(cast: Cast) -> None:
+    make_groups(cast)
+
+    def piece() -> list[str]:
+        with tenant_scope(cast.north):
+            return raw_names()
+
+    async def body() -> AsyncIterator[str]:
+        for _ in range(2):
+            yield str(await sync_to_async(piece)())
+
+    async def read() -> list[str]:
+        found = []
+        async for each in body():
+            assert current_tenant_id() is None
+            assert not await sync_to_async(lambda: connection.in_atomic_block)()
+            found.append(each)
+        return found
+
+    assert asyncio.run(read()) == ["['Sales']"] * 2
+
+
+@pytest.mark.django_db(transaction=True)
 def test_twenty_at_once_each_see_their_own(cast: Cast) -> None:
     make_groups(cast)
     names = {cast.north.pk: ["Sales"], cast.south.pk: ["Stores"]}
 
     def look(tenant_id: object) -> bool:
         with tenant_scope(str(tenant_id)):
-            return raw_names() == names[tenant_id]  # type: ignore[index]  # a key of it
+            return raw_names() == names[tenant_id]
 
     async def all_of_them() -> list[bool]:
         tenants = [cast.north.pk, cast.south.pk] * 10
