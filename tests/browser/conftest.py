@@ -90,11 +90,16 @@ def wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: P
     pytest.fail(f"The site did not start:\n{log.read_text(errors='replace')[-4000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium_browser() -> Iterator[Browser]:
-    """One headless browser for all tests; it may look up nothing by itself."""
+    """One headless browser for a file of tests; it may look up nothing by itself.
+
+    Playwright keeps an event loop in this thread: Django is told that it may query all the same,
+    and the loop is gone before the next file, whose tests may want their own.
+    """
     switches = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         browser = playwright.chromium.launch(executable_path=chromium(), args=switches)
         yield browser
         browser.close()
@@ -127,7 +132,7 @@ class Window:
 
 @pytest.fixture
 def window(
-    site: Site, chromium_browser: Browser, transactional_db: None
+    site: Site, chromium_browser: Browser, people: Any
 ) -> Iterator[Callable[..., Window]]:
     """`window(user)` opens a browser in which this person is signed in; nobody by default."""
     opened: list[Window] = []
@@ -168,7 +173,7 @@ def session_of(user: Any) -> str:
 
 
 @pytest.fixture
-def people(transactional_db: None) -> Any:
+def people(chromium_browser: Browser, transactional_db: None) -> Any:
     """The cast, committed, so that the site sees it."""
     from tests.cast import make_cast  # noqa: PLC0415  needs Django
 

@@ -37,7 +37,9 @@ HOSTILE = """Fine **words**.
 
 ![spy](http://elsewhere.example/p.png) [trap](javascript:window.harmed=3) <iframe src="http://elsewhere.example"></iframe>
 
-<p style="color:red" onclick="window.harmed=4">styled</p> [manual](https://elsewhere.example/a)
+<p style="color:red" onclick="window.harmed=4">styled</p>
+
+[manual](https://elsewhere.example/a)
 """
 
 

@@ -27,7 +27,7 @@ const marked = new Marked({
       if (!/^(https?:\/\/|mailto:)/i.test(href)) return text;
       const address = escaped(href);
       const shown = text === address || text === href ? "" : ` <span class="address">(${address})</span>`;
-      return `<a href="${address}" rel="noopener noreferrer nofollow" target="_blank">${text}${shown}</a>`;
+      return `<a href="${address}">${text}${shown}</a>`;
     },
   },
 });
@@ -36,7 +36,7 @@ const ALLOWED_TAGS = [
   "a", "b", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "li",
   "ol", "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul", "#text",
 ];
-const ALLOWED_ATTR = ["href", "rel", "target", "class", "start"];
+const ALLOWED_ATTR = ["href", "class", "start"];
 
 function safe(html: string): DocumentFragment {
   return DOMPurify.sanitize(html, {
@@ -44,12 +44,17 @@ function safe(html: string): DocumentFragment {
     ALLOWED_ATTR,
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
+    ADD_URI_SAFE_ATTR: ["start"], // else the pattern below is held against it as well
     ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
     RETURN_DOM_FRAGMENT: true,
   });
 }
 
 function finish(fragment: ParentNode): void {
+  for (const link of fragment.querySelectorAll("a")) {
+    link.rel = "noopener noreferrer nofollow";
+    link.target = "_blank";
+  }
   for (const table of fragment.querySelectorAll("table")) {
     const box = element("div", { className: "table-box", tabIndex: 0 });
     table.replaceWith(box);
