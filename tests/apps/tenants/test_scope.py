@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection, transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from apps.tenants.models import Group
 from apps.tenants.scope import current_tenant, current_tenant_id, tenant_scope
@@ -25,6 +27,10 @@ def raw_names() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT name FROM tenants_group ORDER BY name")
         return [row[0] for row in cursor.fetchall()]
+
+
+def stumble() -> None:
+    raise ZeroDivisionError
 
 
 def make_groups(cast: Cast) -> None:
@@ -56,7 +62,7 @@ def test_a_nested_scope_gives_the_outer_one_back(cast: Cast) -> None:
 def test_a_nested_scope_that_fails_gives_the_outer_one_back(cast: Cast) -> None:
     with tenant_scope(cast.north):
         with pytest.raises(ZeroDivisionError), tenant_scope(cast.south):
-            raise ZeroDivisionError
+            stumble()
         assert named() == str(cast.north.pk)
         assert current_tenant_id() == cast.north.pk
 
@@ -76,6 +82,36 @@ def test_a_request_sees_its_tenant_inside_an_open_transaction(cast: Cast) -> Non
     cast.client(cast.ada).get("/audit/")
     assert named() == ""
     assert raw_names() == []
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from(["north", "south"]), st.booleans()), max_size=6))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_however_scopes_nest_and_fail_the_innermost_alone_is_in_view(
+    cast: Cast, steps: list[tuple[str, bool]]
+) -> None:
+    """Each step opens a scope within the one before; some fail on their way out."""
+    seen = {"north": str(cast.north.pk), "south": str(cast.south.pk)}
+
+    def descend(depth: int) -> None:
+        before = named()
+        if depth == len(steps):
+            return
+        tenant, fails = steps[depth]
+        try:
+            with tenant_scope(getattr(cast, tenant)):
+                assert named() == seen[tenant]
+                descend(depth + 1)
+                assert named() == seen[tenant]
+                if fails:
+                    stumble()
+        except ZeroDivisionError:
+            assert fails
+        assert named() == before
+
+    descend(0)
+    assert named() == ""
 
 
 def test_a_row_for_another_tenant_is_refused(cast: Cast) -> None:
