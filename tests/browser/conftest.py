@@ -131,9 +131,7 @@ class Window:
 
 
 @pytest.fixture
-def window(
-    site: Site, chromium_browser: Browser, people: Any
-) -> Iterator[Callable[..., Window]]:
+def window(site: Site, chromium_browser: Browser, people: Any) -> Iterator[Callable[..., Window]]:
     """`window(user)` opens a browser in which this person is signed in; nobody by default."""
     opened: list[Window] = []
 

@@ -70,10 +70,13 @@ export function improve(root: ParentNode): void {
 /** On a narrow screen rows become cards: each cell then carries its column's name. */
 function labelCells(root: ParentNode): void {
   for (const table of root.querySelectorAll<HTMLTableElement>(".table-box:not([data-wide]) > table")) {
-    const names = Array.from(table.tHead?.rows[0]?.cells ?? [], (cell) => cell.innerText.trim());
+    const names = Array.from(table.tHead?.rows[0]?.cells ?? [], (cell) =>
+      cell.querySelector(".visually-hidden") ? "" : (cell.textContent ?? "").trim(),
+    );
     for (const row of names.length ? [...table.tBodies].flatMap((body) => [...body.rows]) : []) {
       for (const cell of row.cells) {
         const name = names[cell.cellIndex];
+        if (!cell.childElementCount && !cell.textContent?.trim()) cell.dataset["bare"] = "";
         if (cell.tagName === "TD" && name && !cell.dataset["label"]) cell.dataset["label"] = name;
       }
     }
