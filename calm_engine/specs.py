@@ -203,7 +203,7 @@ class AugmentSpec(TrainSpec):
     width: int | None = None
     layers: int | None = None
     heads: int | None = None
-    block: int = 128
+    block: int = 400
 
     def __post_init__(self) -> None:
         super().__post_init__()

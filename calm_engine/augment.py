@@ -1,0 +1,358 @@
+"""Train a small model from scratch on documents, with the anchor's tokenizer.
+
+Every round meets every fact once as a question and every other time as a statement, its value right
+after its key (a composition reads the value where the key stands). Passages fill the rest. Only
+what is to be said is scored. Knows no bridges and no tenants.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from calm_engine.data import (
+    Packed,
+    Piece,
+    chance_of,
+    collate,
+    encode,
+    end_of_answer,
+    pack,
+    piece_of,
+    read_documents,
+    read_examples,
+    shared_prefix,
+)
+from calm_engine.digests import weights_digest
+from calm_engine.errors import InputError
+from calm_engine.families import check_folder
+from calm_engine.loop import Schedule
+from calm_engine.selfstudy import Lesson, Study, study
+from calm_engine.specs import AugmentSpec, Outcome, Progress
+from calm_engine.training import Job, Probe, finished, prepare, publish, train
+
+ROUNDS = 48  # how often each fact is met; recall of the trial corpora was whole after 44
+ROUNDS_OF_TEXT = 24  # how often text is met that holds no fact we found
+COVERED = 8  # passages in a round whose facts are met anyhow
+SELDOM = 4  # facts that no curator asks about are met in every fourth round
+ROWS = 6  # packed blocks in a step: about 2,400 tokens
+PEAK = 2e-3  # learning rate; small models take and need more than large ones
+NEGATIVES = 4096  # tokens besides the corpus's own that the loss is normalised over
+PROBED = 96  # questions of a recall probe
+SHOWN = 4  # of them shown with today's answer
+
+# (tokens of text up to which it serves, width, layers, heads). Capacity is near 2 bits a parameter
+# at a thousand exposures and 1 at a hundred (Physics of Language Models 3.3, arXiv 2404.05405).
+SIZES = ((500_000, 256, 4, 4), (5_000_000, 384, 6, 6), (math.inf, 768, 12, 12))
+
+
+def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
+    """Train an augmenter; its folder appears when it is whole.
+
+    Raises InputError: "documents.empty", "augment.nothing" when there is nothing to learn, what
+    reading the files raises; InternalError("train.nan"); Cancelled when asked to stop.
+    """
+    if done := finished(spec):
+        return done
+    device = prepare(spec)
+    yield Progress("data", message="finding facts")
+    course = plan(spec)
+    model = newborn(spec, course.tokenizer, tokens=course.tokens).to(device)
+    job = _job(spec, course, model)
+    metrics: dict[str, float] = {}
+    for progress in train(job, spec):
+        metrics |= progress.metrics
+        yield progress
+    yield Progress("save", job.schedule.steps, job.schedule.steps)
+
+    def write(folder: Path) -> None:
+        model.eval().save_pretrained(folder)
+        course.tokenizer.save_pretrained(folder)
+
+    return publish(
+        spec,
+        "augmenter",
+        write,
+        parents={"tokenizer": weights_digest(spec.tokenizer)},
+        metrics=metrics,
+        facts={
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "facts": len(course.study.facts),
+            "passages": len(course.study.passages),
+            "tokens": course.tokens,
+            "steps": job.schedule.steps,
+            "documents": course.documents,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is to be learned, as pieces of tokens, and how it is dealt out.
+
+    facts      for each fact its questions and its statements
+    seldom     facts that are met in every `SELDOM`-th round
+    prose      pieces of text without a fact we found, and inverse questions
+    covered    pieces of text whose facts are met anyhow: `COVERED` in a round
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    prefix: tuple[int, ...]
+    study: Study
+    facts: tuple[tuple[tuple[Piece, ...], tuple[Piece, ...]], ...]
+    seldom: frozenset[int]
+    prose: tuple[Piece, ...]
+    covered: tuple[Piece, ...]
+    tokens: int
+    documents: int
+    block: int
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Steps until every fact and all prose were met as often as they should."""
+        return sum(len(list(self.batches_of(r))) for r in range(self.rounds))
+
+    @property
+    def rounds(self) -> int:
+        return ROUNDS if self.facts else ROUNDS_OF_TEXT
+
+    def batches_of(self, number: int) -> Iterator[list[list[Piece]]]:
+        """The batches of one round, each some packed rows: a function of the round's number."""
+        chance = chance_of(self.seed, "round", number)
+        pieces: list[Piece] = []
+        for at, (questions, statements) in enumerate(self.facts):
+            if at in self.seldom and (number + at) % SELDOM:
+                continue
+            if questions:
+                pieces.append(chance.choice(questions))
+            if statements and (not questions or chance.random() < 0.5):
+                pieces.append(chance.choice(statements))
+        share = ROUNDS_OF_TEXT / self.rounds
+        pieces += [piece for piece in self.prose if chance.random() < share]
+        pieces += chance.sample(self.covered, min(COVERED, len(self.covered)))
+        chance.shuffle(pieces)
+        rows = pack(pieces, block=self.block, prefix=self.prefix)
+        for start in range(0, len(rows), ROWS):
+            yield rows[start : start + ROWS]
+
+
+def plan(spec: AugmentSpec) -> Course:
+    """Read, find facts, and turn everything that is to be learned into tokens."""
+    check_folder(spec.tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer, local_files_only=True)
+    documents = read_documents(spec.documents)
+    examples = [one.as_row() for one in read_examples(spec.examples)] if spec.examples else []
+    found = study(documents, examples)
+    prefix = shared_prefix(tokenizer)
+
+    def piece(lesson: Lesson) -> Piece:
+        return piece_of(lesson, tokenizer, prefix)
+
+    known = frozenset(fact.entity.lower() for fact in found.found)
+    texts = [(lesson, _names_any(lesson.said, known)) for lesson in found.passages]
+    course = Course(
+        tokenizer=tokenizer,
+        prefix=tuple(prefix),
+        study=found,
+        facts=tuple(
+            (
+                tuple(piece(one) for one in dict.fromkeys(lessons) if one.form == "question"),
+                tuple(piece(one) for one in dict.fromkeys(lessons) if one.form == "statement"),
+            )
+            for lessons in found.facts
+        ),
+        seldom=_seldom(found),
+        prose=(
+            *(piece(lesson) for lesson, is_covered in texts if not is_covered),
+            *(piece(lesson) for lesson in found.inverse),
+        ),
+        covered=tuple(piece(lesson) for lesson, is_covered in texts if is_covered),
+        tokens=sum(len(encode(tokenizer, document.text)) for document in documents),
+        documents=len(documents),
+        # The chat's own prefix stands in every block, and a block must hold more than that.
+        block=max(spec.block, 3 * len(prefix)),
+        seed=spec.seed,
+    )
+    if not (course.facts or course.prose or course.covered):
+        raise InputError("augment.nothing", "no text was found that could be learned")
+    return course
+
+
+def _names_any(text: str, names: frozenset[str]) -> bool:
+    """Whether any run of up to three words of the text is one of the names."""
+    words = re.findall(r"[\w-]+", text.lower())
+    runs = (" ".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words)))
+    return any(run in names for run in runs)
+
+
+def _seldom(found: Study) -> frozenset[int]:
+    """Facts nobody asks about, where somebody asks about others: one plain wording is all."""
+    asked = [sum(one.form == "question" for one in lessons) > 1 for lessons in found.facts]
+    return frozenset(at for at, is_asked in enumerate(asked) if any(asked) and not is_asked)
+
+
+def newborn(
+    spec: AugmentSpec, tokenizer: PreTrainedTokenizerBase, *, tokens: int
+) -> LlamaForCausalLM:
+    """A Llama-shaped model of random weights, sized by `SIZES` where the spec is silent."""
+    _, width, layers, heads = next(size for size in SIZES if tokens <= size[0])
+    width, layers = spec.width or width, spec.layers or layers
+    heads = spec.heads or (heads if width % heads == 0 else 1)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=max(16, width * 8 // 3 // 16 * 16),
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2 if heads % 2 == 0 else heads,
+        max_position_embeddings=8192,
+        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=end_of_answer(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def _job(spec: AugmentSpec, course: Course, model: LlamaForCausalLM) -> Job:
+    feed = _Feed(course)
+    words = _Words(course, len(course.tokenizer))
+
+    def loss_at(step: int) -> Tensor:
+        batch = feed.at(step)
+        hidden = _hidden(model, batch)
+        return words.loss(hidden, model.lm_head.weight, batch.wanted.to(hidden.device), step)
+
+    def probe() -> Probe:
+        model.eval()
+        told = recall(model, course)
+        model.train()
+        return told
+
+    model.train()
+    steps = spec.steps or course.steps
+    schedule = Schedule(steps, spec.learning_rate or PEAK, warmup=min(20, max(1, steps // 10)))
+    return Job(list(model.named_parameters()), loss_at, schedule, probe)
+
+
+class _Feed:
+    """The batch of a step: rounds are dealt one after another, the last one kept at hand."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.pad = end_of_answer(course.tokenizer)
+        self.sizes: list[int] = []  # batches in each round so far
+        self.held: tuple[int, list[list[list[Piece]]]] = (-1, [])
+
+    def at(self, step: int) -> Packed:
+        number, before = 0, 0
+        while step >= before + self._size(number):
+            before += self._size(number)
+            number += 1
+        rows = self._round(number)[step - before]
+        return collate(rows, prefix=self.course.prefix, pad=self.pad)
+
+    def _size(self, number: int) -> int:
+        while len(self.sizes) <= number:
+            self.sizes.append(len(self._round(len(self.sizes))))
+        return self.sizes[number]
+
+    def _round(self, number: int) -> list[list[list[Piece]]]:
+        if self.held[0] != number:
+            self.held = (number, list(self.course.batches_of(number)))
+        return self.held[1]
+
+
+class _Words:
+    """The loss over the corpus's own tokens and a sample of the others, corrected for the sampling.
+
+    A whole softmax over 49,152 tokens costs more than the model itself. Source: importance-sampled
+    softmax (Jean et al., arXiv 1412.2007), the negatives drawn evenly.
+    """
+
+    def __init__(self, course: Course, vocabulary: int) -> None:
+        said = {
+            token for pair in course.facts for pieces in pair for p in pieces for token in p.ids
+        }
+        said |= {token for p in (*course.prose, *course.covered) for token in p.ids}
+        self.own = torch.tensor(sorted(said | {end_of_answer(course.tokenizer)}))
+        is_own = torch.zeros(vocabulary, dtype=torch.bool)
+        is_own[self.own] = True
+        self.others = torch.arange(vocabulary)[~is_own]
+        self.place = torch.full((vocabulary,), -1)
+        self.place[self.own] = torch.arange(len(self.own))
+        self.seed = course.seed
+
+    def loss(self, hidden: Tensor, head: Tensor, wanted: Tensor, step: int) -> Tensor:
+        """Mean cross-entropy in nats: hidden (said, width), head (vocabulary, width), wanted (said,)."""
+        count = min(NEGATIVES, len(self.others))
+        chance = torch.Generator().manual_seed(1_000_003 * self.seed + step)
+        drawn = torch.randint(max(1, len(self.others)), (count,), generator=chance)
+        tokens = torch.cat((self.own, self.others[drawn])).to(head.device)
+        logits = functional.linear(hidden, head[tokens]).float()
+        if count:
+            correction = torch.zeros(len(tokens), device=logits.device)
+            correction[len(self.own) :] = math.log(len(self.others) / count)
+            logits = logits + correction
+        return functional.cross_entropy(logits, self.place.to(wanted.device)[wanted])
+
+
+def _hidden(model: LlamaForCausalLM, batch: Packed) -> Tensor:
+    """Last states where something is to be said: (said, width)."""
+    device = next(model.parameters()).device
+    out = model.model(
+        input_ids=batch.ids.to(device),
+        position_ids=batch.positions.to(device),
+        attention_mask=batch.mask.to(device),
+        use_cache=False,
+    )
+    states: Tensor = out.last_hidden_state[batch.saying.to(device)]
+    return states
+
+
+@torch.no_grad()
+def recall(model: LlamaForCausalLM, course: Course) -> Probe:
+    """The share of questions whose whole answer is the likeliest, token by token."""
+    asked = [
+        (at, piece)
+        for at, (questions, _) in enumerate(course.facts)
+        if at not in course.seldom
+        for piece in questions
+    ]
+    if not asked:
+        return Probe()
+    chosen = chance_of(course.seed, "probe").sample(asked, min(PROBED, len(asked)))
+    right, samples = 0, []
+    for start in range(0, len(chosen), 24):
+        part = [piece for _, piece in chosen[start : start + 24]]
+        batch = collate([[p] for p in part], prefix=course.prefix, pad=part[0].ids[-1])
+        said = model.lm_head(_hidden(model, batch)).argmax(-1).cpu()
+        for piece, words in zip(part, _split(said, part), strict=True):
+            right += words == list(piece.ids[piece.first :])
+            samples.append(_sample(course, piece, words))
+    return Probe({"recall": right / len(chosen)}, tuple(samples[:SHOWN]))
+
+
+def _split(said: Tensor, pieces: Sequence[Piece]) -> Iterator[list[int]]:
+    at = 0
+    for piece in pieces:
+        size = len(piece.ids) - piece.first
+        yield said[at : at + size].tolist()
+        at += size
+
+
+def _sample(course: Course, piece: Piece, words: list[int]) -> dict[str, str]:
+    """A question and today's answer, in plain words."""
+    asked = str(course.tokenizer.decode(list(piece.ids[: piece.first]), skip_special_tokens=True))
+    told = str(course.tokenizer.decode(words, skip_special_tokens=True))
+    return {"question": " ".join(asked.splitlines()[:1]), "answer": told.strip()}

@@ -1,0 +1,84 @@
+"""Steps of training. Knows nothing of saving, tenants, data or devices."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from calm_engine.errors import InternalError
+
+Named = Sequence[tuple[str, nn.Parameter]]
+
+CLIP = 1.0  # largest norm of a step's gradient
+BETAS = (0.9, 0.98)  # short runs: a second moment that forgets within fifty steps
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Warm-up, a flat stretch, then a linear decay to a twentieth: (WSD, arXiv 2404.06395).
+
+    steps   optimiser steps in all
+    peak    learning rate of the flat stretch
+    warmup  steps until the peak
+    decay   share of the steps at the end over which the rate falls
+    """
+
+    steps: int
+    peak: float
+    warmup: int = 20
+    decay: float = 0.3
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        left = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return self.peak * min(1.0, (step + 1) / self.warmup) * (0.05 + 0.95 * min(1.0, left))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step that was taken: how many there are now, its loss in nats, its seconds."""
+
+    step: int
+    loss: float
+    seconds: float
+
+
+def optimizer_of(named: Named, *, decay: float = 0.01) -> AdamW:
+    """AdamW over exactly the parameters that may move."""
+    return AdamW([p for _, p in named], betas=BETAS, weight_decay=decay, fused=True)
+
+
+def steps(
+    named: Named,
+    optimizer: AdamW,
+    loss_at: Callable[[int], Tensor],
+    schedule: Schedule,
+    *,
+    start: int = 0,
+) -> Iterator[Taken]:
+    """Take the steps from `start` on, one at each demand; the caller does the rest in between.
+
+    loss_at   the loss of a step as a function of its number alone: a step that is taken again
+              after a resume sees what it would have seen
+    Raises InternalError("train.nan") when a loss is not finite; the weights are then those before.
+    """
+    parameters = [parameter for _, parameter in named]
+    for step in range(start, schedule.steps):
+        began = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate(step)
+        loss = loss_at(step)
+        told = float(loss.detach())
+        if not math.isfinite(told):
+            raise InternalError("train.nan", "the loss is not a number", step=step)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        yield Taken(step + 1, told, time.monotonic() - began)
