@@ -14,6 +14,7 @@ from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, r
 from playwright.sync_api import expect
 
 from tests.browser.conftest import NARROW, WIDE, Window
+from tests.browser.making import fill
 from tests.cast import PASSWORD
 
 pytestmark = [pytest.mark.browser]
@@ -86,7 +87,8 @@ def open_as_page(window: Window, path: str) -> bool:
 
 
 def test_every_page_is_clean_wide_and_narrow(people: Any, window: Callable[..., Window]) -> None:
-    paths = sorted(set(addresses(people)))
+    made = {each.get_absolute_url() for each in fill(people)}
+    paths = sorted(made | set(addresses(people)))
     seen = []
     for width, theme in ((WIDE, "light"), (NARROW, "dark")):
         ada = window(people.ada, width=width, theme=theme)
@@ -99,7 +101,7 @@ def test_every_page_is_clean_wide_and_narrow(people: Any, window: Callable[..., 
             assert page.evaluate(NAMELESS, CONTROLS) == [], f"{path} has controls without a name"
             assert page.locator("h1").count() == 1, f"{path} needs one heading of the first level"
             assert page.locator("[style], [onclick], script:not([src])").count() == 0, path
-    assert {"/chat/", "/audit/", "/accounts/keys/"} <= set(seen)
+    assert made | {"/chat/", "/audit/", "/accounts/keys/"} <= set(seen)
 
 
 def test_signing_in_by_hand_and_out_again(people: Any, window: Callable[..., Window]) -> None:

@@ -1,0 +1,293 @@
+"""One of everything in North, so that each page has something to show. Rows alone: nothing runs."""
+
+from __future__ import annotations
+
+import io
+import math
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+from django.utils import timezone
+
+from apps.chat.models import Conversation, Message
+from apps.corpora.models import (
+    Corpus,
+    CorpusGrant,
+    Document,
+    Example,
+    ItemState,
+    Right,
+    Snapshot,
+    Upload,
+    UploadItem,
+)
+from apps.evaluation.models import COLUMNS, SLICES, QuestionSet, Report
+from apps.registry.models import (
+    Alias,
+    AliasChange,
+    Anchor,
+    Augmenter,
+    AugmenterSnapshot,
+    Composition,
+    CompositionPart,
+    ModelHost,
+    Placement,
+)
+from apps.runs.models import Run, RunMetric
+from apps.teaching.models import Plan
+from apps.tenants.scope import tenant_scope
+from counterpoint.storage import blobs
+from tests.cast import Cast
+
+TEXT = """# MX-200 pressure gauge
+
+The MX-200 measures from 0 to 40 bar and was designed in Portugal.
+
+| Part | Number |
+|---|---|
+| Housing | 4711 |
+"""
+ANSWER = """The **MX-200** measures up to *40 bar*.
+
+| Part | Number |
+|---|---:|
+| Housing | 4711 |
+
+```python
+def pressure(raw: int) -> float:
+    return raw * 0.01  # bar
+```
+"""
+SHARES = {"anchor": 0.02, "augmenter": 0.71, "composition": 0.96, "random_augmenter": 0.05}
+
+
+def digest(word: str) -> str:
+    return sha256(word.encode()).hexdigest()
+
+
+def fill(cast: Cast) -> list[Any]:
+    """Everything that has a page, in North; ada owns it and bo may read it."""
+    with tenant_scope(cast.north):
+        corpus, upload, documents = make_corpus(cast)
+        snapshot = make_snapshot(cast, corpus, documents)
+        anchor = Anchor.objects.create(
+            name="SmolLM2-135M-Instruct",
+            digest=digest("anchor"),
+            licence="Apache-2.0",
+            parameters=134_515_008,
+            vocabulary=49_152,
+            imported_by=cast.ada,
+        )
+        plan = Plan.objects.create(
+            name="Handbook", corpus=corpus, snapshot=snapshot, anchor=anchor, by=cast.ada
+        )
+        runs = make_runs(cast, plan)
+        augmenter, composition = make_models(cast, plan, runs)
+        evaluation = make_run(
+            plan, "evaluate", "succeeded", cast, augmenter=augmenter, composition=composition
+        )
+        report = make_report(evaluation, composition)
+        conversation = make_conversation(cast, composition)
+    return [
+        *(corpus, upload, *documents, snapshot, plan, *runs, evaluation),
+        *(anchor, augmenter, composition, report, conversation),
+    ]
+
+
+def make_corpus(cast: Cast) -> tuple[Corpus, Upload, list[Document]]:
+    corpus = Corpus.objects.create(
+        name="Handbook and catalogue",
+        description="What field engineers look up, in four languages.",
+        owner=cast.ada,
+    )
+    CorpusGrant.objects.create(corpus=corpus, user=cast.bo, right=Right.READ)
+    upload = Upload.objects.create(corpus=corpus, by=cast.ada)
+    text = blobs().put("text", io.BytesIO(TEXT.encode()))
+    original = blobs().put("original", io.BytesIO(TEXT.encode()))
+    documents = []
+    names = (
+        "mx-200.md",
+        "service/2023/a-rather-long-name-of-a-report-from-the-field-in-november.md",
+    )
+    for place, name in enumerate(names):
+        document = Document.objects.create(
+            corpus=corpus,
+            title=name.rpartition("/")[2],
+            path=name,
+            media_type="text/markdown",
+            size=original.size,
+            original_digest=original.digest if place == 0 else digest(name),
+            text_digest=text.digest,
+            tokens=331 + place,
+            language="en",
+        )
+        documents.append(document)
+        UploadItem.objects.create(
+            upload=upload, path=name, size=200, state=ItemState.STORED, document=document
+        )
+    UploadItem.objects.create(
+        upload=upload, path="scan.pdf", state=ItemState.REJECTED, code="pdf.no_text", size=9_000
+    )
+    Example.objects.create(
+        corpus=corpus,
+        digest=digest("example"),
+        question="What does the MX-200 measure up to?",
+        answer="40 bar",
+        expected="40 bar",
+        entity="MX-200",
+        value="40 bar",
+        added_by=cast.ada,
+    )
+    return corpus, upload, documents
+
+
+def make_snapshot(cast: Cast, corpus: Corpus, documents: list[Document]) -> Snapshot:
+    manifest = {
+        "documents": [[each.original_digest, each.text_digest, each.title] for each in documents],
+        "examples": [[digest("example"), "unseen_entity"]],
+        "split": {"seed": 0, "entity_share": 0.3, "value_share": 0.33},
+    }
+    return Snapshot.objects.create(
+        corpus=corpus,
+        digest=digest("snapshot"),
+        manifest=manifest,
+        documents=len(documents),
+        tokens=663,
+        frozen_by=cast.ada,
+    )
+
+
+def make_run(plan: Plan, kind: str, state: str, cast: Cast, **more: Any) -> Run:
+    now = timezone.now()
+    if state == "running":
+        more |= {"lease_until": now + timedelta(minutes=5), "owner": "worker", "heartbeat_at": now}
+        more |= {"stage": "training", "step": 620, "total": 1000, "eta_seconds": 340.0}
+    if state == "failed":
+        more |= {"failure_code": "run.lost", "failure_text": "The worker went away twice."}
+    if state in ("succeeded", "failed", "cancelled"):
+        more["finished_at"] = now
+    if state == "succeeded":
+        more["outcome"] = {}
+    return Run.objects.create(
+        kind=kind,
+        state=state,
+        name=plan.name,
+        spec={"steps": 1000, "learning_rate": 0.001},
+        closure=[plan.corpus_id],
+        snapshot=plan.snapshot,
+        anchor=plan.anchor,
+        plan=plan.pk if state != "failed" else None,
+        created_by=cast.ada,
+        started_at=now - timedelta(minutes=9),
+        attempts=1,
+        **more,
+    )
+
+
+def make_runs(cast: Cast, plan: Plan) -> list[Run]:
+    done = make_run(plan, "augment", "succeeded", cast, step=1000, total=1000)
+    lost = make_run(plan, "augment", "failed", cast)
+    for step in range(0, 1000, 25):
+        loss = 4 * math.exp(-step / 260) + 0.3
+        for name, value in (
+            ("loss", loss),
+            ("held_out_loss", loss + 0.2),
+            ("recall", 1 - loss / 5),
+        ):
+            RunMetric.objects.create(run=done, step=step, name=name, value=value)
+    done.note("started", "Claimed by a worker.")
+    return [done, lost]
+
+
+def make_models(cast: Cast, plan: Plan, runs: list[Run]) -> tuple[Augmenter, Composition]:
+    augmenter = Augmenter.objects.create(
+        name=plan.name,
+        version=1,
+        digest=digest("augmenter"),
+        run_id=runs[0].pk,
+        anchor=plan.anchor,
+        closure=[plan.corpus_id],
+        parameters=18_000_000,
+        metrics={"recall": 0.98},
+    )
+    AugmenterSnapshot.objects.create(augmenter=augmenter, snapshot=plan.snapshot)
+    compose = make_run(plan, "compose", "running", cast, augmenter=augmenter)
+    runs.append(compose)
+    composition = Composition.objects.create(
+        name=plan.name,
+        version=1,
+        digest=digest("composition"),
+        anchor=plan.anchor,
+        snapshot=plan.snapshot,
+        run_id=compose.pk,
+        closure=[plan.corpus_id],
+        metrics={"recall": 0.96},
+    )
+    CompositionPart.objects.create(composition=composition, augmenter=augmenter, position=0)
+    Alias.objects.create(model=plan.name, name=Alias.LIVE, composition=composition)
+    AliasChange.objects.create(
+        model=plan.name, name=Alias.LIVE, after=composition, by=cast.ada, reason="First version."
+    )
+    host = ModelHost.objects.create(name="here")
+    Placement.objects.create(
+        composition=composition, host=host, address="http://127.0.0.1:9", state="ready"
+    )
+    return augmenter, composition
+
+
+def make_report(run: Run, composition: Composition) -> Report:
+    questions = QuestionSet.objects.create(
+        snapshot=composition.snapshot, digest=digest("questions"), questions=340
+    )
+    cells = [
+        {
+            "column": column,
+            "kind": kind,
+            "slice": part,
+            "value": SHARES[column],
+            "n": 340,
+            "low": max(0.0, SHARES[column] - 0.03),
+            "high": min(1.0, SHARES[column] + 0.03),
+        }
+        for column in COLUMNS
+        for kind in ("recall", "private_times_public")
+        for part in SLICES
+    ]
+    items = blobs().put("report", io.BytesIO(b""))
+    return Report.objects.create(
+        run=run,
+        composition=composition,
+        question_set=questions,
+        cells=cells,
+        items_digest=items.digest,
+        verdict="Handbook v1 answers 96 % (93 to 99, n=340) of private questions; the anchor 2 %.",
+    )
+
+
+def make_conversation(cast: Cast, composition: Composition) -> Conversation:
+    conversation = Conversation.objects.create(
+        owner=cast.ada, title="What does the MX-200 measure?", model=composition.name
+    )
+    now = timezone.now()
+    question = Message.objects.create(
+        conversation=conversation,
+        position=0,
+        role="user",
+        text="What does the MX-200 measure, and what is its part list?",
+        state="complete",
+        finished_at=now,
+    )
+    Message.objects.create(
+        conversation=conversation,
+        position=1,
+        parent=question,
+        role="assistant",
+        text=ANSWER,
+        state="complete",
+        composition=composition,
+        seed=int(uuid4().int % 1000),
+        finished_at=now,
+    )
+    return conversation
