@@ -1,0 +1,171 @@
+"""Turns one foreign file into text, safely. Pure: knows no database, no tenant, no storage.
+
+The reading itself happens in `parsing.py`, a child process with bounded memory, time, open files
+and file size and, where the system lets us, no network. Here stand the limits, the start of that
+child and what its end means. Every refusal is an InputError with a stable code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from apps.corpora import parsing
+from calm_engine.errors import InputError
+
+ALLOWED = tuple(parsing.MEDIA)
+WORDS_FOR_TYPES = (
+    "Markdown, text, HTML, PDF, Word, Excel, PowerPoint, CSV, JSON lines, mail, zip and tar"
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may cost. Bytes, seconds and counts; a container's caps are for its sum."""
+
+    file: int = 256 << 20
+    unpacked: int = 1 << 30
+    members: int = 5_000
+    ratio: int = 200
+    depth: int = 3
+    memory: int = 2 << 30
+    cpu: int = 60
+    wall: int = 120
+    files: int = 128
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """The text of one document.
+
+    language  ISO 639-3 code, or "" when the text is too short to tell
+    facts     numbers that a person may want: pages, pages_without_text, rows
+    """
+
+    title: str
+    text: str
+    media_type: str
+    language: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Inner:
+    """One file inside a container: its bytes in `file`, or the code that refuses it."""
+
+    path: str
+    file: Path | None
+    code: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file gave. A container is only its inner files; a mail is both."""
+
+    is_container: bool
+    documents: list[Extracted]
+    inner: list[Inner]
+
+
+@contextmanager
+def reading(
+    path: Path, name: str, *, limits: Limits = LIMITS, scratch: Path | None = None
+) -> Iterator[Reading]:
+    """Read one file; the inner files of the Reading live as long as the context.
+
+    name      decides the expected type, and is checked against the content
+    scratch   folder for what is unpacked; its disk must hold `limits.unpacked` bytes
+
+    Raises InputError: file.empty, file.type, file.disguised, file.encrypted, file.no_text,
+    file.too_large, file.unreadable, pdf.broken, pdf.no_text, archive.bomb, archive.empty,
+    extract.limits, upload.disk_full.
+    """
+    size = path.stat().st_size
+    if size > limits.file:
+        raise InputError("file.too_large", size=_megabytes(size), limit=_megabytes(limits.file))
+    with tempfile.TemporaryDirectory(prefix="extract-", dir=scratch) as folder:
+        yield _answer(path, name, Path(folder), limits)
+
+
+def documents_from(path: Path, name: str, *, limits: Limits = LIMITS) -> list[Extracted]:
+    """The documents of one file that is no container. Raises as `reading` does."""
+    with reading(path, name, limits=limits) as found:
+        return found.documents
+
+
+def _answer(path: Path, name: str, folder: Path, limits: Limits) -> Reading:
+    request = {"path": str(path.resolve()), "name": name, "limits": _for_child(limits)}
+    try:
+        (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    except OSError as error:
+        raise InputError("upload.disk_full") from error
+    status = _run_child(folder, limits)
+    try:
+        said = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _death(status, (folder / "stderr").read_bytes()) from error
+    if "refused" in said:
+        raise InputError(said["refused"], **said["facts"])
+    inner = [
+        Inner(i["path"], folder / "inner" / i["file"] if i["file"] else None, i["code"], i["facts"])
+        for i in said["inner"]
+    ]
+    return Reading(said["container"], [Extracted(**d) for d in said["documents"]], inner)
+
+
+def _for_child(limits: Limits) -> dict[str, int]:
+    names = ("unpacked", "members", "ratio", "memory", "cpu", "files")
+    return {name: getattr(limits, name) for name in names} | {"parent": os.getpid()}
+
+
+def _run_child(folder: Path, limits: Limits) -> int:
+    """Run the parser in its own process group; the whole group ends with the wall clock."""
+    surroundings = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(folder)}
+    command = [sys.executable, "-I", "-X", "utf8", parsing.__file__]
+    with (folder / "stderr").open("wb") as stderr:
+        child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own file
+            command,
+            cwd=folder,
+            env=surroundings | {"TMPDIR": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        try:
+            return child.wait(timeout=limits.wall)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGXCPU
+        finally:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+
+
+def _death(status: int, stderr: bytes) -> InputError:
+    """What it means that the child left no answer."""
+    if status == parsing.DISK_FULL or b"No space left" in stderr:
+        return InputError("upload.disk_full")
+    if status in (-signal.SIGXCPU, -signal.SIGKILL):
+        return InputError("extract.limits", limit="time")
+    if b"memory allocation" in stderr or b"MemoryError" in stderr:
+        return InputError("extract.limits", limit="memory")
+    last = stderr.decode(errors="replace").strip().splitlines()[-1:] or [""]
+    return InputError("file.unreadable", why="the reader could not finish", detail=last[0][:200])
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / (1 << 20):.0f} MB"
