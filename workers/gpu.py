@@ -71,7 +71,7 @@ def is_draining() -> bool:
     return drain_flag(os.getppid()).exists()
 
 
-@worker_shutting_down.connect
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def raise_drain_flag(**_: Any) -> None:
     """In the worker's main process, at SIGTERM: the pool's processes see the file."""
     flag = drain_flag(os.getpid())
@@ -79,7 +79,7 @@ def raise_drain_flag(**_: Any) -> None:
     flag.touch()
 
 
-@worker_init.connect
+@worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def lower_drain_flag(**_: Any) -> None:
     """A worker that starts with the pid of one that left is not leaving."""
     drain_flag(os.getpid()).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ the broker's whole memory is gone.
 from __future__ import annotations
 
 import structlog
+from django.utils import timezone
 
 from apps.chat import actions as chat
 from apps.corpora import actions as corpora
@@ -44,7 +45,7 @@ def rows() -> None:
             with tenant_scope(tenant):
                 corpora.reconcile()
             with tenant_scope(tenant):
-                chat.settle_left_behind()
+                chat.close_left_behind(timezone.now())
             with tenant_scope(tenant):
                 for plan in left_behind():
                     go_on(plan.pk)

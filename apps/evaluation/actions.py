@@ -40,6 +40,7 @@ def question_set(snapshot: Snapshot) -> QuestionSet:
             "Add examples about more entities to the corpus and freeze it again.",
         )
     digest = hashlib.sha256(json.dumps(sorted(asked)).encode()).hexdigest()
+    found: QuestionSet
     found, _ = QuestionSet.objects.get_or_create(
         snapshot=snapshot, digest=digest, defaults={"questions": len(asked)}
     )

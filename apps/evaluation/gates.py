@@ -69,5 +69,5 @@ def _above(report: Report, name: str, kind: str, other: str) -> Gate:
 
 
 def told(cell: Cell) -> str:
-    """A cell in words: "94 % (88-97, n=60)"."""
-    return f"{cell.value:.0%} ({cell.low * 100:.0f}–{cell.high * 100:.0f}, n={cell.n})"
+    """A cell in words: "94% (88 to 97, n=60)"."""
+    return f"{cell.value:.0%} ({cell.low * 100:.0f} to {cell.high * 100:.0f}, n={cell.n})"

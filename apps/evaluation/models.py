@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from apps.accounts.models import User
 
 # The order in which people compare: alone, alone, together, and the control.
-COLUMNS = ("anchor", "augmenter", "composition", "random_augmenter")
+COLUMNS = ("anchor", "augmenter", "composition", "random")
 SLICES = ("seen", "unseen_entity", "unseen_value")
 
 
@@ -46,7 +46,7 @@ class QuestionSet(TenantModel):
 class Cell:
     """One measured number: a share in [0, 1], out of n, with its 95 % interval.
 
-    column   who was asked: anchor, augmenter, composition, random_augmenter, bridges_off ...
+    column   who was asked: anchor, augmenter, composition, random, bridges_only ...
     kind     what for: recall, private_times_public ...
     slice    seen, unseen_entity (the bridges never met it) or unseen_value (nor its value)
     """

@@ -47,6 +47,7 @@ def import_anchor(
     facts = dict(outcome.facts)
     artifacts.adopt("anchor", Path(outcome.folder), outcome.digest)
     with transaction.atomic():
+        anchor: Anchor
         anchor, is_new = Anchor.objects.get_or_create(
             digest=outcome.digest,
             defaults={
@@ -155,7 +156,7 @@ def promote(
             name=alias,
             defaults={"composition": composition, "moved_at": Now()},
         )
-        change = AliasChange.objects.create(
+        change: AliasChange = AliasChange.objects.create(
             model=composition.name,
             name=alias,
             before=before.composition if before else None,
@@ -177,7 +178,8 @@ def previous_live(model: str) -> Composition | None:
     last = changes.first()
     if last is None or last.before is None or last.before.state != Composition.State.READY:
         return None
-    return last.before
+    target: Composition = last.before
+    return target
 
 
 def roll_back(model: str, *, by: User, reason: str = "") -> AliasChange | None:

@@ -58,7 +58,7 @@ class Access:
 
 def audience(composition: Composition) -> list[Access]:
     """Every person of the tenant, and which corpora of the closure they lack."""
-    members = Membership.objects.filter(tenant_id=composition.tenant_id).select_related("user")
+    members = Membership.objects.filter(tenant=composition.tenant).select_related("user")
     people = [member.user for member in members.order_by("user__name", "user__email")]
     grid = []
     for person in people:

@@ -36,13 +36,14 @@ def wanted() -> list[Wanted]:
     for tenant in Tenant.objects.all():
         with tenant_scope(tenant):
             ready = Composition.objects.live().filter(state=Composition.State.READY)
-            found += [_wanted(row) for row in ready.select_related("anchor").distinct()]
+            rows = ready.select_related("anchor").distinct()
+            found += [_wanted(tenant.pk, row) for row in rows]
     return found
 
 
-def _wanted(row: Composition) -> Wanted:
+def _wanted(tenant_id: UUID, row: Composition) -> Wanted:
     return Wanted(
-        tenant_id=row.tenant_id,
+        tenant_id=tenant_id,
         composition_id=row.pk,
         model=row.name,
         composition=artifacts.path(row),

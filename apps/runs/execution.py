@@ -162,6 +162,7 @@ def _held(attempt: Claimed) -> Any:
 
 
 def attempt_of(run: Run) -> Claimed:
+    assert run.tenant_id is not None  # a run always has one; Django types the column loosely
     return Claimed(run.pk, run.tenant_id, run.epoch)
 
 
@@ -336,7 +337,8 @@ class Job:
     def beat(self) -> None:
         """Renew the lease once and hear what is wished. A row that does not move fences us."""
         with tenant_scope(self.attempt.tenant_id), connection.cursor() as cursor:
-            facts = {"lease": lease(), "run": self.attempt.run_id, "epoch": self.attempt.epoch}
+            facts: dict[str, Any] = {"lease": lease()}
+            facts |= {"run": self.attempt.run_id, "epoch": self.attempt.epoch}
             cursor.execute(BEAT, facts)
             row = cursor.fetchone()
         if row is None:

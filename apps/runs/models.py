@@ -169,7 +169,8 @@ class Run(TenantModel):
 
     def note(self, kind: str, text: str) -> RunEvent:
         """Write one line of this run's story: what happened, never document text."""
-        return RunEvent.objects.create(run=self, kind=kind, text=text)
+        event: RunEvent = RunEvent.objects.create(run=self, kind=kind, text=text)
+        return event
 
 
 class RunMetric(TenantModel):

@@ -60,7 +60,7 @@ def pressure(raw: int) -> float:
     return raw * 0.01  # bar
 ```
 """
-SHARES = {"anchor": 0.02, "augmenter": 0.71, "composition": 0.96, "random_augmenter": 0.05}
+SHARES = {"anchor": 0.02, "augmenter": 0.71, "composition": 0.96, "random": 0.05}
 
 
 def digest(word: str) -> str:
