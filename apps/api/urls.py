@@ -1,6 +1,14 @@
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path, re_path
+
+from apps.api import openai
 
 app_name = "api"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("models", openai.models, name="models"),
+    path("models/<path:name>", openai.model, name="model"),
+    path("chat/completions", openai.chat_completions, name="chat_completions"),
+    path("completions", openai.completions, name="completions"),
+    re_path("", openai.unknown, name="unknown"),  # last: a program wants no page
+]

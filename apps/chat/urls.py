@@ -1,6 +1,17 @@
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
+
+from apps.chat import views
 
 app_name = "chat"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("", views.new, name="new"),
+    path("ask", views.ask, name="ask"),
+    path("<uuid:code>/", views.conversation, name="conversation"),
+    path("<uuid:code>/rename", views.rename, name="rename"),
+    path("<uuid:code>/delete", views.delete, name="delete"),
+    path("messages/<uuid:code>/events", views.events, name="events"),
+    path("messages/<uuid:code>/stop", views.stop, name="stop"),
+    path("messages/<uuid:code>/again", views.again, name="again"),
+]

@@ -69,8 +69,8 @@ class Piece:
 # ---- who answers ---------------------------------------------------------------------------------
 
 
-def served_name(composition: Composition) -> str:
-    """The name under which a model server serves this composition: exact, whatever `live` does."""
+def exact_name(composition: Composition) -> str:
+    """The name that goes on meaning this composition when `live` moves."""
     return f"{composition.name}@{composition.version}"
 
 
@@ -112,20 +112,29 @@ def is_starting(composition: Composition, *, now: Any) -> bool:
 # ---- steps and looks of a stream -----------------------------------------------------------------
 
 
-async def step(tenant_id: UUID, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """One short database step of a stream: a thread and a transaction of its own, then closed.
+async def apart(function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Run this on a thread of its own, and give its database connection back.
 
     A stream may last minutes; a connection that it held all the while would be one too few.
     """
 
     def run() -> T:
         try:
-            with tenant_scope(tenant_id):
-                return function(*args, **named)
+            return function(*args, **named)
         finally:
             connection.close()
 
     return await asyncio.to_thread(run)
+
+
+async def step(tenant_id: UUID, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """One short database step of a stream: a transaction of its own in this tenant's scope."""
+
+    def run() -> T:
+        with tenant_scope(tenant_id):
+            return function(*args, **named)
+
+    return await apart(run)
 
 
 async def watched(
@@ -208,13 +217,13 @@ async def stream(address: str, path: str, body: Json) -> AsyncGenerator[Json | N
         raise gone()
 
 
-async def whole(address: str, path: str, body: Json) -> Json:
-    """The reply of a completion that does not stream. Raises as `stream` does.
+async def whole(address: str, path: str, body: Json) -> AsyncGenerator[Json]:
+    """The one reply of a completion that does not stream. Raises as `stream` does.
 
     Nothing comes before the last token is drawn: how long that takes is the asker's own choice.
     """
     async with _asked(address, path, body, patience=None) as response:
-        return _object(await response.aread())
+        yield _object(await response.aread())
 
 
 @asynccontextmanager

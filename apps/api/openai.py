@@ -1,0 +1,277 @@
+"""The OpenAI-compatible door: keys, access, limits; the answer itself is the model server's.
+
+Whoever holds a key may use what its owner may use at this moment, and no more: asked at the door,
+and again every two seconds while an answer is written. Never logs or keeps a prompt or an answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.core.exceptions import RequestDataTooBig
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+
+from apps.accounts.actions import key_from
+from apps.accounts.models import ApiKey
+from apps.api import errors, limits
+from apps.api.errors import ApiError
+from apps.api.schemas import BODY_LIMIT, ChatCompletion, Completion, PlainCompletion, read
+from apps.audit.actions import record
+from apps.registry import hosts
+from apps.registry.closure import can_use
+from apps.registry.models import Composition
+from apps.tenants.models import Membership
+from apps.tenants.scope import tenant_scope
+from calm_engine.errors import EngineError
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 2.0  # how soon a stream notices that a right, a key or a membership has ended
+DONE = b"data: [DONE]\n\n"
+ALIVE = b": still waiting\n\n"
+
+Json = dict[str, Any]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+
+
+def door(method: str) -> Callable[[View], View]:
+    """An async view for programs: a key in place of a session, refusals in OpenAI's shape."""
+
+    def guard(view: View) -> View:
+        @wraps(view)
+        async def guarded(request: HttpRequest, **named: Any) -> HttpResponseBase:
+            if request.method != method:
+                return ApiError(405, "method_not_allowed", f"Use {method} here.").response()
+            try:
+                return await view(request, **named)
+            except ApiError as error:
+                return error.response()
+            except Exception:
+                log.exception("api.broken")
+                return ApiError(500, "internal", "This did not work; we were told.").response()
+
+        return csrf_exempt(transaction.non_atomic_requests(guarded))
+
+    return guard
+
+
+# ---- what there is -------------------------------------------------------------------------------
+
+
+@door("GET")
+async def models(request: HttpRequest) -> HttpResponse:
+    """Every live model that the key's owner may use."""
+    listed = await hosts.apart(models_of, bearer(request))
+    return JsonResponse({"object": "list", "data": listed})
+
+
+@door("GET")
+async def model(request: HttpRequest, name: str) -> HttpResponse:
+    return JsonResponse(await hosts.apart(model_of, bearer(request), name))
+
+
+@csrf_exempt
+def unknown(_request: HttpRequest) -> HttpResponse:
+    return ApiError(404, "unknown_url", "There is nothing at this address.").response()
+
+
+def models_of(secret: str) -> list[Json]:
+    key = known(secret)
+    with tenant_scope(key.tenant_id):
+        live = Composition.objects.usable_by(key.user).live().order_by("name")
+        return [told(composition, composition.name) for composition in live]
+
+
+def model_of(secret: str, name: str) -> Json:
+    key = known(secret)
+    with tenant_scope(key.tenant_id):
+        composition = hosts.model_named(name, by=key.user)
+    if composition is None:
+        raise errors.no_model(name)
+    return told(composition, name)
+
+
+def told(composition: Composition, name: str) -> Json:
+    created = int(composition.created_at.timestamp())
+    return {"id": name, "object": "model", "created": created, "owned_by": "counterpoint"}
+
+
+# ---- completions ---------------------------------------------------------------------------------
+
+
+@door("POST")
+async def chat_completions(request: HttpRequest) -> HttpResponseBase:
+    return await completion(request, ChatCompletion, "chat/completions")
+
+
+@door("POST")
+async def completions(request: HttpRequest) -> HttpResponseBase:
+    return await completion(request, PlainCompletion, "completions")
+
+
+@dataclass(frozen=True)
+class Admission:
+    """One request that was let in.
+
+    name   what the client calls the model; the model server knows `served`
+    """
+
+    tenant_id: UUID
+    key_id: UUID
+    composition_id: UUID
+    name: str
+    served: str
+    address: str
+
+
+async def completion(request: HttpRequest, kind: type[Completion], path: str) -> HttpResponseBase:
+    """Check, admit, and pass on what the model server says."""
+    secret = bearer(request)
+    if not secret:
+        raise errors.no_key()  # before a body is read for nobody
+    asked = read(kind, body_of(request))
+    admission = await hosts.apart(admit, secret, asked, path)
+    body = asked.body() | {"model": admission.served}
+
+    async def look() -> None:
+        if not await hosts.step(admission.tenant_id, is_allowed, admission):
+            said = "The right to use this model ended while it was answering."
+            raise ApiError(403, "access_ended", said, param="model")
+
+    if asked.stream:
+        source = hosts.stream(admission.address, path, body)
+        return await streamed(hosts.watched(source, look, every=LOOK_SECONDS), admission)
+    answers = hosts.watched(hosts.whole(admission.address, path, body), look, every=LOOK_SECONDS)
+    async with aclosing(answers):
+        answer = await first_of(answers)
+    return JsonResponse(answer | {"model": admission.name})
+
+
+async def streamed(
+    events: AsyncGenerator[Json | None], admission: Admission
+) -> StreamingHttpResponse:
+    """The model server's events under the client's name for the model.
+
+    The first is awaited here, so that a refusal is still an answer with its own status.
+    """
+    await first_of(events)
+
+    async def lines() -> AsyncIterator[bytes]:
+        async with aclosing(events):
+            try:
+                async for event in events:
+                    yield line(event | {"model": admission.name}) if event else ALIVE
+            except (hosts.Refusal, EngineError, ApiError) as error:
+                yield line(in_our_shape(error).body())
+        yield DONE
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingHttpResponse(lines(), content_type="text/event-stream", headers=headers)
+
+
+async def first_of(events: AsyncGenerator[Any]) -> Any:
+    """The first event. Raises ApiError for a refusal, and for a server that is not there."""
+    try:
+        return await anext(events)
+    except (hosts.Refusal, EngineError) as error:
+        raise in_our_shape(error) from error
+
+
+def line(event: Json) -> bytes:
+    """ASCII inside, so that no proxy can break a character."""
+    return b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
+
+
+def in_our_shape(error: Exception) -> ApiError:
+    """What the model server said, as far as it is the client's business."""
+    if isinstance(error, ApiError):
+        return error
+    if not isinstance(error, hosts.Refusal):
+        return errors.not_running()
+    if error.status in (400, 413, 429):
+        message, param = str(error.error.get("message")), error.error.get("param")
+        return ApiError(
+            error.status, error.code, message, param=param, retry_after=error.retry_after
+        )
+    if error.status == 500:
+        return ApiError(500, "internal", "The model failed while it was answering.")
+    log.warning("api.refused", status=error.status, code=error.code)
+    return errors.not_running()
+
+
+# ---- who may -------------------------------------------------------------------------------------
+
+
+def bearer(request: HttpRequest) -> str:
+    """The key's text, or nothing. A session is no key: a page cannot be made to spend it."""
+    kind, _, shown = request.headers.get("Authorization", "").partition(" ")
+    return shown.strip() if kind.lower() == "bearer" else ""
+
+
+def body_of(request: HttpRequest) -> bytes:
+    """The body, never more than BODY_LIMIT of it. Raises ApiError 413."""
+    try:
+        raw = request.read(BODY_LIMIT + 1)
+    except RequestDataTooBig as error:
+        raise errors.too_large(BODY_LIMIT) from error
+    if len(raw) > BODY_LIMIT:
+        raise errors.too_large(BODY_LIMIT)
+    return raw
+
+
+def known(secret: str) -> ApiKey:
+    """The key of this text, if it may ask now. Raises ApiError 401 or 429."""
+    key = key_from(secret) if secret.isascii() and "\0" not in secret else None
+    if key is None:
+        raise errors.no_key()
+    if wait := limits.seconds_to_wait(key):
+        said = f"This key asks too often. Try again in {wait} seconds."
+        raise ApiError(429, "rate_limit_exceeded", said, retry_after=wait)
+    return key
+
+
+def admit(secret: str, asked: Completion, path: str) -> Admission:
+    """Let one request in, and write the audit's line about it. Raises ApiError.
+
+    A refused one leaves its line too: hence the error comes after the transaction.
+    """
+    key = known(secret)
+    with tenant_scope(key.tenant_id):
+        composition = hosts.model_named(asked.model, by=key.user)
+        address = hosts.address_of(composition) if composition else ""
+        record(
+            "api.ask",
+            composition,
+            by=key.user,
+            outcome="ok" if address else "refused",
+            key=key.prefix,
+            endpoint=path,
+            characters=asked.characters(),
+        )
+    if composition is None:
+        raise errors.no_model(asked.model)
+    if not address:
+        raise errors.not_running()
+    return Admission(key.tenant_id, key.pk, composition.pk, asked.model, composition.name, address)
+
+
+def is_allowed(admission: Admission) -> bool:
+    """Whether key, owner, membership and closure still allow what was admitted."""
+    keys = ApiKey.objects.select_related("user").filter(pk=admission.key_id)
+    key = keys.first()
+    composition = Composition.objects.filter(pk=admission.composition_id).first()
+    if key is None or composition is None or not key.is_usable(timezone.now()):
+        return False
+    belongs = Membership.objects.filter(tenant_id=admission.tenant_id, user=key.user).exists()
+    return belongs and can_use(key.user, composition)

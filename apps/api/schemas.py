@@ -1,0 +1,112 @@
+"""What a client may send, as far as this door looks: shapes, ranges and sizes.
+
+What only the model server can tell (tokens, unsupported options) passes through and is refused
+there, in the same shape. Knows no person, key or model.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from apps.api.errors import ApiError
+
+BODY_LIMIT = 1 << 20  # bytes
+STOPS, STOP_LENGTH, MESSAGES, PARTS = 16, 256, 1024, 256
+
+Asked = TypeVar("Asked", bound="Completion")
+
+
+def as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Stop = Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]
+Stops = Annotated[list[Stop], BeforeValidator(as_list), Field(max_length=STOPS)]
+
+
+class _Strict(BaseModel):
+    # Unknown fields go on to the model server, which knows whether it can do them.
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class TextPart(_Strict):
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(_Strict):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(max_length=PARTS)]
+
+
+class StreamOptions(_Strict):
+    include_usage: bool | None = None
+
+
+class Completion(_Strict):
+    """What both kinds of completion have in common."""
+
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: Stops | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    def body(self) -> dict[str, Any]:
+        """For the model server: as it came, but greedy unless the client asks for chance.
+
+        OpenAI's own default is 1; these models are asked for what a company knows.
+        """
+        given = self.model_dump(exclude_unset=True)
+        return given if given.get("temperature") is not None else given | {"temperature": 0}
+
+    def characters(self) -> int:
+        """How much was asked, for the audit; the text itself is nobody's business."""
+        raise NotImplementedError
+
+
+class ChatCompletion(Completion):
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    def characters(self) -> int:
+        texts = [
+            part.text for m in self.messages if isinstance(m.content, list) for part in m.content
+        ]
+        texts += [m.content for m in self.messages if isinstance(m.content, str)]
+        return sum(map(len, texts))
+
+
+class PlainCompletion(Completion):
+    prompt: str | list[int] | Annotated[list[str], Field(max_length=1)]
+
+    def characters(self) -> int:
+        return len("".join(map(str, self.prompt)))
+
+
+def read(kind: type[Asked], raw: bytes) -> Asked:
+    """Check a body. Raises ApiError 400 that names the field."""
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+    if first["type"] == "json_invalid":
+        raise ApiError(400, "invalid_json", "The body is not valid JSON in UTF-8.")
+    if not first["loc"]:
+        raise ApiError(400, "invalid_json", "The body must be one JSON object.")
+    param = spelled(first["loc"])
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
+    raise ApiError(400, code, f"`{param}`: {first['msg']}.", param=param)
+
+
+def spelled(place: tuple[int | str, ...]) -> str:
+    """The field as a client would write it: messages[0].content."""
+    name = str(place[0])
+    if name == "messages":
+        name += "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in place[1:3])
+    return name

@@ -1,0 +1,309 @@
+"""Verbs of the chat: ask, ask again, stop, finish, rename, delete. Each is one short transaction.
+
+Texts go into rows and nowhere else: the audit and the log get ids, counts and codes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from apps.audit.actions import record
+from apps.chat.models import ACTIVE, TITLE_LENGTH, Conversation, Message, Role, State
+from apps.registry import hosts
+from apps.registry.closure import can_use
+from apps.registry.models import Composition
+from apps.tenants.models import Membership
+from calm_engine.errors import InputError
+from counterpoint.live import publish
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+QUESTION_LENGTH = 32_000  # characters; some 8,000 tokens, more than most models read at once
+HISTORY_LENGTH = 6_000  # characters of earlier turns sent along; less when the model takes less
+AT_ONCE = 8  # replies that one person may have under way in all their conversations
+GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 512}
+
+Turn = tuple[str, str]  # question, answer
+
+
+# ---- people --------------------------------------------------------------------------------------
+
+
+def open_conversation(model: str, *, by: User) -> Conversation:
+    """A conversation with this model, without a message yet. Raises InputError as `ask` does."""
+    _usable(model, by)
+    conversation: Conversation = Conversation.objects.create(owner=by, model=model)
+    return conversation
+
+
+def ask(conversation: Conversation, text: str, *, by: User) -> Message:
+    """Write the question and its empty reply; whoever calls starts the relay after the commit.
+
+    Raises InputError: "question.empty", "question.too_long", "model.not_usable", "reply.active",
+    "reply.too_many".
+    """
+    text = _checked(text)
+    composition = _usable(conversation.model, by)
+    with transaction.atomic():
+        place = _next_place(conversation)
+        question = Message.objects.create(
+            conversation=conversation,
+            position=place,
+            role=Role.USER,
+            text=text,
+            state=State.COMPLETE,
+            finished_at=Now(),
+        )
+        conversation.title = conversation.title or text[:TITLE_LENGTH].replace("\n", " ")
+        conversation.save(update_fields=["title", "model"])
+        return _empty_reply(question, composition, place + 1, by=by)
+
+
+def ask_again(reply: Message, *, by: User) -> Message:
+    """Another empty reply to the same question, from what the model's name means now.
+
+    Raises InputError as `ask` does.
+    """
+    composition = _usable(reply.conversation.model, by)
+    with transaction.atomic():
+        place = _next_place(reply.conversation)
+        return _empty_reply(reply.question, composition, place, by=by)
+
+
+def stop(reply: Message, *, by: User) -> None:
+    """Ask whoever carries this reply to end it; nothing happens when it has ended already."""
+    asked = Message.objects.active().filter(pk=reply.pk, stop_asked_at=None)
+    if asked.update(stop_asked_at=Now()):
+        record("chat.stop", reply, by=by)
+        # Wakes the relay at once. Should this be lost, it finds the row's wish within two seconds.
+        transaction.on_commit(lambda: publish(stop_topic(reply.pk), {"stop": True}))
+
+
+def rename(conversation: Conversation, title: str) -> None:
+    """Raises InputError("title.empty")."""
+    title = " ".join(title.replace("\0", "").split())[:TITLE_LENGTH]
+    if not title:
+        raise InputError("title.empty", "Give the conversation a title.")
+    conversation.title = title
+    conversation.save(update_fields=["title"])
+
+
+def delete(conversation: Conversation, *, by: User) -> None:
+    """Delete a conversation with all its messages; a reply under way ends."""
+    for reply in conversation.messages.active():
+        stop(reply, by=by)
+    record("chat.delete", conversation, by=by, messages=conversation.messages.count())
+    conversation.delete()
+
+
+def _checked(text: str) -> str:
+    text = text.replace("\0", "").strip()
+    if not text:
+        raise InputError("question.empty", "Write a question first.")
+    if len(text) > QUESTION_LENGTH:
+        raise InputError(
+            "question.too_long",
+            f"Your question has {len(text)} characters; at most {QUESTION_LENGTH} can be asked.",
+            length=len(text),
+            limit=QUESTION_LENGTH,
+        )
+    return text
+
+
+def _usable(model: str, by: User) -> Composition:
+    composition = hosts.model_named(model, by=by)
+    if composition is None:
+        raise InputError(
+            "model.not_usable",
+            "There is no such model, or you may not use it. Choose another, or ask the owner of "
+            "its corpora for the right to read them.",
+        )
+    return composition
+
+
+def _next_place(conversation: Conversation) -> int:
+    """The place after the last message; the row's lock lets one question in at a time."""
+    Conversation.objects.select_for_update().get(pk=conversation.pk)
+    last = conversation.messages.aggregate(last=Max("position"))["last"]
+    return int(last or 0) + 1
+
+
+def _empty_reply(question: Message, composition: Composition, place: int, *, by: User) -> Message:
+    under_way = Message.objects.visible_to(by).active()
+    if under_way.count() >= AT_ONCE:
+        raise InputError(
+            "reply.too_many", "Several answers are being written for you. Wait for one to finish."
+        )
+    try:
+        with transaction.atomic():
+            reply: Message = Message.objects.create(
+                conversation=question.conversation,
+                position=place,
+                parent=question,
+                role=Role.ASSISTANT,
+                state=State.WAITING,
+                composition=composition,
+                seed=secrets.randbelow(2**31),
+                settings=GREEDY,
+            )
+    except IntegrityError as error:
+        raise InputError(
+            "reply.active", "The last answer is still being written. Wait for it, or stop it."
+        ) from error
+    Conversation.objects.filter(pk=question.conversation_id).update(updated_at=Now())
+    name = hosts.exact_name(composition)
+    record("chat.ask", reply, by=by, model=name, characters=len(question.text))
+    return reply
+
+
+# ---- the relay -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a relay needs to know of one reply.
+
+    turns   earlier questions with their answers, oldest first
+    """
+
+    model: str
+    settings: dict[str, Any]
+    turns: Sequence[Turn]
+    question: str
+
+    def messages(self, turns: Sequence[Turn]) -> list[dict[str, str]]:
+        """In OpenAI's shape, with so many of the earlier turns."""
+        said = [(role, text) for turn in turns for role, text in zip(Role, turn, strict=True)]
+        said.append((Role.USER, self.question))
+        return [{"role": str(role), "content": text} for role, text in said]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a composition is served now; no address: nowhere, though perhaps soon."""
+
+    address: str
+    is_starting: bool
+
+
+def stop_topic(reply_id: UUID) -> str:
+    return f"reply:{reply_id}:stop"
+
+
+def begin_reply(reply_id: UUID) -> Work | None:
+    """What is to be carried, or None when the reply is gone or has ended."""
+    waiting = Message.objects.filter(pk=reply_id, state=State.WAITING)
+    reply = waiting.select_related("conversation", "composition", "parent").first()
+    if reply is None:
+        return None
+    sampling = {**reply.settings, "seed": reply.seed}
+    return Work(reply.maker.name, sampling, _turns_before(reply), reply.question.text)
+
+
+def _turns_before(reply: Message) -> list[Turn]:
+    """The newest turns that fit, oldest first; failed answers and replaced ones left out."""
+    said = reply.conversation.messages.filter(role=Role.ASSISTANT).exclude(state=State.FAILED)
+    earlier = said.filter(parent__position__lt=reply.question.position).exclude(text="")
+    turns: list[Turn] = []
+    seen: set[UUID] = set()
+    room = HISTORY_LENGTH
+    for answer in earlier.select_related("parent").order_by("-parent__position", "-position"):
+        question = answer.question
+        if question.pk in seen:
+            continue
+        seen.add(question.pk)
+        room -= len(question.text) + len(answer.text)
+        if room < 0:
+            break
+        turns.append((question.text, answer.text))
+    return turns[::-1]
+
+
+def place_of(reply_id: UUID) -> Place:
+    """Where the composition of this reply is served now. Renews the reply's sign of life."""
+    Message.objects.active().filter(pk=reply_id).update(seen_at=Now())
+    reply = Message.objects.select_related("composition").get(pk=reply_id)
+    address = hosts.address_of(reply.maker)
+    return Place(address, hosts.is_starting(reply.maker, now=timezone.now()))
+
+
+class Verdict:
+    """What `keep_reply` may say: go on, or why to end."""
+
+    GO_ON, STOPPED, BARRED, GONE = "go on", "stopped", "barred", "gone"
+
+
+def keep_reply(reply_id: UUID, text: str) -> str:
+    """Keep what is written so far, show life, and say whether to go on: a `Verdict`.
+
+    The right to use the composition is asked of the database each time, and so is membership: both
+    may have ended since the question.
+    """
+    state = State.STREAMING if text else State.WAITING
+    kept = Message.objects.active().filter(pk=reply_id)
+    if not kept.update(text=text, state=state, seen_at=Now()):
+        return Verdict.GONE
+    told = Message.objects.select_related("conversation__owner", "composition", "tenant")
+    reply = told.get(pk=reply_id)
+    if reply.stop_asked_at is not None:
+        return Verdict.STOPPED
+    owner = reply.conversation.owner
+    belongs = Membership.objects.filter(tenant=reply.tenant, user=owner).exists()
+    if not (owner.is_active and belongs and can_use(owner, reply.maker)):
+        return Verdict.BARRED
+    return Verdict.GO_ON
+
+
+def finish_reply(
+    reply_id: UUID,
+    text: str,
+    *,
+    state: State,
+    usage: dict[str, int] | None = None,
+    failure: str = "",
+    failure_text: str = "",
+) -> bool:
+    """Write the reply's end, once: False when it had ended, or was deleted, before."""
+    moved: int = (
+        Message.objects.active()
+        .filter(pk=reply_id)
+        .update(
+            text=text.replace("\0", ""),
+            state=state,
+            usage=usage or {},
+            failure=failure,
+            failure_text=failure_text,
+            seen_at=Now(),
+            finished_at=Now(),
+        )
+    )
+    return bool(moved)
+
+
+def close_left_behind(now: datetime) -> list[UUID]:
+    """End the replies of the tenant in scope whose process died; their text so far is kept.
+
+    Returns their ids. Called by housekeeping, per tenant; a second call finds nothing.
+    """
+    closed = []
+    for reply in Message.objects.left_behind(now):
+        moved = Message.objects.left_behind(now).filter(pk=reply.pk, state__in=ACTIVE)
+        if moved.update(
+            state=State.FAILED,
+            failure="reply.interrupted",
+            failure_text="The answer was interrupted because the site was restarted. Ask again.",
+            finished_at=Now(),
+        ):
+            closed.append(reply.pk)
+    return closed

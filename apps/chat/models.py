@@ -1,0 +1,181 @@
+"""Conversations of one owner and their messages. Knows no model server and no page.
+
+A question is whole when it is written; a reply begins empty and is finished once. Whether its owner
+may still read it follows from the closure of the compositions that answered, asked each time.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from apps.registry.models import Composition
+from apps.tenants.models import TenantManager, TenantModel
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+TITLE_LENGTH = 80
+SILENCE = timedelta(seconds=30)  # a carried reply is marked every two; silence means a dead process
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def visible_to(self, user: User) -> Self:
+        """Their own. What may be shown of one is another matter: `with_lock`."""
+        return self.filter(owner=user)
+
+    def with_lock(self, user: User) -> Self:
+        """Adds `is_locked`: some answer came from a composition that they may not use now."""
+        usable = Composition.objects.usable_by(user).values("pk")
+        barred = Message.objects.filter(conversation=OuterRef("pk"), role=Role.ASSISTANT)
+        return self.annotate(is_locked=Exists(barred.exclude(composition__in=usable)))
+
+    def saying(self, words: str) -> Self:
+        """Those whose title or messages hold these words."""
+        said = Message.objects.filter(conversation=OuterRef("pk"), text__icontains=words)
+        return self.filter(Q(title__icontains=words) | Exists(said))
+
+
+class Conversation(TenantModel):
+    """Questions and replies of one owner, in order.
+
+    model   what the next question goes to: "name" follows the alias `live`, "name@3" stays
+    """
+
+    is_locked: bool  # set by `with_lock`
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="conversations"
+    )
+    title = models.CharField(max_length=TITLE_LENGTH)
+    model = models.CharField(max_length=140)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    objects = TenantManager.from_queryset(ConversationQuerySet)()
+
+    class Meta:
+        ordering = ["-updated_at", "pk"]
+        indexes = [
+            models.Index(fields=["tenant", "owner", "-updated_at"], name="conversation_of_owner")
+        ]
+
+    def __str__(self) -> str:
+        return f"conversation {self.pk}"  # never the title: it is what somebody asked
+
+    def get_absolute_url(self) -> str:
+        return reverse("chat:conversation", kwargs={"code": self.pk})
+
+
+class Role(models.TextChoices):
+    USER = "user", _("You")
+    ASSISTANT = "assistant", _("Answer")
+
+
+class State(models.TextChoices):
+    WAITING = "waiting", _("waiting")
+    STREAMING = "streaming", _("being written")
+    COMPLETE = "complete", _("complete")
+    STOPPED = "stopped", _("stopped")
+    FAILED = "failed", _("failed")
+
+
+ACTIVE = (State.WAITING, State.STREAMING)
+FINAL = (State.COMPLETE, State.STOPPED, State.FAILED)
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def visible_to(self, user: User) -> Self:
+        return self.filter(conversation__owner=user)
+
+    def active(self) -> Self:
+        return self.filter(state__in=ACTIVE)
+
+    def left_behind(self, now: Any) -> Self:
+        """Replies that nobody carries any more: their process ended before they did."""
+        return self.active().filter(seen_at__lt=now - SILENCE)
+
+
+class Message(TenantModel):
+    """One question, or one reply with exactly what made it.
+
+    settings   what was sent to the model server beside the messages: temperature, max_tokens
+    usage      tokens of prompt and answer, as the model server counted them
+    failure    a code; `failure_text` is its sentence as it was said
+    """
+
+    conversation = models.ForeignKey(
+        Conversation, on_delete=models.CASCADE, related_name="messages", db_index=False
+    )
+    position = models.PositiveIntegerField()
+    parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="replies")
+    role = models.CharField(max_length=10, choices=Role)
+    text = models.TextField(blank=True)
+    state = models.CharField(max_length=10, choices=State)
+    composition = models.ForeignKey(
+        Composition, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    seed = models.BigIntegerField(null=True)
+    settings = models.JSONField(default=dict)
+    usage = models.JSONField(default=dict)
+    failure = models.CharField(max_length=60, blank=True)
+    failure_text = models.TextField(blank=True)
+    stop_asked_at = models.DateTimeField(null=True)
+    seen_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    objects = TenantManager.from_queryset(MessageQuerySet)()
+
+    class Meta:
+        ordering = ["conversation", "position"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "conversation", "position"], name="message_place_once"
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "conversation"],
+                condition=Q(state__in=[state.value for state in ACTIVE]),
+                name="message_one_reply_at_a_time",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=[state.value for state in ACTIVE], finished_at=None)
+                | Q(state__in=[state.value for state in FINAL], finished_at__isnull=False),
+                name="message_finished_when_final",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="failed") & ~Q(failure="") | ~Q(state="failed") & Q(failure=""),
+                name="message_failure_when_failed",
+            ),
+            models.CheckConstraint(
+                condition=Q(role="user", parent=None, composition=None, state="complete")
+                | Q(role="assistant", parent__isnull=False, composition__isnull=False),
+                name="message_reply_has_its_maker",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} message {self.pk}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ACTIVE
+
+    @property
+    def question(self) -> Message:
+        """What this reply answers."""
+        assert self.parent is not None  # a constraint of the table
+        return self.parent
+
+    @property
+    def maker(self) -> Composition:
+        """What wrote this reply."""
+        assert self.composition is not None  # a constraint of the table
+        return self.composition

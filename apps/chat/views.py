@@ -1,0 +1,295 @@
+"""Pages of the chat. Sending is a POST that names the reply; reading it is a GET of its own.
+
+Everything works without script: the POST leads to the conversation, which shows what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db import transaction
+from django.http import HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
+
+from apps.chat import actions, picker, relay
+from apps.chat.models import Conversation, Message, Role, State
+from apps.chat.relay import note_of
+from apps.chat.stream import reply_events
+from apps.registry.closure import why_not
+from apps.registry.models import Composition
+from apps.tenants.access import MemberRequest, fetch, member
+from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InputError
+from calm_engine.wording import sentence
+from counterpoint.live import sse_response
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+PAGE = 40  # conversations of the history shown at once
+STATUS = {"reply.active": 409, "reply.too_many": 429, "model.not_usable": 403}
+
+
+# ---- pages ---------------------------------------------------------------------------------------
+
+
+@require_safe
+@member()
+def new(request: MemberRequest) -> HttpResponse:
+    """Begin a conversation, or find an old one."""
+    return page(request)
+
+
+@require_safe
+@member()
+def conversation(request: MemberRequest, code: UUID) -> HttpResponse:
+    """One conversation; an answer under way is found again by every tab that opens it."""
+    return page(request, fetch(request, Conversation, code))
+
+
+def page(
+    request: MemberRequest,
+    here: Conversation | None = None,
+    *,
+    draft: str = "",
+    refusal: InputError | None = None,
+) -> HttpResponse:
+    """The conversation, or the empty page, beside the history; a refused draft keeps its field."""
+    user = request.user
+    choices = picker.choices(user, request.tenant)
+    chosen = here.model if here else picker.last_used(user, choices)
+    usable = {choice.name: choice for choice in choices if choice.is_usable}
+    current = usable.get(chosen)
+    context = {
+        "here": here,
+        "choices": choices,
+        "chosen": chosen,
+        "has_choice": bool(usable),
+        "chosen_is_listed": chosen in usable,
+        "locked": [choice for choice in choices if not choice.is_usable],
+        "starters": picker.starters(user, current) if current and not here else [],
+        "draft": draft,
+        "refusal": sentence(refusal) if refusal else "",
+        **history(request, user),
+    }
+    if here is not None:
+        context |= shown(here, user)
+    status = STATUS.get(refusal.code, 400) if refusal else 200
+    template = "chat/conversation.html" if here else "chat/index.html"
+    return render(request, template, context, status=status)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One conversation of the history; a locked one says what it lacks in place of its title."""
+
+    code: UUID
+    url: str
+    title: str
+    is_locked: bool
+
+
+def history(request: MemberRequest, user: User) -> dict[str, Any]:
+    """This person's conversations, newest first, or those that say the words searched for."""
+    words = request.GET.get("q", "").replace("\0", "").strip()
+    rows: Any = Conversation.objects.visible_to(user).with_lock(user).exclude(title="")
+    if words:
+        # Found words would tell what a locked answer says: only open ones are searched.
+        rows = rows.filter(is_locked=False).saying(words)
+    some = Paginator(rows, PAGE).get_page(request.GET.get("page"))
+    return {"history": [entry(row, user) for row in some], "page": some, "words": words}
+
+
+def entry(row: Conversation, user: User) -> Entry:
+    title = lock_reason(row, user) if row.is_locked else row.title
+    return Entry(row.pk, row.get_absolute_url(), title, row.is_locked)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One message as the page shows it.
+
+    note      what stands under an answer that is under way, stopped or failed
+    is_moved  it came from another version than the answer before it
+    """
+
+    message: Message
+    note: str
+    is_moved: bool = False
+    may_ask_again: bool = False
+
+
+def shown(here: Conversation, user: User) -> dict[str, Any]:
+    """The messages of a conversation, or why they may not be read now."""
+    if Conversation.objects.with_lock(user).get(pk=here.pk).is_locked:
+        return {"is_locked": True, "reason": lock_reason(here, user)}
+    said = list(newest(here.messages.select_related("composition").order_by("position")))
+    lines, before = [], None
+    for message in said:
+        made_by = message.composition_id
+        is_unwell = message == said[-1] and message.state in (State.FAILED, State.STOPPED)
+        is_moved = bool(before and made_by and before != made_by)
+        lines.append(Line(message, note(message), is_moved, is_unwell))
+        before = made_by or before
+    return {"lines": lines, "active": next((m for m in said if m.is_active), None)}
+
+
+def note(message: Message) -> str:
+    if message.is_active:
+        return _("Waiting for its turn") if message.state == State.WAITING else _("Writing")
+    return message.failure_text or note_of(message.state, message.text)
+
+
+def newest(said: Iterable[Message]) -> Iterable[Message]:
+    """Each question, followed by the newest of its replies."""
+    replies: dict[UUID, Message] = {}
+    questions = []
+    for message in said:
+        if message.role == Role.USER:
+            questions.append(message)
+        elif message.parent_id is not None:
+            replies[message.parent_id] = message
+    for question in questions:
+        yield question
+        if question.pk in replies:
+            yield replies[question.pk]
+
+
+def lock_reason(row: Conversation, user: User) -> str:
+    """Why its answers may not be read now, naming the corpora whose right is lacking."""
+    ids = row.messages.filter(role=Role.ASSISTANT).values("composition")
+    lacking = {c for made in Composition.objects.filter(pk__in=ids) for c in why_not(user, made)}
+    if not lacking:
+        return _("Its model is not available")
+    names = ", ".join(sorted(corpus.name for corpus in lacking))
+    return _("Needs the right to read %(names)s") % {"names": names}
+
+
+# ---- acts ----------------------------------------------------------------------------------------
+
+
+@require_POST
+@member()
+def ask(request: MemberRequest) -> HttpResponse:
+    """Write a question and begin its reply: JSON for the page's script, else the conversation."""
+    text = request.POST.get("text", "") or request.POST.get("starter", "")
+    here = given_conversation(request)
+    try:
+        # A refusal undoes the whole question, a conversation begun for it too.
+        with transaction.atomic():
+            here_now = here or actions.open_conversation(
+                request.POST.get("model", ""), by=request.user
+            )
+            here_now.model = request.POST.get("model") or here_now.model
+            reply = actions.ask(here_now, text, by=request.user)
+    except InputError as error:
+        return refused(request, error, here, draft=text)
+    return begun(request, reply)
+
+
+def given_conversation(request: MemberRequest) -> Conversation | None:
+    code = request.POST.get("conversation", "")
+    return fetch(request, Conversation, code) if code else None
+
+
+def refused(
+    request: MemberRequest, error: InputError, here: Conversation | None, *, draft: str = ""
+) -> HttpResponse:
+    """What is wrong and what to do; nothing that was written is lost."""
+    if not wants_json(request):
+        return page(request, here, draft=draft, refusal=error)
+    told = {"error": sentence(error), "code": error.code}
+    return JsonResponse(told, status=STATUS.get(error.code, 400))
+
+
+def begun(request: MemberRequest, reply: Message) -> HttpResponse:
+    """Start the relay once the question is committed, and say where to watch."""
+    transaction.on_commit(partial(relay.start, request.tenant.pk, reply.pk))
+    here = reply.conversation
+    if not wants_json(request):
+        return redirect(here)
+    return JsonResponse(
+        {
+            "conversation": str(here.pk),
+            "question": str(reply.parent_id),
+            "message": str(reply.pk),
+            "model": str(reply.composition),
+            "url": here.get_absolute_url(),
+            "stream": reverse("chat:events", kwargs={"code": reply.pk}),
+            "stop": reverse("chat:stop", kwargs={"code": reply.pk}),
+        }
+    )
+
+
+@require_POST
+@member()
+def again(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Ask the same question once more."""
+    reply = fetch(request, Message, code)
+    if reply.role != Role.ASSISTANT:
+        return redirect(reply.conversation)
+    try:
+        another = actions.ask_again(reply, by=request.user)
+    except InputError as error:
+        return refused(request, error, reply.conversation)
+    return begun(request, another)
+
+
+@require_POST
+@member()
+def stop(request: MemberRequest, code: UUID) -> HttpResponse:
+    """End a reply; the page hears of it on the reply's own stream."""
+    reply = fetch(request, Message, code)
+    actions.stop(reply, by=request.user)
+    if wants_json(request):
+        return JsonResponse({"asked": True}, status=202)
+    return redirect(reply.conversation)
+
+
+@require_POST
+@member()
+def rename(request: MemberRequest, code: UUID) -> HttpResponse:
+    here = fetch(request, Conversation, code)
+    try:
+        actions.rename(here, request.POST.get("title", ""))
+    except InputError as error:
+        messages.error(request, sentence(error))
+    return redirect(here)
+
+
+@require_POST
+@member()
+def delete(request: MemberRequest, code: UUID) -> HttpResponse:
+    actions.delete(fetch(request, Conversation, code), by=request.user)
+    messages.success(request, _("The conversation was deleted."))
+    return redirect("chat:new")
+
+
+@require_safe
+@member()
+async def events(request: MemberRequest, code: UUID) -> HttpResponseBase:
+    """The reply as server-sent events, from the beginning or from `Last-Event-ID`."""
+    tenant_id = request.tenant.pk
+    await sync_to_async(seen)(request, code)
+    after = request.headers.get("Last-Event-ID", "")
+    return sse_response(reply_events(tenant_id, code, after=after))
+
+
+def seen(request: MemberRequest, code: UUID) -> Message:
+    """The message, or 404, in a short transaction of its own."""
+    with tenant_scope(request.tenant):
+        return fetch(request, Message, code)
+
+
+def wants_json(request: MemberRequest) -> bool:
+    return "application/json" in request.headers.get("Accept", "")
