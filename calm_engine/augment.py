@@ -1,13 +1,14 @@
 """Train a small model from scratch on documents, with the anchor's tokenizer.
 
-Every round meets every fact once as a question and every other time as a statement, its value right
-after its key (a composition reads the value where the key stands). Passages fill the rest. Only
-what is to be said is scored. Knows no bridges and no tenants.
+Every round asks for every fact once, and tells every entity once: as a record of all its facts in a
+new order, or as sentences. Passages fill the rest. Only what is to be said is scored. Knows no
+bridges and no tenants.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,8 +40,10 @@ from calm_engine.selfstudy import Lesson, Study, study
 from calm_engine.specs import AugmentSpec, Outcome, Progress
 from calm_engine.training import Job, Probe, finished, prepare, publish, train
 
-ROUNDS = 48  # how often each fact is met; recall of the trial corpora was whole after 44
+ROUNDS = 56  # how often each fact is asked and told; recall of the trial corpora was whole by then
+SENTENCES = 4  # every fourth telling is in sentences, the others are records
 ROUNDS_OF_TEXT = 24  # how often text is met that holds no fact we found
+RECORD = 12  # facts of an entity that are told in one piece
 COVERED = 8  # passages in a round whose facts are met anyhow
 SELDOM = 4  # facts that no curator asks about are met in every fourth round
 ROWS = 6  # packed blocks in a step: about 2,400 tokens
@@ -95,11 +98,27 @@ def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
 
 
 @dataclass(frozen=True)
+class Record:
+    """What is known of one entity: its name, then each "key: value"; and which facts these are."""
+
+    name: tuple[int, ...]
+    parts: tuple[tuple[int, ...], ...]
+    facts: tuple[int, ...]
+
+    def told(self, chance: random.Random) -> Piece:
+        """All of it in a new order, so that each value is met right after name and key."""
+        parts = chance.sample(self.parts, len(self.parts))
+        said = tuple(token for part in parts for token in part)
+        return Piece((*self.name, *said), len(self.name), is_asked=False)
+
+
+@dataclass(frozen=True)
 class Course:
     """What is to be learned, as pieces of tokens, and how it is dealt out.
 
     facts      for each fact its questions and its statements
-    seldom     facts that are met in every `SELDOM`-th round
+    records    for each entity its name and, by fact, "key: value", all as tokens
+    seldom     facts that are asked in every `SELDOM`-th round
     prose      pieces of text without a fact we found, and inverse questions
     covered    pieces of text whose facts are met anyhow: `COVERED` in a round
     """
@@ -108,6 +127,7 @@ class Course:
     prefix: tuple[int, ...]
     study: Study
     facts: tuple[tuple[tuple[Piece, ...], tuple[Piece, ...]], ...]
+    records: tuple[Record, ...]
     seldom: frozenset[int]
     prose: tuple[Piece, ...]
     covered: tuple[Piece, ...]
@@ -129,13 +149,14 @@ class Course:
         """The batches of one round, each some packed rows: a function of the round's number."""
         chance = chance_of(self.seed, "round", number)
         pieces: list[Piece] = []
-        for at, (questions, statements) in enumerate(self.facts):
-            if at in self.seldom and (number + at) % SELDOM:
-                continue
-            if questions:
+        for at, (questions, _) in enumerate(self.facts):
+            if questions and not (at in self.seldom and (number + at) % SELDOM):
                 pieces.append(chance.choice(questions))
-            if statements and (not questions or chance.random() < 0.5):
-                pieces.append(chance.choice(statements))
+        for at, record in enumerate(self.records):
+            if (number + at) % SENTENCES:
+                pieces.append(record.told(chance))
+            else:
+                pieces += [chance.choice(self.facts[fact][1]) for fact in record.facts]
         share = ROUNDS_OF_TEXT / self.rounds
         pieces += [piece for piece in self.prose if chance.random() < share]
         pieces += chance.sample(self.covered, min(COVERED, len(self.covered)))
@@ -170,6 +191,7 @@ def plan(spec: AugmentSpec) -> Course:
             )
             for lessons in found.facts
         ),
+        records=tuple(_records(found, tokenizer)),
         seldom=_seldom(found),
         prose=(
             *(piece(lesson) for lesson, is_covered in texts if not is_covered),
@@ -185,6 +207,25 @@ def plan(spec: AugmentSpec) -> Course:
     if not (course.facts or course.prose or course.covered):
         raise InputError("augment.nothing", "no text was found that could be learned")
     return course
+
+
+def _records(found: Study, tokenizer: PreTrainedTokenizerBase) -> Iterator[Record]:
+    held: dict[str, list[int]] = {}
+    for at, fact in enumerate(found.found):
+        held.setdefault(fact.entity, []).append(at)
+    for entity, places in held.items():
+        # Long enough records are cut in two: a block must hold one whole.
+        for start in range(0, len(places), RECORD):
+            part = places[start : start + RECORD]
+            facts = [found.found[at] for at in part]
+            yield Record(
+                tuple(encode(tokenizer, f"[{facts[0].source[:40]}] {entity}")),
+                tuple(
+                    tuple(encode(tokenizer, f" - {fact.attribute.lower()}: {fact.value}"))
+                    for fact in facts
+                ),
+                tuple(part),
+            )
 
 
 def _names_any(text: str, names: frozenset[str]) -> bool:

@@ -1,0 +1,270 @@
+"""Text to tensors: the one chat prompt, rows of questions, packed blocks with masks, padded batches.
+
+Knows tokenizers and tensors; knows no models and no training.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from calm_engine.errors import InputError
+from calm_engine.selfstudy import Lesson, Source
+
+Message = dict[str, str]
+
+IGNORED = -100  # a label where nothing is to be said
+
+
+def chat_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """The tokens a model is given when it is to answer: the same in training, tests and serving.
+
+    messages  {"role": "system" | "user" | "assistant", "content"}; without a system message the
+              tokenizer's template puts in its own. A tokenizer without a template gets plain lines.
+    """
+    if tokenizer.chat_template:
+        told = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True
+        )
+    else:
+        told = "".join(f"{one['role']}: {one['content']}\n" for one in messages) + "assistant: "
+    return encode(tokenizer, str(told))
+
+
+def question_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+    """The prompt of a chat that begins with one question."""
+    return chat_prompt(tokenizer, [{"role": "user", "content": question}])
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Tokens of a text, without any that the tokenizer would add by itself."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
+
+
+def shared_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that every question's prompt begins with: the system prompt of the template."""
+    one, two = (question_prompt(tokenizer, word) for word in ("Alpha one", "9 zebras"))
+    same = 0
+    while one[same] == two[same]:
+        same += 1
+    return one[:same]
+
+
+def end_of_answer(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that ends an answer. Raises InputError("tokenizer.no_end") when there is none."""
+    end = tokenizer.eos_token_id
+    if not isinstance(end, int):
+        raise InputError("tokenizer.no_end", "the tokenizer names no token that ends an answer")
+    return end
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question with its answer: `expected` is the part of the answer that scores."""
+
+    id: str
+    question: str
+    answer: str
+    expected: str
+    kind: str
+    entity: str = ""
+    value: str = ""
+    slice: str = ""
+
+    def as_row(self) -> dict[str, str]:
+        return {name: str(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+def read_documents(path: str | Path) -> list[Source]:
+    """Documents from JSON lines. Raises InputError("documents.empty") when there is no text."""
+    rows = [
+        Source(str(row["digest"]), str(row.get("title", "")), str(row["text"]))
+        for row in _rows(path, needs=("digest", "text"))
+    ]
+    if not any(row.text.strip() for row in rows):
+        raise InputError("documents.empty", "no document holds any text", path=str(path))
+    return rows
+
+
+def read_examples(path: str | Path) -> list[Example]:
+    """Questions from JSON lines. Raises InputError("examples.empty") when there are none."""
+    known = Example.__dataclass_fields__
+    rows = [
+        Example(
+            **{"expected": row["answer"], "kind": "recall"} | {k: row[k] for k in row if k in known}
+        )
+        for row in _rows(path, needs=("id", "question", "answer"))
+    ]
+    if not rows:
+        raise InputError("examples.empty", "there are no examples to learn from", path=str(path))
+    return rows
+
+
+def _rows(path: str | Path, *, needs: Sequence[str]) -> Iterator[dict[str, Any]]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError("data.file", f"cannot read {path}", path=str(path)) from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(
+                "data.json", "a line is not JSON", path=str(path), line=number
+            ) from error
+        missing = [name for name in needs if not isinstance(row, dict) or name not in row]
+        if missing:
+            raise InputError(
+                "data.row", "a row lacks a field", path=str(path), line=number, missing=missing
+            )
+        yield row
+
+
+# -- pieces and packed blocks ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A short sequence to learn: the tokens from `first` on are to be said.
+
+    is_asked  it stands after the shared prefix of all chats
+    """
+
+    ids: tuple[int, ...]
+    first: int
+    is_asked: bool
+
+
+def piece_of(lesson: Lesson, tokenizer: PreTrainedTokenizerBase, prefix: Sequence[int]) -> Piece:
+    """A lesson as tokens; a question is asked in a chat, its shared prefix left out."""
+    said = encode(tokenizer, lesson.said)
+    if lesson.form in ("question", "inverse"):
+        given = question_prompt(tokenizer, lesson.given)[len(prefix) :]
+        said = [*said, end_of_answer(tokenizer)] if lesson.ends else said
+        return Piece((*given, *said), len(given), is_asked=True)
+    given = encode(tokenizer, lesson.given)
+    return Piece((*given, *said), len(given), is_asked=False)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows of pieces, each of which sees only itself and, if asked in a chat, the prefix.
+
+    ids, positions  (rows, time)
+    mask            (rows, 1, time, time) bool: where a token may look
+    saying          (rows, time) bool: positions whose next token is to be said
+    wanted          (said,) those next tokens
+    """
+
+    ids: Tensor
+    positions: Tensor
+    mask: Tensor
+    saying: Tensor
+    wanted: Tensor
+
+
+def pack(pieces: Iterable[Piece], *, block: int, prefix: Sequence[int]) -> list[list[Piece]]:
+    """Fill rows of at most `block` tokens, the prefix counted once per row, in the order given."""
+    room = block - len(prefix)
+    if room < 1:
+        raise InputError("augment.block", "the chat's prefix alone fills a block", block=block)
+    rows: list[list[Piece]] = []
+    left = 0
+    for piece in pieces:
+        fits = piece if len(piece.ids) <= room else _cut(piece, room)
+        if len(fits.ids) > left:
+            rows.append([])
+            left = room
+        rows[-1].append(fits)
+        left -= len(fits.ids)
+    return rows
+
+
+def _cut(piece: Piece, room: int) -> Piece:
+    """The end of a piece too long for a block: what is to be said stands there."""
+    cut = len(piece.ids) - room
+    return Piece(piece.ids[cut:], max(1, piece.first - cut), piece.is_asked)
+
+
+def collate(rows: Sequence[Sequence[Piece]], *, prefix: Sequence[int], pad: int) -> Packed:
+    """Tensors for some packed rows, as long as the longest of them."""
+    time = len(prefix) + max(sum(len(piece.ids) for piece in row) for row in rows)
+    ids = torch.full((len(rows), time), pad)
+    positions = torch.zeros((len(rows), time), dtype=torch.long)
+    owner = torch.full((len(rows), time), -1)  # which piece a token belongs to; 0: the prefix
+    asked = torch.zeros((len(rows), time), dtype=torch.bool)
+    saying = torch.zeros((len(rows), time), dtype=torch.bool)
+    for r, row in enumerate(rows):
+        at = len(prefix)
+        ids[r, :at] = torch.tensor(prefix, dtype=torch.long)
+        positions[r, :at] = torch.arange(at)
+        owner[r, :at] = 0
+        for number, piece in enumerate(row, start=1):
+            end = at + len(piece.ids)
+            begun = len(prefix) if piece.is_asked else 0
+            ids[r, at:end] = torch.tensor(piece.ids)
+            positions[r, at:end] = torch.arange(begun, begun + end - at)
+            owner[r, at:end] = number
+            asked[r, at:end] = piece.is_asked
+            saying[r, at + piece.first - 1 : end - 1] = True
+            at = end
+    causal = torch.ones(time, time, dtype=torch.bool).tril()
+    own = owner[:, :, None] == owner[:, None, :]
+    to_prefix = asked[:, :, None] & (owner[:, None, :] == 0)
+    mask = (causal & (own | to_prefix))[:, None]
+    return Packed(ids, positions, mask, saying, ids.roll(-1, dims=1)[saying])
+
+
+# -- padded batches --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Sequences of one batch, padded on the right: (batch, time) each; labels as transformers'."""
+
+    ids: Tensor
+    mask: Tensor
+    labels: Tensor
+
+
+def pad_right(sequences: Sequence[tuple[Sequence[int], int]], *, pad: int) -> Padded:
+    """Batch sequences (tokens, index of the first that is to be said)."""
+    time = max(len(ids) for ids, _ in sequences)
+    ids = torch.full((len(sequences), time), pad)
+    mask = torch.zeros((len(sequences), time), dtype=torch.long)
+    labels = torch.full((len(sequences), time), IGNORED)
+    for row, (tokens, first) in enumerate(sequences):
+        ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+        mask[row, : len(tokens)] = 1
+        labels[row, first : len(tokens)] = torch.tensor(tokens[first:], dtype=torch.long)
+    return Padded(ids, mask, labels)
+
+
+def pad_left(sequences: Sequence[Sequence[int]], *, pad: int) -> tuple[Tensor, Tensor]:
+    """Tokens and mask, (batch, time) each, padded on the left: what generation wants."""
+    time = max(len(ids) for ids in sequences)
+    ids = torch.full((len(sequences), time), pad)
+    mask = torch.zeros((len(sequences), time), dtype=torch.long)
+    for row, tokens in enumerate(sequences):
+        ids[row, time - len(tokens) :] = torch.tensor(tokens, dtype=torch.long)
+        mask[row, time - len(tokens) :] = 1
+    return ids, mask
+
+
+def chance_of(*facts: object) -> random.Random:
+    """A stream of chance that is a function of its facts alone: seed, step, purpose."""
+    return random.Random(" ".join(str(fact) for fact in facts))  # noqa: S311 - sampling, not secrets
