@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -115,7 +114,9 @@ def revoke(given: CorpusGrant, *, by: User) -> None:
 
 def _only_the_owner(corpus: Corpus, by: User) -> None:
     if corpus.owner_id != by.pk:
-        raise PermissionDenied(f"Only {corpus.owner.name}, who owns “{corpus.name}”, sets its access.")
+        raise PermissionDenied(
+            f"Only {corpus.owner.name}, who owns “{corpus.name}”, sets its access."
+        )
 
 
 # --- uploads -----------------------------------------------------------------------------------
@@ -141,8 +142,7 @@ def receive(
     must(corpus, by, Right.CURATE)
     named = list(paths)
     taken = [
-        _taken(file, named[index] if index < len(named) else "")
-        for index, file in enumerate(files)
+        _taken(file, named[index] if index < len(named) else "") for index, file in enumerate(files)
     ]
     with transaction.atomic():
         delivery = _delivery(corpus, upload, by, source)
@@ -247,7 +247,9 @@ def file_documents(item: UploadItem, found: Reading) -> None:
         moved = _settle(item, ItemState.CONTAINER)
     for extracted in found.documents:
         document, is_new = _document(item, extracted)
-        moved = _settle(item, ItemState.STORED if is_new else ItemState.DUPLICATE, document=document)
+        moved = _settle(
+            item, ItemState.STORED if is_new else ItemState.DUPLICATE, document=document
+        )
     if moved and found.inner:
         _add_inner(item, found.inner)
 
@@ -410,9 +412,10 @@ def add_examples(
     receipt = ExampleReceipt()
     wanted: dict[str, Example] = {}
     for number, values in rows_in(rows):
+        if isinstance(values, str):
+            receipt.rejected.append((number, values))
+            continue
         try:
-            if isinstance(values, str):
-                raise ValueError(values)
             row = row_from(values)
         except ValueError as error:
             receipt.rejected.append((number, str(error)))
@@ -427,9 +430,7 @@ def add_examples(
         Example.objects.bulk_create(new, ignore_conflicts=True, batch_size=500)
         receipt.duplicates += len(known)
         receipt.added = len(new)
-        audit.record(
-            "examples.add", corpus, by=by, added=len(new), rejected=len(receipt.rejected)
-        )
+        audit.record("examples.add", corpus, by=by, added=len(new), rejected=len(receipt.rejected))
     return receipt
 
 
@@ -522,7 +523,7 @@ def _earlier_slices(corpus: Corpus) -> dict[str, str]:
     """What was decided first for each example that any snapshot holds; it is never moved."""
     earlier: dict[str, str] = {}
     for manifest in corpus.snapshots.order_by("-created_at").values_list("manifest", flat=True):
-        earlier.update({digest: where for digest, where in manifest["examples"]})
+        earlier.update(dict(manifest["examples"]))
     return earlier
 
 
@@ -549,7 +550,11 @@ def _kept_apart(
         slices[e.digest] = where
     taught = {_name(e.value) for e in examples if slices[e.digest] == "bridge"}
     for e in examples:
-        if slices[e.digest] == "unseen_value" and e.digest not in earlier and _name(e.value) in taught:
+        if (
+            slices[e.digest] == "unseen_value"
+            and e.digest not in earlier
+            and _name(e.value) in taught
+        ):
             slices[e.digest] = "unseen_entity"
     return slices
 

@@ -51,7 +51,9 @@ class Row:
 
 def row_from(values: dict[str, Any]) -> Row:
     """One row from named values. Raises ValueError with the reason a person needs."""
-    said = {str(k).strip().lower(): str(v).strip() for k, v in values.items() if k and v is not None}
+    said = {
+        str(k).strip().lower(): str(v).strip() for k, v in values.items() if k and v is not None
+    }
     question, answer = said.get("question", ""), said.get("answer", "")
     if not question or not answer:
         raise ValueError("question and answer must both be filled in")
@@ -66,7 +68,9 @@ def row_from(values: dict[str, Any]) -> Row:
     return Row(question, answer, expected, entity, value, (said.get("kind") or "recall")[:60])
 
 
-def rows_in(source: NamedFile | Iterable[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def rows_in(
+    source: NamedFile | Iterable[dict[str, Any]],
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Numbered raw rows, counted from 1; a string in place of a row says why it cannot be read.
 
     Raises InputError: examples.type, examples.columns, file.too_large.

@@ -43,7 +43,7 @@ class Sensitivity(models.TextChoices):
 
 class CorpusQuerySet(models.QuerySet["Corpus"]):
     def granted(self, user: User, *rights: Right) -> Self:
-        """Owned by this person, or granted to them or to a group of theirs, with any of `rights`."""
+        """Owned by this person, or granted to them or a group of theirs, with any of `rights`."""
         groups = Group.objects.filter(members=user)
         to_them = Q(user=user) | Q(group__in=groups)
         grants = CorpusGrant.objects.filter(to_them, right__in=rights)
@@ -70,9 +70,7 @@ class Corpus(TenantModel):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="corpora"
     )
-    sensitivity = models.CharField(
-        max_length=20, choices=Sensitivity, default=Sensitivity.INTERNAL
-    )
+    sensitivity = models.CharField(max_length=20, choices=Sensitivity, default=Sensitivity.INTERNAL)
     created_at = models.DateTimeField(db_default=Now())
 
     objects = TenantManager.from_queryset(CorpusQuerySet)()
@@ -95,6 +93,13 @@ class Corpus(TenantModel):
         return Corpus.objects.granted(user, *wide).filter(pk=self.pk).exists()
 
 
+class OfCorpusQuerySet(models.QuerySet[Any]):
+    """Rows that hang on a corpus: visible to whoever may read it."""
+
+    def visible_to(self, user: User) -> Self:
+        return self.filter(corpus__in=Corpus.objects.readable_by(user))
+
+
 class CorpusGrant(TenantModel):
     """One right on one corpus for one person or one group."""
 
@@ -107,6 +112,8 @@ class CorpusGrant(TenantModel):
     )
     right = models.CharField(max_length=10, choices=Right)
     created_at = models.DateTimeField(db_default=Now())
+
+    objects = TenantManager.from_queryset(OfCorpusQuerySet)()
 
     class Meta:
         ordering = ["created_at"]
@@ -125,13 +132,6 @@ class CorpusGrant(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.user or self.group} {self.right} {self.corpus}"
-
-
-class OfCorpusQuerySet(models.QuerySet[Any]):
-    """Rows that hang on a corpus: visible to whoever may read it."""
-
-    def visible_to(self, user: User) -> Self:
-        return self.filter(corpus__in=Corpus.objects.readable_by(user))
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,9 @@ class Upload(TenantModel):
 
     class Meta:
         ordering = ["-created_at"]
-        indexes = [models.Index(fields=["tenant", "corpus", "-created_at"], name="upload_by_corpus")]
+        indexes = [
+            models.Index(fields=["tenant", "corpus", "-created_at"], name="upload_by_corpus")
+        ]
 
     def __str__(self) -> str:
         return f"{self.corpus}, {self.created_at:%Y-%m-%d %H:%M}"

@@ -60,7 +60,7 @@ OFFICE = {"docx": "word/document.xml", "xlsx": "xl/workbook.xml", "pptx": "ppt/p
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
-class RefusedFile(Exception):
+class RefusedFile(Exception):  # noqa: N818  an outcome, not an error of ours
     """This file cannot be taken, for a reason with a stable code."""
 
     def __init__(self, code: str, **facts: object) -> None:
@@ -221,7 +221,9 @@ def cell(value: object) -> str:
 def as_table(rows: list[list[str]]) -> str:
     """Rows as a Markdown table; the first row is the heading. Shorter rows are filled up."""
     width = max(len(row) for row in rows)
-    lines = ["| " + " | ".join([cell(c) for c in row] + [""] * (width - len(row))) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join([cell(c) for c in row] + [""] * (width - len(row))) + " |" for row in rows
+    ]
     return "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])
 
 
@@ -400,7 +402,9 @@ def parsed_mail(path: Path) -> EmailMessage:
 
 def read_mail(path: Path) -> Read:
     message = parsed_mail(path)
-    heads = [f"{name}: {message[name]}" for name in ("Subject", "From", "To", "Date") if message[name]]
+    heads = [
+        f"{name}: {message[name]}" for name in ("Subject", "From", "To", "Date") if message[name]
+    ]
     body = message.get_body(("plain", "html"))
     text = ""
     if body is not None:
@@ -559,11 +563,15 @@ def unpack(path: Path, kind: str, folder: Path, caps: Caps) -> list[dict[str, An
         if not inner:
             raise RefusedFile("file.unreadable", why=why) from error
         # What came before the damage is kept; the damage itself is one more outcome.
-        inner.append({"path": "(the rest)", "file": "", "code": "file.unreadable", "facts": {"why": why}})
+        inner.append(
+            {"path": "(the rest)", "file": "", "code": "file.unreadable", "facts": {"why": why}}
+        )
     return inner
 
 
-def outcome(name: str, code: str, stream: IO[bytes] | None, target: Path, tally: Tally) -> dict[str, Any]:
+def outcome(
+    name: str, code: str, stream: IO[bytes] | None, target: Path, tally: Tally
+) -> dict[str, Any]:
     path = safe_path(name)
     if path is None or code or stream is None:
         said = code if path is not None and code else "archive.path"

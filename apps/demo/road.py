@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.core.files import File
 
 from apps.accounts.actions import invite, open_tenant
 from apps.accounts.models import User
@@ -146,9 +147,7 @@ class Road:
                 curator.upload(f"/corpora/{self.corpus.pk}/upload/", files[at : at + BATCH])
         self._wait_for_reading(stage)
         with tenant_scope(self.tenant), self.written.examples.open("rb") as file:
-            corpora.add_examples(
-                self.corpus, corpora.NamedFile(file, "examples.csv"), by=self.curator
-            )
+            corpora.add_examples(self.corpus, File(file, name="examples.csv"), by=self.curator)
 
     def freeze(self, stage: Stage) -> None:
         with tenant_scope(self.tenant):
