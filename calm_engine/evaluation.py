@@ -27,6 +27,7 @@ from calm_engine import digests
 from calm_engine.checkpoints import whole
 from calm_engine.data import Example, chance_of, pad_left, question_prompt, read_examples
 from calm_engine.errors import Cancelled, EngineError, InputError
+from calm_engine.families import decoder_of
 from calm_engine.generation import end_tokens
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.process import stop_requested, threads
@@ -71,7 +72,8 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
     share, spread = right / asked, Z95**2 / asked
     middle = (share + spread / 2) / (1 + spread)
     reach = Z95 / (1 + spread) * math.sqrt((share * (1 - share) + spread / 4) / asked)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # At the ends the formula gives exactly 0 and 1, but for rounding.
+    return middle - reach if right else 0.0, middle + reach if right < asked else 1.0
 
 
 def cells_of(
@@ -182,7 +184,8 @@ class Asker:
         most: int,
     ) -> None:
         self.column, self.tokenizer = column, tokenizer
-        self.prefix, self.ends, self.most = list(prefix), ends, most
+        self.prefix = [] if _slides(column.model) else list(prefix)
+        self.ends, self.most = ends, most
         pad = tokenizer.pad_token_id
         self.pad = pad if isinstance(pad, int) else min(ends)
         self._read: Any = None
@@ -224,6 +227,13 @@ class Asker:
         cache = copy.deepcopy(self._read)
         cache.batch_repeat_interleave(rows)
         return cache
+
+
+def _slides(model: Any) -> bool:
+    """Whether a layer attends to a sliding window: it counts padding behind a prefix as tokens."""
+    is_together = isinstance(model, CalmForCausalLM)
+    parts = (model.top, *model.below) if is_together else (decoder_of(model),)
+    return any(kind != "full_attention" for part in parts for kind in part.kinds)
 
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
