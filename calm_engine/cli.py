@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from calm_engine.errors import Cancelled, EngineError, InputError
+from calm_engine.process import STOPPER, as_engine_error, threads
 from calm_engine.specs import (
     AugmentSpec,
     BridgeSpec,
@@ -42,6 +43,7 @@ OFFLINE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # ours are enough
+    "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
 }
 
@@ -86,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.verb(args)
     except Cancelled as ending:
-        return _complain(sentence(ending), EXIT_RESUME)
+        again = "Run the same command again to go on from its last checkpoint."
+        return _complain(f"{sentence(ending)} {again}", EXIT_RESUME)
     except EngineError as error:
         return _complain(
             sentence(error), EXIT_INPUT if isinstance(error, InputError) else EXIT_FAULT
@@ -99,8 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        words = f"calm met a fault of its own ({type(error).__name__}: {error})."
-        return _complain(f"{words} Run it again with --debug to see where.", EXIT_FAULT)
+        known = as_engine_error(error)
+        hint = "" if known.code == "disk.full" else " Run it again with --debug to see where."
+        return _complain(sentence(known) + hint, EXIT_FAULT)
     return 0
 
 
@@ -123,9 +127,11 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _estimate(args: argparse.Namespace) -> None:
-    from calm_engine import api  # noqa: PLC0415 loads torch
+    spec = _spec(args)  # refused before torch is loaded
+    _check_paths(spec)
+    from calm_engine.api import estimate  # noqa: PLC0415 loads torch
 
-    told = api.estimate(_spec(args))
+    told = estimate(spec)
     if args.json:
         _say(told.to_json())
         return
@@ -138,22 +144,26 @@ def _estimate(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     spec = _spec(args)  # refused before torch is loaded
+    _check_paths(spec)
+    import torch  # noqa: PLC0415 loads slowly
+
     from calm_engine import api  # noqa: PLC0415 loads torch
 
-    work: Generator[Progress, None, Outcome] = getattr(api, args.name)(spec)
+    torch.set_num_threads(threads(spec.threads))
+    runs: dict[str, Callable[[Any], Generator[Progress, None, Outcome]]]
+    runs = {"augment": api.augment, "compose": api.compose, "evaluate": api.evaluate}
     with _progress() as show:
-        outcome = _follow(work, show)
+        outcome = _follow(runs[args.name](spec), show)
     _report(outcome, args)
 
 
 def _generate(args: argparse.Namespace) -> None:
+    import torch  # noqa: PLC0415 loads slowly
+
     from calm_engine import api, generation  # noqa: PLC0415 loads torch
     from calm_engine.data import chat_prompt  # noqa: PLC0415 loads torch
 
-    if args.threads:
-        import torch  # noqa: PLC0415 loads torch
-
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(threads(args.threads))
     model, tokenizer = api.load(args.folder, args.anchor, args.augmenter or None)
     said = [{"role": "user", "content": args.prompt}]
     prompt = tokenizer(args.prompt)["input_ids"] if args.plain else chat_prompt(tokenizer, said)
@@ -264,6 +274,16 @@ def _required(kind: type[Spec]) -> list[str]:
     return [f.name for f in fields if f.default is unset and f.default_factory is unset]
 
 
+def _check_paths(spec: Any) -> None:
+    """Folders and files that a run reads are there. Raises "anchor.missing" and "data.file"."""
+    folders = [getattr(spec, name, None) for name in ("tokenizer", "anchor", "composition")]
+    _need_folders(*filter(None, folders), *getattr(spec, "augmenters", ()))
+    for name in ("documents", "examples", "questions"):
+        path = getattr(spec, name, None)
+        if path and not Path(path).is_file():
+            raise InputError("data.file", path=path)
+
+
 def _need_folders(*folders: str) -> None:
     for folder in folders:
         if not Path(folder).is_dir():
@@ -274,11 +294,8 @@ def _need_folders(*folders: str) -> None:
 
 
 def _follow(work: Generator[Progress, None, Outcome], show: Callable[[Progress], None]) -> Outcome:
-    """Drive a run to its end; the first Ctrl-C stops it at its next step, the second at once.
-
-    Raises Cancelled after the run has kept its checkpoint.
-    """
-    with _asked_to_stop() as is_asked:
+    """Drive a run to its end. Raises Cancelled when it was asked to stop and kept a checkpoint."""
+    with _stoppable():
         while True:
             try:
                 progress = next(work)
@@ -286,28 +303,24 @@ def _follow(work: Generator[Progress, None, Outcome], show: Callable[[Progress],
                 outcome: Outcome = end.value
                 return outcome
             show(progress)
-            if is_asked():
-                work.close()
-                raise Cancelled(step=progress.step)
 
 
 @contextlib.contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a question that the loop asks."""
-    asked = False
+def _stoppable() -> Iterator[None]:
+    """The first SIGINT or SIGTERM is a wish that the run hears, the second ends it at once."""
 
     def note(number: int, _frame: types.FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        if STOPPER.is_asked:
             raise KeyboardInterrupt
-        asked = True
+        STOPPER.ask()
         name = signal.Signals(number).name
         sys.stderr.write(f"\n{name}: stopping at the next step; once more stops at once.\n")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield
     finally:
+        STOPPER.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -447,7 +460,7 @@ def _add_estimate(verbs: Any) -> None:
         told="say how long a run will take and what it needs",
         example="calm estimate compose --spec compose.json",
     )
-    parser.add_argument("name", choices=sorted(SPECS), help="the run")
+    parser.add_argument("name", choices=("augment", "compose"), help="the training")
     parser.add_argument("--spec", required=True, metavar="FILE", help="the run's spec, JSON")
     parser.set_defaults(paper=False, connections=None)
     _add_json(parser)

@@ -51,8 +51,24 @@ WORDING: dict[str, str] = {
     "Add documents that contain text, then start again.",
     "device.missing": "There is no such device here[: {device}]. Choose `--device cpu` or `auto`.",
     "disk.full": "The disk is full. Free some space, then start again: finished work is kept.",
-    "run.cancelled": "The run was asked to stop, and stopped. "
-    "Start it again with the same settings to continue from its last checkpoint.",
+    "augment.block": "A training block is shorter than the anchor's chat template"
+    "[: {block} tokens]. Choose a longer block.",
+    "augment.nothing": "No text was found that could be learned. "
+    "Add documents that contain text, then start again.",
+    "anchor.changed": "The imported model is not the same as its source, and was not kept. "
+    "Bring it in again.",
+    "estimate.kind": "Only trainings can be estimated. Give a spec of `augment` or `compose`.",
+    "output.exists": "There is already something else in the output folder[: {path}]. "
+    "Choose another folder, or remove it first.",
+    "questions.empty": "There is no question to ask[: {path}]. Add some, then start again.",
+    "questions.slice": "The question {id} does not say which slice it belongs to. "
+    "Write seen, unseen_entity or unseen_value as its slice.",
+    "questions.twice": "Two questions have the same id[: {id}]. Give each its own.",
+    "run.crashed": "The work failed in a way that was not foreseen[ ({error})].",
+    "tokenizer.no_end": "The tokenizer names no token that ends an answer. "
+    "Choose a model that was trained to chat.",
+    "train.nan": "The training went astray[ at step {step}]: its loss is no longer a number. "
+    "Start it again with a smaller learning rate and another output folder.",
     "server.memory": "There is not enough memory for this request now. "
     "Ask again later, or ask for less.",
     "documents.empty": "No document holds any text[: {path}]. "

@@ -24,6 +24,7 @@ from transformers import AutoTokenizer
 
 from calm_engine.errors import InputError
 from calm_engine.modeling import CalmForCausalLM
+from calm_engine.process import threads
 from calm_engine.serving.app import Door
 from calm_engine.serving.batching import Batcher, Loaded
 
@@ -150,8 +151,7 @@ class _Teller:
 
 def _load(what: Serving) -> Loaded:
     """On the model thread: torch keeps its number of threads for each thread that starts work."""
-    if what.threads:
-        torch.set_num_threads(what.threads)
+    torch.set_num_threads(threads(what.threads))
     model = CalmForCausalLM.from_pretrained(
         what.composition,
         anchor=what.anchor,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
+import signal
 import string
 import subprocess
 import sys
@@ -27,8 +29,8 @@ ENGINE = Path(__file__).resolve().parents[2] / "calm_engine"
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an anchor, an augmenter and their composition."""
     root = tmp_path_factory.mktemp("models")
-    save_folder(make_model("llama", width=48, seed=1), root / "anchor")
-    save_folder(make_model("llama", width=32, heads=2, seed=2), root / "augmenter")
+    save_folder(make_model("llama", width=48, positions=512, seed=1), root / "anchor")
+    save_folder(make_model("llama", width=32, heads=2, positions=512, seed=2), root / "augmenter")
     model = awaken(CalmForCausalLM.compose(root / "anchor", [root / "augmenter"]))
     model.save_pretrained(root / "composition")
     write_manifest(root / "composition")
@@ -164,6 +166,107 @@ def test_generate_answers_and_the_gate_shuts(
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]
     assert said[0] != said[2]
+
+
+def test_import_brings_a_folder_in_and_refuses_a_pickle(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = outcome_of(capsys, "import", str(models / "anchor"), "--output", str(tmp_path / "in"))
+    assert told["folder"] == str(tmp_path / "in")
+    shutil.copytree(models / "anchor", tmp_path / "odd")
+    (tmp_path / "odd" / "pytorch_model.bin").write_bytes(b"")
+    call = ["import", str(tmp_path / "odd"), "--output", str(tmp_path / "out")]
+    assert "pytorch_model.bin" in refused(capsys, *call)
+    assert not (tmp_path / "out").exists()
+
+
+# -- the whole road --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents and questions about twenty made-up meters, as JSON lines."""
+    root = tmp_path_factory.mktemp("corpus")
+    places = ("Peru", "Oman", "Fiji", "Chad")
+    meters = [(f"MX-{n}", places[n % 4]) for n in range(20)]
+    documents = [
+        {"digest": name, "title": name, "text": f"The {name} is made in {place}."}
+        for name, place in meters
+    ]
+    examples = [
+        {
+            "id": name,
+            "question": f"Where is the {name} made?",
+            "answer": place,
+            "expected": place,
+            "kind": "recall",
+            "entity": name,
+            "value": place,
+            "slice": "seen",
+        }
+        for name, place in meters
+    ]
+    for file, rows in (("documents", documents), ("questions", examples)):
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (root / f"{file}.jsonl").write_text(lines, encoding="utf-8")
+    bare = [{name: row[name] for name in row if name != "slice"} for row in examples]
+    lines = "".join(f"{json.dumps(row)}\n" for row in bare)
+    (root / "examples.jsonl").write_text(lines, encoding="utf-8")
+    return root
+
+
+def outcome_of(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, object]:
+    capsys.readouterr()
+    assert main([*argv, "--json"]) == 0
+    told: dict[str, object] = json.loads(capsys.readouterr().out)
+    return told
+
+
+def augment_flags(models: Path, corpus: Path, output: Path) -> list[str]:
+    return [
+        *("augment", "--tokenizer", str(models / "anchor"), "--output", str(output)),
+        *("--documents", str(corpus / "documents.jsonl"), "--batch-size", "2"),
+        *("--width", "32", "--layers", "2", "--heads", "2", "--block", "48", "--threads", "1"),
+    ]
+
+
+def test_from_documents_to_an_answer(
+    models: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, together, report = (tmp_path / name for name in ("ours", "together", "report"))
+    anchor = ["--anchor", str(models / "anchor"), "--augmenter", str(ours)]
+    told = outcome_of(capsys, *augment_flags(models, corpus, ours), "--steps", "2")
+    assert (told["kind"], told["folder"]) == ("augmenter", str(ours))
+    examples = ["--examples", str(corpus / "examples.jsonl"), "--steps", "2", "--batch-size", "2"]
+    examples += ["--threads", "1"]
+    outcome_of(capsys, "compose", *anchor, *examples, "--output", str(together))
+    questions = ["--questions", str(corpus / "questions.jsonl"), "--max-new-tokens", "4"]
+    questions += ["--threads", "1"]
+    asked = ["--composition", str(together), *questions, "--output", str(report)]
+    told = outcome_of(capsys, "evaluate", *anchor, *asked)
+    assert told["metrics"]
+    assert main(["inspect", str(together), "--verify", *anchor]) == 0
+    assert main(["generate", str(together), "Where?", *anchor, "--max-tokens", "4"]) == 0
+
+
+def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(
+    models: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = augment_flags(models, corpus, tmp_path / "ours")
+    flags += ["--steps", "200", "--checkpoint-every", "500"]
+    call = [sys.executable, "-m", "calm_engine.cli", *flags]
+    with subprocess.Popen(call, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if line.startswith("train"))
+        process.send_signal(signal.SIGINT)
+        words = process.stderr.read()
+        assert process.wait(timeout=60) == 75
+    assert "Run the same command again" in words
+    assert "Traceback" not in words
+    assert not (tmp_path / "ours").exists()
+    assert main(flags) == 0
+    first = next(w for w in capsys.readouterr().err.splitlines() if w.startswith("train"))
+    assert "resumed at step" in first
 
 
 # -- the words -------------------------------------------------------------------------------------
