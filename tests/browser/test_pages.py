@@ -13,6 +13,8 @@ from django.contrib.auth.hashers import make_password
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 from playwright.sync_api import expect
 
+from apps.corpora.actions import create_corpus
+from apps.tenants.scope import tenant_scope
 from tests.browser.conftest import NARROW, WIDE, Window
 from tests.browser.making import fill
 from tests.cast import PASSWORD
@@ -32,6 +34,7 @@ NAMELESS = """controls => [...document.querySelectorAll(controls)]
   .filter(e => !(e.innerText || '').trim() && !e.ariaLabel && !e.labels?.length && !e.title)
   .filter(e => !e.getAttribute('aria-labelledby'))
   .map(e => e.outerHTML.slice(0, 120))"""
+TABS = ("uploads", "examples", "snapshots", "access")
 HOSTILE = """Fine **words**.
 
 <script>window.harmed = 1</script><img src=x onerror="window.harmed = 2">
@@ -88,7 +91,8 @@ def open_as_page(window: Window, path: str) -> bool:
 
 def test_every_page_is_clean_wide_and_narrow(people: Any, window: Callable[..., Window]) -> None:
     made = {each.get_absolute_url() for each in fill(people)}
-    paths = sorted(made | set(addresses(people)))
+    tabs = {f"{path}?tab={tab}" for path in made if path.startswith("/corpora/") for tab in TABS}
+    paths = sorted(made | tabs | set(addresses(people)))
     seen = []
     for width, theme in ((WIDE, "light"), (NARROW, "dark")):
         ada = window(people.ada, width=width, theme=theme)
@@ -179,3 +183,18 @@ def test_each_role_sees_only_its_own_way(people: Any, window: Callable[..., Wind
     assert "Runs" not in ways["bo"]
     assert "Audit" in ways["otto"]
     assert "Audit" not in ways["bo"]
+
+
+def test_chosen_files_arrive_in_one_upload(people: Any, window: Callable[..., Window]) -> None:
+    with tenant_scope(people.north):
+        corpus = create_corpus("Manuals", by=people.ada)
+    ada = window(people.ada)
+    ada.open(corpus.get_absolute_url())
+    ada.settle()
+    files = [
+        {"name": f"page-{n}.md", "mimeType": "text/markdown", "buffer": f"Page {n}".encode()}
+        for n in range(30)  # more than one batch
+    ]
+    ada.page.set_input_files("cp-upload input[name=files]", files)  # type: ignore[arg-type]
+    expect(ada.page).to_have_url(re.compile("/corpora/uploads/"))
+    expect(ada.page.locator("#upload-card")).to_contain_text("30 received")
