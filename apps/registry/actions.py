@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from apps.audit.actions import record
 from apps.corpora.models import Snapshot
 from apps.registry import artifacts
-from apps.registry.closure import closure_of
+from apps.registry.closure import can_use, closure_of
 from apps.registry.models import (
     Alias,
     AliasChange,
@@ -185,11 +185,14 @@ def previous_live(model: str) -> Composition | None:
 def roll_back(model: str, *, by: User, reason: str = "") -> AliasChange | None:
     """Move `live` back to what it named before: a move like any other, already approved once.
 
-    Raises InputError("alias.no_previous") when there is nothing to go back to.
+    Raises InputError("alias.no_previous") when there is nothing to go back to,
+    ("composition.closure") when `by` may not use what it would go back to.
     """
     target = previous_live(model)
     if target is None:
         raise InputError("alias.no_previous", name=model)
+    if not can_use(by, target):
+        raise InputError("composition.closure", name=str(target))
     return promote(target, Alias.LIVE, by=by, reason=reason or "Rolled back")
 
 

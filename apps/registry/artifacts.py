@@ -5,6 +5,7 @@ Folders are content-addressed and never change: a row names its folder by digest
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,11 @@ KINDS: dict[type[Artifact], str] = {
 
 @dataclass(frozen=True)
 class File:
-    """One file of an artifact: its name and its size in bytes."""
+    """One file of an artifact: its name, its size in bytes, its SHA-256 as the manifest says."""
 
     name: str
     size: int
+    digest: str = ""
 
 
 def path(row: Artifact) -> Path:
@@ -55,8 +57,21 @@ def adopt(kind: str, folder: Path, digest: str) -> Path:
 def files(row: Artifact) -> list[File]:
     """What the folder holds, for the page; empty when the folder is not on this machine."""
     root = path(row)
+    said = _manifest(root)
     found = sorted(p for p in root.rglob("*") if p.is_file())
-    return [File(p.relative_to(root).as_posix(), p.stat().st_size) for p in found]
+    names = [p.relative_to(root).as_posix() for p in found]
+    return [
+        File(name, place.stat().st_size, said.get(name, ""))
+        for name, place in zip(names, found, strict=True)
+    ]
+
+
+def _manifest(root: Path) -> dict[str, str]:
+    """Digest by file name, as written beside the files; `verify` is what reads every byte."""
+    try:
+        return dict(json.loads((root / digests.MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _verify(folder: Path, digest: str) -> None:

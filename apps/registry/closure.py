@@ -15,6 +15,7 @@ from uuid import UUID
 from apps.corpora.models import Corpus, Snapshot
 from apps.registry.models import Augmenter, Composition
 from apps.tenants.models import Membership
+from apps.tenants.scope import current_tenant
 from calm_engine.errors import InternalError
 
 if TYPE_CHECKING:
@@ -49,22 +50,47 @@ def why_not(user: User, composition: Composition) -> list[Corpus]:
 
 @dataclass(frozen=True)
 class Access:
-    """One person's row in the access grid of a model page."""
+    """One person's row in the access grid of a model page: which corpora they may read."""
 
     user: User
     may: bool
     missing: list[Corpus]
 
 
-def audience(composition: Composition) -> list[Access]:
-    """Every person of the tenant, and which corpora of the closure they lack."""
-    members = Membership.objects.filter(tenant=composition.tenant).select_related("user")
+@dataclass(frozen=True)
+class Reader:
+    """One person of the tenant and the ids of every corpus that they may read."""
+
+    user: User
+    corpora: frozenset[UUID]
+
+    def may_read_all(self, closure: Iterable[UUID]) -> bool:
+        wanted = set(closure)
+        return bool(wanted) and wanted <= self.corpora
+
+
+def readers() -> list[Reader]:
+    """Everybody of the tenant in scope with what they may read now, in the order of their names."""
+    members = Membership.objects.filter(tenant=current_tenant()).select_related("user")
     people = [member.user for member in members.order_by("user__name", "user__email")]
-    grid = []
-    for person in people:
-        may = can_use(person, composition)
-        grid.append(Access(person, may, [] if may else why_not(person, composition)))
-    return grid
+    return [
+        Reader(person, frozenset(Corpus.objects.readable_by(person).values_list("id", flat=True)))
+        for person in people
+    ]
+
+
+def audience(composition: Composition) -> list[Access]:
+    """Every person of the tenant, whether they may use it now, and which corpora they lack."""
+    known = corpora(composition)
+    is_ready = composition.state == Composition.State.READY
+    return [
+        Access(
+            reader.user,
+            is_ready and reader.may_read_all(composition.closure),
+            [corpus for corpus in known if corpus.pk not in reader.corpora],
+        )
+        for reader in readers()
+    ]
 
 
 def corpora(composition: Composition | Augmenter) -> list[Corpus]:

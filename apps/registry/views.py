@@ -1,0 +1,219 @@
+"""Pages of models: the list, a composition, its parents. Knows no run and no report but by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from apps.corpora.models import Corpus
+from apps.registry import actions, artifacts, closure
+from apps.registry.models import Alias, AliasChange, Anchor, Augmenter, Composition, Placement
+from apps.tenants.access import MemberRequest, fetch, member
+from apps.tenants.models import Role
+from calm_engine.errors import InputError
+from calm_engine.wording import sentence
+
+SERVING = {"ready": "ok", "starting": "busy", "stopping": "busy", "failed": "bad"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One version in the list: a composition or an augmenter, and what is told beside it."""
+
+    model: Composition | Augmenter
+    kind: str
+    corpora: list[str]
+    audience: int
+
+    @property
+    def is_composition(self) -> bool:
+        return isinstance(self.model, Composition)
+
+
+@dataclass
+class Family:
+    """All versions of one name, newest first."""
+
+    name: str
+    rows: list[Row] = field(default_factory=list)
+
+
+@require_GET
+@member()
+def models(request: MemberRequest) -> HttpResponse:
+    """Every model that this person may read, by name, each version a row; then the anchors."""
+    facts = {"families": families(request), "anchors": Anchor.objects.all()}
+    return render(request, "registry/models.html", facts)
+
+
+def families(request: MemberRequest) -> list[Family]:
+    """The visible versions, grouped by name. What is not visible leaves no trace."""
+    compositions = (
+        Composition.objects.visible_to(request.user)
+        .select_related("snapshot")
+        .prefetch_related("aliases", "reports")
+    )
+    augmenters = Augmenter.objects.visible_to(request.user).prefetch_related("snapshots")
+    names = dict(Corpus.objects.values_list("id", "name"))
+    people = closure.readers()
+    found: dict[str, Family] = {}
+    for kind, rows in ((_("Composition"), compositions), (_("Augmenter"), augmenters)):
+        for model in rows:
+            family = found.setdefault(model.name, Family(model.name))
+            chips = [names[each] for each in model.closure if each in names]
+            may = sum(reader.may_read_all(model.closure) for reader in people)
+            family.rows.append(Row(model, kind, chips, may))
+    return sorted(found.values(), key=lambda family: family.name.casefold())
+
+
+@require_GET
+@member()
+def composition(request: MemberRequest, code: UUID) -> HttpResponse:
+    """One version: what it is made of, who may use it, where it runs, what was done with it."""
+    row = fetch(request, Composition, code)
+    people = closure.audience(row)
+    facts = {
+        "model": row,
+        "aliases": row.aliases.all(),
+        "changes": aliases_of(row),
+        "parts": row.parts(),
+        "lineage": lineage(row),
+        "corpora": closure.corpora(row),
+        "people": people,
+        "audience": sum(person.may for person in people),
+        "placements": placements(row),
+        "files": artifacts.files(row),
+        "reports": row.reports.all(),
+        "is_curator": request.membership.may(Role.CURATOR),
+        "previous": actions.previous_live(row.name) if is_live(row) else None,
+    }
+    return render(request, "registry/composition.html", facts)
+
+
+def is_live(row: Composition) -> bool:
+    return bool(row.aliases.filter(name=Alias.LIVE).exists())
+
+
+def aliases_of(row: Composition) -> list[AliasChange]:
+    """Every move of this model's aliases, newest first: history belongs to the name."""
+    moves = AliasChange.objects.filter(model=row.name).select_related("before", "after", "by")
+    return list(moves[:50])
+
+
+@dataclass(frozen=True)
+class Place:
+    """One placement as it looks now: a ready one that has been silent is not called ready."""
+
+    row: Placement
+    look: str
+    is_silent: bool
+
+
+def placements(row: Composition) -> list[Place]:
+    """Where it is served, or about to be."""
+    fresh = set(row.placements.serving().values_list("pk", flat=True))
+    found = []
+    for each in row.placements.select_related("host"):
+        is_silent = each.state == Placement.State.READY and each.pk not in fresh
+        found.append(Place(each, "warn" if is_silent else SERVING[each.state], is_silent))
+    return found
+
+
+def lineage(row: Composition) -> list[dict[str, str]]:
+    """From documents to composition, and the anchor that joins it, as steps of a strip."""
+    count = row.snapshot.documents
+    steps = [
+        (_("%(count)s documents") % {"count": count}, str(row.snapshot.corpus), ""),
+        (_("Snapshot"), row.snapshot.short, row.snapshot.get_absolute_url()),
+    ]
+    steps += [(str(part), part.digest[:12], part.get_absolute_url()) for part in row.parts()]
+    steps.append((str(row), row.digest[:12], ""))
+    steps.append((str(row.anchor), row.anchor.digest[:12], row.anchor.get_absolute_url()))
+    return [{"name": name, "state": "done", "word": word, "href": to} for name, word, to in steps]
+
+
+@require_GET
+@member()
+def anchor(request: MemberRequest, code: UUID) -> HttpResponse:
+    """An open model that was brought in: licence, source, files, and what stands on it."""
+    row = fetch(request, Anchor, code)
+    facts = {
+        "model": row,
+        "files": artifacts.files(row),
+        "compositions": Composition.objects.visible_to(request.user).filter(anchor=row),
+    }
+    return render(request, "registry/anchor.html", facts)
+
+
+@require_GET
+@member()
+def augmenter(request: MemberRequest, code: UUID) -> HttpResponse:
+    """A small private model: what it learned, its numbers, and where it is used."""
+    row = fetch(request, Augmenter, code)
+    facts = {
+        "model": row,
+        "snapshots": row.snapshots.select_related("corpus"),
+        "corpora": closure.corpora(row),
+        "files": artifacts.files(row),
+        "compositions": Composition.objects.visible_to(request.user).filter(augmenters=row),
+        "is_curator": request.membership.may(Role.CURATOR),
+    }
+    return render(request, "registry/augmenter.html", facts)
+
+
+@require_POST
+@member(Role.CURATOR)
+def roll_back(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Move `live` of this model back to what it named before."""
+    row = fetch(request, Composition, code)
+    try:
+        change = actions.roll_back(row.name, by=request.user, reason=request.POST.get("reason", ""))
+    except InputError as error:
+        messages.error(request, sentence(error))
+        return redirect(row)
+    if change is None:
+        return redirect(row)
+    messages.success(request, _("%(model)s is live again.") % {"model": change.after})
+    return redirect(change.after)
+
+
+@require_POST
+@member(Role.CURATOR)
+def quarantine(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Bar this version from every use, once its name was typed."""
+    row = fetch(request, Composition, code)
+    try:
+        named(request, row)
+        actions.quarantine(row, by=request.user, reason=request.POST.get("reason", ""))
+    except InputError as error:
+        messages.error(request, sentence(error))
+    else:
+        messages.success(request, _("%(model)s can no longer be used.") % {"model": row})
+    return redirect(row)
+
+
+@require_POST
+@member(Role.CURATOR)
+def lift(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Let a barred version be used again, once its name was typed."""
+    row = fetch(request, Composition, code)
+    try:
+        named(request, row)
+        actions.lift_quarantine(row, by=request.user, reason=request.POST.get("reason", ""))
+    except InputError as error:
+        messages.error(request, sentence(error))
+    else:
+        messages.success(request, _("%(model)s can be used again.") % {"model": row})
+    return redirect(row)
+
+
+def named(request: MemberRequest, row: Composition) -> None:
+    """Raises InputError("name.typed") unless the version's name was typed, as it is written."""
+    if request.POST.get("name", "").strip() != str(row):
+        raise InputError("name.typed", name=str(row))
