@@ -1,0 +1,137 @@
+"""Pages of reports: the list, one report with its gates, its items, and the move to live."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from apps.evaluation import actions, gates
+from apps.evaluation.items import Item, chosen, read
+from apps.evaluation.matrix import matrix, named, ordered
+from apps.evaluation.models import Report
+from apps.registry.models import Alias, Composition
+from apps.tenants.access import MemberRequest, fetch, member
+from apps.tenants.models import Role
+from calm_engine.errors import InputError
+from calm_engine.wording import sentence
+
+LOOK = {
+    gates.Verdict.PASSED: "ok",
+    gates.Verdict.FAILED: "bad",
+    gates.Verdict.UNMEASURED: "warn",
+}
+SHOWN = ("all", "wrong", "lost")
+A_PAGE = 25
+
+
+@require_GET
+@member()
+def reports(request: MemberRequest) -> HttpResponse:
+    """Every report whose composition this person may read, newest first."""
+    rows = Report.objects.visible_to(request.user).select_related("composition", "question_set")
+    page = Paginator(rows, A_PAGE).get_page(request.GET.get("page"))
+    return render(request, "evaluation/reports.html", {"page": page})
+
+
+@require_GET
+@member()
+def report(request: MemberRequest, code: UUID) -> HttpResponse:
+    """One report: the verdict, the matrix, the gates, and the form that promotes."""
+    row = fetch(request, Report, code)
+    judged = gates.check(row)
+    live = Alias.objects.filter(model=row.composition.name, name=Alias.LIVE).first()
+    facts = {
+        "report": row,
+        "matrix": matrix(row),
+        "gates": [(gate, LOOK[gate.verdict]) for gate in judged],
+        "all_passed": gates.passed(judged),
+        "live": live,
+        "live_report": live.composition.reports.first() if live else None,
+        "is_live": live is not None and live.composition_id == row.composition_id,
+        "is_ready": row.composition.state == Composition.State.READY,
+        "is_curator": request.membership.may(Role.CURATOR),
+    }
+    return render(request, "evaluation/report.html", facts)
+
+
+@require_GET
+@member()
+def items(request: MemberRequest, code: UUID) -> HttpResponse:
+    """The questions of a report with everybody's answers side by side, page by page."""
+    row = fetch(request, Report, code)
+    show = request.GET.get("show", "all")
+    show = show if show in SHOWN else "all"
+    every = read(row)
+    page = Paginator(chosen(every, show), A_PAGE).get_page(request.GET.get("page"))
+    columns = ordered({answer.column for item in every[:1] for answer in item.answers})
+    facts = {
+        "report": row,
+        "page": page,
+        "show": show,
+        "columns": [named(name) for name in columns],
+        "counts": [(name, len(chosen(every, name))) for name in SHOWN],
+        "rows": [told(item) for item in page],
+    }
+    return render(request, "evaluation/items.html", facts)
+
+
+def told(item: Item) -> dict[str, Any]:
+    """An item with its kind and slice in words."""
+    return {"item": item, "kind": named(item.kind), "slice": named(item.slice)}
+
+
+@require_GET
+@member()
+def download(request: MemberRequest, code: UUID) -> HttpResponse:
+    """The report as JSON: its numbers and gates, and what it was measured on."""
+    row = fetch(request, Report, code)
+    parts = row.composition
+    facts = {
+        "report": str(row.pk),
+        "created_at": row.created_at.isoformat(),
+        "verdict": row.verdict,
+        "composition": {
+            "name": parts.name,
+            "version": parts.version,
+            "digest": parts.digest,
+            "anchor": parts.anchor.digest,
+            "augmenters": [part.digest for part in parts.parts()],
+            "snapshot": parts.snapshot.digest,
+        },
+        "questions": {"count": row.question_set.questions, "digest": row.question_set.digest},
+        "items_digest": row.items_digest,
+        "cells": row.cells,
+        "gates": [gate.as_dict() for gate in gates.check(row)],
+    }
+    answer = JsonResponse(facts, json_dumps_params={"indent": 2})
+    answer["Content-Disposition"] = f'attachment; filename="report-{row.pk}.json"'
+    return answer
+
+
+@require_POST
+@member(Role.CURATOR)
+def promote(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Move `live` to the composition of this report, or say which gate stands in the way."""
+    row = fetch(request, Report, code)
+    try:
+        change = actions.promote(
+            Alias.LIVE,
+            row,
+            by=request.user,
+            reason=request.POST.get("reason", ""),
+            seen=request.POST.get("seen", ""),
+        )
+    except InputError as error:
+        messages.error(request, sentence(error))
+        return redirect(f"{row.get_absolute_url()}#promote")
+    if change is not None:
+        said = _("%(model)s is live now; its server is being started.")
+        messages.success(request, said % {"model": row.composition})
+    return redirect(row.composition)
