@@ -38,13 +38,6 @@ STEPS: tuple[Step, ...] = (
     (Kind.EVALUATE, Control.NONE),
 )
 
-# What a person chooses instead of sixty fields; None leaves it to the engine and the data.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "standard": {},
-    "quick": {"augment": {"steps": 300}, "compose": {"steps": 120}},
-    "thorough": {"augment": {"keep_checkpoints": 3}, "compose": {"keep_checkpoints": 3}},
-}
-
 
 def start_plan(
     snapshot: Snapshot,

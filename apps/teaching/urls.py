@@ -1,6 +1,12 @@
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
+
+from apps.teaching import views
 
 app_name = "teaching"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("", views.start, name="start"),
+    path("<uuid:code>/", views.plan, name="plan"),
+    path("<uuid:code>/events", views.events, name="events"),
+]

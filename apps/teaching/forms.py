@@ -1,0 +1,51 @@
+"""What a plan is started with: a snapshot, an anchor, a name and a preset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from apps.accounts.models import User
+from apps.corpora.models import Corpus, Snapshot
+from apps.registry.models import Anchor
+from apps.teaching.presets import PRESETS, STANDARD
+
+if TYPE_CHECKING:
+    ModelChoice = forms.ModelChoiceField[Any]
+else:
+    ModelChoice = forms.ModelChoiceField  # generic for the checker alone
+
+
+class SnapshotChoice(ModelChoice):
+    def label_from_instance(self, row: Any) -> str:
+        return f"{row.corpus}, {row.created_at:%Y-%m-%d} ({row.short})"
+
+
+class PlanForm(forms.Form):
+    """Offers only snapshots of corpora that this person may curate."""
+
+    name = forms.CharField(
+        label=_("Name of the model"),
+        max_length=120,
+        help_text=_("Another plan of the same name makes the next version."),
+    )
+    preset = forms.ChoiceField(
+        label=_("How long to learn"),
+        choices=[(preset.name, preset.label) for preset in PRESETS.values()],
+        initial=STANDARD.name,
+        widget=forms.RadioSelect,
+    )
+
+    def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        curated = Corpus.objects.curatable_by(by)
+        self.offered = Snapshot.objects.filter(corpus__in=curated).select_related("corpus")
+        self.fields["snapshot"] = SnapshotChoice(
+            label=_("What to learn"), queryset=self.offered, empty_label=None
+        )
+        self.fields["anchor"] = ModelChoice(
+            label=_("Anchor"), queryset=Anchor.objects.all(), empty_label=None
+        )
+        self.order_fields(["snapshot", "anchor"])

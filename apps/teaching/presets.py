@@ -1,0 +1,40 @@
+"""What a person chooses instead of sixty fields: how long a plan may learn. Knows no plan.
+
+Each preset names only what differs from the engine's own choice; what is left out is chosen from
+the data (`calm_engine.specs`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A choice on the page, and the settings that it stands for: {"augment": {...}, ...}."""
+
+    name: str
+    label: str | Promise
+    hint: str | Promise
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+STANDARD = Preset(
+    "standard",
+    _("Standard"),
+    _("As many steps as the corpus needs. The report is worth reading."),
+)
+QUICK = Preset(
+    "quick",
+    _("Quick check"),
+    _("A few steps through the whole plan, to see that it works. It learns next to nothing."),
+    {
+        "augment": {"steps": 20, "width": 64, "layers": 2, "heads": 2, "batch_size": 4},
+        "compose": {"steps": 10, "batch_size": 4},
+    },
+)
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (STANDARD, QUICK)}

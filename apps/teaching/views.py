@@ -1,0 +1,202 @@
+"""Pages of teaching: start a plan on one page, then watch its strip until it is through."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods
+
+from apps.corpora.models import Corpus, Snapshot
+from apps.evaluation.models import Report
+from apps.registry.closure import Reader, readers
+from apps.registry.models import Anchor
+from apps.runs import pipeline
+from apps.runs.actions import bridge_examples
+from apps.runs.models import Run
+from apps.runs.states import State
+from apps.teaching.actions import start_plan
+from apps.teaching.forms import PlanForm
+from apps.teaching.models import Plan
+from apps.teaching.presets import PRESETS
+from apps.tenants.access import MemberRequest, fetch, member
+from apps.tenants.models import Role
+from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InputError
+from calm_engine.wording import sentence
+from counterpoint.database import current_tenant_id
+from counterpoint.live import HEARTBEAT, sse, sse_response
+
+LOOK_SECONDS = 2.0  # a plan hops from run to run: its rows are looked at, not one run's topic
+BEAT_SECONDS = 15.0
+REGIONS = ("strip", "runs")
+LOOK = {"queued": "off", "running": "busy", "succeeded": "ok", "failed": "bad", "cancelled": "warn"}
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """What stands in the way of starting, and where it is mended."""
+
+    text: str
+    href: str
+    action: str
+
+
+@require_http_methods(["GET", "POST"])
+@member(Role.CURATOR)
+def start(request: MemberRequest) -> HttpResponse:
+    """Choose a snapshot, an anchor and a name; at once who may use the result, and what lacks."""
+    wanted = request.GET.get("snapshot")
+    form = PlanForm(request.POST or None, by=request.user)
+    chosen = _chosen(request, form, wanted)
+    if chosen is not None:
+        form.initial = {"snapshot": chosen.pk, "name": chosen.corpus.name, "preset": "standard"}
+    if request.method == "POST" and form.is_valid():
+        asked = form.cleaned_data
+        try:
+            plan = start_plan(
+                asked["snapshot"],
+                asked["anchor"],
+                asked["name"],
+                request.user,
+                settings=PRESETS[asked["preset"]].settings,
+            )
+        except InputError as error:
+            form.add_error(None, sentence(error))
+        else:
+            return redirect(plan)
+    facts = {
+        "form": form,
+        "presets": PRESETS.values(),
+        "chosen": chosen,
+        "people": _audience(chosen),
+        "numbers": _numbers(chosen),
+        "blockers": blockers(chosen),
+        "plans": Plan.objects.visible_to(request.user).select_related("snapshot")[:10],
+    }
+    return render(request, "teaching/start.html", facts)
+
+
+def _chosen(request: MemberRequest, form: PlanForm, wanted: str | None) -> Snapshot | None:
+    """The snapshot asked for, else the one sent, else the newest that may be taught."""
+    if wanted:
+        visible = fetch(request, Snapshot, wanted)
+        return form.offered.filter(pk=visible.pk).first()
+    if form.is_bound and form.is_valid():
+        sent: Snapshot = form.cleaned_data["snapshot"]
+        return sent
+    return form.offered.first()
+
+
+def _audience(snapshot: Snapshot | None) -> list[Reader]:
+    """Who will be able to use what is made: whoever may read the corpus, as things stand."""
+    if snapshot is None:
+        return []
+    return [reader for reader in readers() if reader.may_read_all([snapshot.corpus_id])]
+
+
+def _numbers(snapshot: Snapshot | None) -> dict[str, int]:
+    """How much there is to learn, to build the bridges on, and to measure with."""
+    if snapshot is None:
+        return {}
+    bridge = bridge_examples(snapshot)
+    every = len(snapshot.manifest.get("examples", []))
+    return {"bridge": bridge, "held_out": every - bridge}
+
+
+def blockers(snapshot: Snapshot | None) -> list[Blocker]:
+    """Everything that would be refused, said before it is asked, each with the way to mend it."""
+    found = []
+    if not Anchor.objects.exists():
+        found.append(
+            Blocker(
+                _("No anchor has been brought in. An administrator does that on the server."),
+                reverse("registry:models"),
+                _("Models"),
+            )
+        )
+    if snapshot is None:
+        text = _("No frozen snapshot of a corpus that you may curate.")
+        return [*found, Blocker(text, reverse("corpora:list"), _("Freeze a corpus"))]
+    corpus: Corpus = snapshot.corpus
+    numbers = _numbers(snapshot)
+    if not snapshot.documents:
+        found.append(
+            Blocker(
+                _("The snapshot holds no document."), corpus.get_absolute_url(), _("Add documents")
+            )
+        )
+    if not numbers["bridge"]:
+        text = _("The snapshot holds no example that the bridges may learn from.")
+        found.append(Blocker(text, corpus.get_absolute_url(), _("Add examples")))
+    if not numbers["held_out"]:
+        text = _("The snapshot keeps no question back, so nothing could be measured.")
+        found.append(Blocker(text, corpus.get_absolute_url(), _("Add examples")))
+    return found
+
+
+@require_GET
+@member(Role.CURATOR)
+def plan(request: MemberRequest, code: UUID) -> HttpResponse:
+    """One plan: its strip, its runs, and what came of it."""
+    return render(request, "teaching/plan.html", facts_of(fetch(request, Plan, code)))
+
+
+def facts_of(row: Plan) -> dict[str, Any]:
+    """What the plan's page and each of its regions show."""
+    runs = list(Run.objects.of_plan(row.pk).select_related("snapshot__corpus"))
+    return {
+        "plan": row,
+        "steps": pipeline.strip(runs),
+        "runs": [(run, LOOK[run.state]) for run in runs],
+        "report": Report.objects.filter(run__plan=row.pk).first(),
+        "failed": next((run for run in runs[-1:] if run.state == State.FAILED), None),
+    }
+
+
+@require_GET
+@member(Role.CURATOR)
+async def events(request: MemberRequest, code: UUID) -> StreamingHttpResponse:
+    """Server-sent events of one plan: its regions, drawn again when they have changed."""
+    tenant_id = request.tenant.pk
+    await sync_to_async(_regions)(request, tenant_id, code)  # 404 now, not in the stream
+    return sse_response(_events(request, tenant_id, code))
+
+
+async def _events(request: MemberRequest, tenant_id: UUID, code: UUID) -> AsyncIterator[bytes]:
+    current_tenant_id.set(tenant_id)  # this stream's own context: the request's has ended
+    draw = sync_to_async(_regions)
+    shown: dict[str, str] = {}
+    beaten = time.monotonic()
+    while True:
+        # Drawn through the same check as the page: a right that was taken ends the stream.
+        drawn = await draw(request, tenant_id, code)
+        for name, html in drawn.items():
+            if shown.get(name) != html:
+                yield sse("region", {"id": f"plan-{name}", "html": html})
+                beaten = time.monotonic()
+        shown = drawn
+        if time.monotonic() - beaten >= BEAT_SECONDS:
+            yield HEARTBEAT
+            beaten = time.monotonic()
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _regions(request: MemberRequest, tenant_id: UUID, code: UUID) -> dict[str, str]:
+    """Each region of the page as it is now. Raises Http404 when this person may not see it."""
+    with tenant_scope(tenant_id):
+        facts = facts_of(fetch(request, Plan, code))
+        return {
+            name: render_to_string(f"teaching/_{name}.html", facts, request=request)
+            for name in REGIONS
+        }
