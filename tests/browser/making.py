@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from datetime import timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -67,13 +68,14 @@ def digest(word: str) -> str:
     return sha256(word.encode()).hexdigest()
 
 
+@lru_cache(maxsize=1)  # asked again for the same cast, it is the same rows: people are new per test
 def fill(cast: Cast) -> list[Any]:
     """Everything that has a page, in North; ada owns it and bo may read it."""
     with tenant_scope(cast.north):
         corpus, upload, documents = make_corpus(cast)
         snapshot = make_snapshot(cast, corpus, documents)
         anchor = Anchor.objects.create(
-            name="SmolLM2-135M-Instruct",
+            name="Anchor of the walk",
             digest=digest("anchor"),
             licence="Apache-2.0",
             parameters=134_515_008,
@@ -81,7 +83,7 @@ def fill(cast: Cast) -> list[Any]:
             imported_by=cast.ada,
         )
         plan = Plan.objects.create(
-            name="Handbook", corpus=corpus, snapshot=snapshot, anchor=anchor, by=cast.ada
+            name="Gauges", corpus=corpus, snapshot=snapshot, anchor=anchor, by=cast.ada
         )
         runs = make_runs(cast, plan)
         augmenter, composition = make_models(cast, plan, runs)
@@ -98,7 +100,7 @@ def fill(cast: Cast) -> list[Any]:
 
 def make_corpus(cast: Cast) -> tuple[Corpus, Upload, list[Document]]:
     corpus = Corpus.objects.create(
-        name="Handbook and catalogue",
+        name="Gauges, seals and manuals",
         description="What field engineers look up, in four languages.",
         owner=cast.ada,
     )
@@ -262,7 +264,7 @@ def make_report(run: Run, composition: Composition) -> Report:
         question_set=questions,
         cells=cells,
         items_digest=items.digest,
-        verdict="Handbook v1 answers 96 % (93 to 99, n=340) of private questions; the anchor 2 %.",
+        verdict="Gauges v1 answers 96 % (93 to 99, n=340) of private questions; the anchor 2 %.",
     )
 
 
