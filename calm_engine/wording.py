@@ -114,8 +114,14 @@ WORDING: dict[str, str] = {
     "Look at it again, then decide.",
     "alias.no_previous": "There is no earlier model to go back to.[ {name} has had only one.] "
     "Promote another one instead.",
+    "closure.empty": "A model whose corpora are not known can be used by nobody, and was not kept. "
+    "Tell whoever looks after this installation.",
+    "composition.closure": "Only a person who may read every corpus that this model learned from "
+    "can do that[: {name}]. Ask the owner of the missing corpus for the right to read it.",
     "composition.quarantined": "This model is in quarantine and cannot be used[: {name}]. "
     "Choose another, or ask a curator to release it.",
+    "control.mismatch": "The control must be a finished one of the same anchor, augmenter "
+    "and snapshot. Choose another control, or evaluate without one.",
     "corpus.name": "There is already a corpus of this name[: {name}]. Choose another name.",
     "examples.columns": "The file lacks the columns that examples need[; it has {found}]. "
     "Name them question, answer, expected, entity and value.",
@@ -123,7 +129,22 @@ WORDING: dict[str, str] = {
     "Add some, then start again.",
     "examples.type": "Examples cannot be read from this kind of file[ ({ending})]. "
     "Give them as CSV or as JSON lines.",
+    "gates.failed": "Not every gate has been passed[: {gates}]. Give a reason to promote it all the "
+    "same; the reason is kept in the history.",
+    "name.typed": "The name that was typed is not that of this model[: {name}]. "
+    "Type it exactly as it is written.",
     "reason.missing": "A reason is needed here and is kept in the history. Write one.",
+    "report.composition": "An evaluation lost track of what it measured, and nothing was filed. "
+    "Start the evaluation again.",
+    "run.attempts": "The worker was lost too often. "
+    "Look at its log and at its memory, then run it again.",
+    "run.closure": "A run may only use corpora that the person who starts it may read. "
+    "Ask the owner of the missing corpus for the right to read it.",
+    "run.internal": "The worker met a fault of its own. Its log says more; run it again.",
+    "run.not_retryable": "Only a failed or stopped run can be run again. "
+    "Stop it first, or start a new one.",
+    "run.same_step": "The run was lost twice at the same step. "
+    "Choose a smaller batch size, then run it again.",
     "tokenizer.mismatch": "The augmenter was trained with another anchor's tokenizer. "
     "Choose that anchor, or train an augmenter for this one.",
     # The model server
