@@ -40,7 +40,7 @@ class Item:
 
 def read(report: Report) -> list[Item]:
     """Every item of the report; none when its folder is not on this machine."""
-    if not report.items_file:
+    if not report.items_file or not blobs().exists("report", report.items_digest):
         return []
     file = blobs().folder("report", report.items_digest) / report.items_file
     if not file.is_file():

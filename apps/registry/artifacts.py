@@ -56,6 +56,8 @@ def adopt(kind: str, folder: Path, digest: str) -> Path:
 
 def files(row: Artifact) -> list[File]:
     """What the folder holds, for the page; empty when the folder is not on this machine."""
+    if not blobs().exists(KINDS[type(row)], row.digest):
+        return []
     root = path(row)
     said = _manifest(root)
     found = sorted(p for p in root.rglob("*") if p.is_file())

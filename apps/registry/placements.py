@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import structlog
 from django.db.models.functions import Now
 
 from apps.registry import artifacts
 from apps.registry.models import Composition, ModelHost, Placement
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InternalError
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,11 @@ def wanted() -> list[Wanted]:
     for tenant in Tenant.objects.all():
         with tenant_scope(tenant):
             ready = Composition.objects.live().filter(state=Composition.State.READY)
-            rows = ready.select_related("anchor").distinct()
-            found += [_wanted(tenant.pk, row) for row in rows]
+            for row in ready.select_related("anchor").distinct():
+                try:
+                    found.append(_wanted(tenant.pk, row))
+                except InternalError as error:  # one lost folder must not stop all the others
+                    log.error("placement.files", composition=str(row.pk), code=error.code)  # noqa: TRY400  an expected kind
     return found
 
 

@@ -1,0 +1,105 @@
+"""The pages of models, runs, reports and plans: what each person finds there, and what acts do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+
+from apps.corpora.models import Corpus
+from apps.evaluation.models import Report
+from apps.registry.models import Alias, Anchor, Augmenter, Composition
+from apps.runs.models import Run
+from apps.teaching.models import Plan
+from apps.tenants.scope import tenant_scope
+from tests.browser.making import fill
+from tests.cast import Cast
+
+
+def made(cast: Cast, model: type) -> Any:
+    """The first row of this kind in North."""
+    return next(row for row in fill(cast) if isinstance(row, model))
+
+
+def page(cast: Cast, user: object, row: Any) -> HttpResponse:
+    with tenant_scope(cast.north):
+        address = row.get_absolute_url()
+    return cast.client(user).get(address)  # type: ignore[arg-type]  # one of the cast
+
+
+@pytest.mark.parametrize("model", [Anchor, Augmenter, Composition, Report, Run, Plan])
+def test_a_curator_reads_every_page(cast: Cast, model: type) -> None:
+    assert page(cast, cast.ada, made(cast, model)).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["/models/", "/reports/", "/teach/", "/runs/"])
+def test_a_curator_reads_every_list(cast: Cast, address: str) -> None:
+    row = made(cast, Composition)
+    answer = cast.client(cast.ada).get(address)
+    assert answer.status_code == 200
+    assert row.name in answer.content.decode()
+
+
+def test_an_employee_reads_the_models_of_their_corpora(cast: Cast) -> None:
+    row = made(cast, Composition)
+    answer = page(cast, cast.bo, row)
+    assert answer.status_code == 200
+    assert b"Quarantine" not in answer.content
+    assert str(row) in cast.client(cast.bo).get("/models/").content.decode()
+
+
+def test_whoever_may_not_read_the_corpus_finds_no_trace_of_the_model(cast: Cast) -> None:
+    row = made(cast, Composition)
+    assert page(cast, cast.otto, row).status_code == 404
+    assert str(row) not in cast.client(cast.otto).get("/models/").content.decode()
+
+
+def test_the_access_grid_names_the_corpus_that_is_missing(cast: Cast) -> None:
+    rows = fill(cast)
+    corpus = next(row for row in rows if isinstance(row, Corpus))
+    model = next(row for row in rows if isinstance(row, Composition))
+    answer = page(cast, cast.ada, model)
+    text = answer.content.decode()
+    assert "2 people may use it" in text
+    assert f"no: {corpus.name}" in text  # otto
+
+
+def test_quarantine_asks_for_the_name(cast: Cast) -> None:
+    row = made(cast, Composition)
+    client = cast.client(cast.ada)
+    client.post(f"/models/{row.pk}/quarantine", {"reason": "It leaks.", "name": row.name})
+    with tenant_scope(cast.north):
+        row.refresh_from_db()
+        assert row.state == "ready"
+    client.post(f"/models/{row.pk}/quarantine", {"reason": "It leaks.", "name": str(row)})
+    with tenant_scope(cast.north):
+        row.refresh_from_db()
+        assert row.state == "quarantined"
+    assert b"It leaks." in client.get(f"/models/{row.pk}/").content
+    client.post(f"/models/{row.pk}/lift", {"reason": "It does not.", "name": str(row)})
+    with tenant_scope(cast.north):
+        row.refresh_from_db()
+        assert row.state == "ready"
+
+
+def test_an_employee_may_not_quarantine(cast: Cast) -> None:
+    row = made(cast, Composition)
+    asked = {"reason": "Mine!", "name": str(row)}
+    assert cast.client(cast.bo).post(f"/models/{row.pk}/quarantine", asked).status_code == 403
+
+
+def test_rolling_back_without_an_earlier_version_is_told(cast: Cast) -> None:
+    row = made(cast, Composition)
+    answer = cast.client(cast.ada).post(f"/models/{row.pk}/roll-back", follow=True)
+    assert b"no earlier model" in answer.content
+
+
+def test_promoting_from_the_report_moves_live(cast: Cast) -> None:
+    report = made(cast, Report)
+    with tenant_scope(cast.north):
+        Alias.objects.all().delete()
+    answer = cast.client(cast.ada).post(f"/reports/{report.pk}/promote", {"seen": ""}, follow=True)
+    assert b"is live now" in answer.content
+    with tenant_scope(cast.north):
+        assert Alias.objects.get(name="live").composition_id == report.composition_id
