@@ -129,8 +129,8 @@ WORDING: dict[str, str] = {
     "Add some, then start again.",
     "examples.type": "Examples cannot be read from this kind of file[ ({ending})]. "
     "Give them as CSV or as JSON lines.",
-    "gates.failed": "Not every gate has been passed[: {gates}]. Give a reason to promote it all the "
-    "same; the reason is kept in the history.",
+    "gates.failed": "Not every gate has been passed[: {gates}]. Give a reason to promote it "
+    "all the same; the reason is kept in the history.",
     "name.typed": "The name that was typed is not that of this model[: {name}]. "
     "Type it exactly as it is written.",
     "reason.missing": "A reason is needed here and is kept in the history. Write one.",
