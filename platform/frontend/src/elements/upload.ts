@@ -32,9 +32,8 @@ export class Upload extends HTMLElement {
     this.#form = form;
     this.#input = input;
     form.classList.add("drop-zone");
-    const folder = element("input", { type: "file", multiple: true, className: "visually-hidden", tabIndex: -1 });
+    const folder = element("input", { type: "file", multiple: true, hidden: true });
     folder.webkitdirectory = true;
-    folder.ariaHidden = "true";
     const choose = button(words.chooseFolder, "", () => folder.click());
     form.prepend(element("p", { className: "soft", textContent: words.dropHere }));
     for (const submit of form.querySelectorAll<HTMLElement>("button:not([type=button]), input[type=submit]")) {
