@@ -18,6 +18,8 @@ import structlog
 from celery import shared_task
 from django.apps import apps
 
+from counterpoint.celery import queue_of
+
 P = ParamSpec("P")
 
 # Whoever comes in by this door finds Django ready: Celery, the model host, or a test.
@@ -51,7 +53,9 @@ def task(
             with structlog.contextvars.bound_contextvars(**facts):
                 function(*args, **kwargs)
 
-        made = shared_task(name=name, queue=queue, **options)(run)
+        # The queue is written at each task for its reader; the name's first word decides it.
+        assert queue == queue_of(name), f"{name} goes to the queue {queue_of(name)}"
+        made = shared_task(name=name, **options)(run)
         return cast("Callable[P, None]", made)
 
     return decorate

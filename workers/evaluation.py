@@ -9,6 +9,7 @@ from apps.registry import artifacts
 from apps.runs import actions
 from apps.runs.execution import Job, persistently
 from apps.runs.models import Run
+from apps.tenants.scope import tenant_scope
 from calm_engine.specs import EvaluateSpec
 from counterpoint.storage import blobs
 from workers.launch import clear, located
@@ -28,7 +29,9 @@ def evaluate(job: Job) -> None:
         actions.QUESTIONS: files.held_out,
         actions.CONTROL: control_folder(run),
     }
-    for number, augmenter in enumerate(run.composition.parts()):
+    with tenant_scope(job.attempt.tenant_id):
+        parts = run.composition.parts()
+    for number, augmenter in enumerate(parts):
         places[f"{actions.AUGMENTER}/{number}"] = artifacts.path(augmenter)
     spec = EvaluateSpec.from_dict(located(run.spec, places) | {"threads": threads()})
     outcome = follow(job, "evaluate", spec, place)

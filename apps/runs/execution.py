@@ -193,7 +193,7 @@ def succeed(run: Run, outcome: dict[str, Any]) -> None:
     move(
         run,
         State.SUCCEEDED,
-        outcome=outcome,
+        outcome=storable(outcome),
         finished_at=Now(),
         eta_seconds=None,
         failure_code="",
@@ -252,11 +252,11 @@ def _fail(run: Run, code: str, text: str) -> None:
         run,
         State.FAILED,
         failure_code=code[:60],
-        failure_text=text,
+        failure_text=storable(text),
         finished_at=Now(),
         eta_seconds=None,
     )
-    run.note("failed", text)
+    run.note("failed", storable(text))
     record("run.fail", run, by=run.created_by, outcome="failed", kind=run.kind, code=code)
 
 
@@ -402,12 +402,24 @@ class Job:
 
         def write() -> None:
             with tenant_scope(self.attempt.tenant_id):
-                run = _held(self.attempt).select_for_update().select_related("created_by").first()
+                held = _held(self.attempt).select_for_update(of=("self",))
+                run = held.select_related("created_by").first()
                 if run is None:
                     raise Fenced(str(self.attempt.run_id))
                 finish(run)
 
         persistently(write)
+
+
+def storable(value: Any) -> Any:
+    """The same without NUL, which an untrained model may well say and PostgreSQL cannot keep."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, dict):
+        return {storable(name): storable(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(inner) for inner in value]
+    return value
 
 
 def _news(progress: Progress) -> dict[str, Any]:
@@ -419,7 +431,8 @@ def _news(progress: Progress) -> dict[str, Any]:
         "message": progress.message,
         "eta_seconds": progress.eta_seconds,
     }
-    return news | ({"samples": list(progress.samples)} if progress.samples else {})
+    news |= {"samples": list(progress.samples)} if progress.samples else {}
+    return cast("dict[str, Any]", storable(news))
 
 
 def _keep(run: Run, rows: dict[tuple[int, str], float]) -> None:

@@ -1,0 +1,169 @@
+"""Long work in a real child of `accelerate launch`: done, killed, refused, delivered twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from apps.evaluation.models import Report
+from apps.registry import artifacts
+from apps.registry.models import Alias, Augmenter, Composition
+from apps.runs.actions import ask_to_cancel, start_augment
+from apps.runs.execution import claim
+from apps.runs.models import Run
+from apps.teaching.actions import start_plan
+from apps.tenants.scope import tenant_scope
+from counterpoint.storage import run_folder
+from tests.cast import Cast
+from tests.workers.making import AUGMENT, COMPOSE, EVALUATE, make_parents
+from workers import gpu
+from workers.launch import Place, start_time
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores are shared with whatever else runs; a tiny model needs no more than one."""
+    monkeypatch.setattr("workers.training.cores", lambda: 1)
+
+
+def queued(cast: Cast, tmp_path: Path, **settings: object) -> Run:
+    snapshot, anchor = make_parents(cast, tmp_path / "anchor")
+    with tenant_scope(cast.north):
+        return start_augment(snapshot, anchor=anchor, settings=AUGMENT | settings, by=cast.ada)
+
+
+def now(cast: Cast, run: Run) -> Run:
+    with tenant_scope(cast.north):
+        return Run.objects.get(pk=run.pk)
+
+
+def told(cast: Cast, run: Run) -> list[str]:
+    with tenant_scope(cast.north):
+        return list(run.events.values_list("kind", flat=True))
+
+
+def test_one_wake_carries_a_plan_from_snapshot_to_report(cast: Cast, tmp_path: Path) -> None:
+    snapshot, anchor = make_parents(cast, tmp_path / "anchor")
+    settings = {"augment": AUGMENT, "compose": COMPOSE, "evaluate": EVALUATE}
+    with tenant_scope(cast.north):
+        plan = start_plan(snapshot, anchor, "Devices", cast.ada, settings=settings)
+    gpu.wake()
+    with tenant_scope(cast.north):
+        runs = list(Run.objects.of_plan(plan.pk))
+        assert [(run.kind, run.control, run.state, run.failure_text) for run in runs] == [
+            ("augment", "none", "succeeded", ""),
+            ("compose", "none", "succeeded", ""),
+            ("compose", "random", "succeeded", ""),
+            ("evaluate", "none", "succeeded", ""),
+        ]
+        augmenter, composition = Augmenter.objects.get(), Composition.objects.get()
+        artifacts.verify(augmenter)
+        artifacts.verify(composition)
+        assert composition.parts() == [augmenter]
+        assert Alias.objects.get().name == Alias.CANDIDATE
+        report = Report.objects.get()
+        assert {cell.column for cell in report.measured()} >= {
+            "anchor",
+            "augmenter",
+            "composition",
+            "random",
+        }
+        folders = [Path(run_folder(run.pk)) for run in runs]
+        assert [folder.exists() for folder in folders] == [False] * 4
+        assert runs[0].metrics.filter(name="loss").count() == AUGMENT["steps"]
+    gpu.wake()  # delivered once more
+    with tenant_scope(cast.north):
+        assert Run.objects.count() == 4
+    items = cast.client(cast.ada).get(f"/reports/{report.pk}/items")
+    assert b"Where is the MX-" in items.content
+    wrong = cast.client(cast.ada).get(f"/reports/{report.pk}/items?show=wrong")
+    assert wrong.status_code == 200
+
+
+def test_a_killed_child_is_resumed_from_its_checkpoint(cast: Cast, tmp_path: Path) -> None:
+    run = queued(cast, tmp_path, steps=400, checkpoint_every=10)
+    with tenant_scope(cast.north):
+        place = Place(Path(run_folder(run.pk)))
+    killer = threading.Thread(target=kill_when_saved, args=(place,))
+    killer.start()
+    gpu.wake()
+    killer.join()
+    after = now(cast, run)
+    assert (after.state, after.failure_text, after.epoch) == ("succeeded", "", 2)
+    assert "requeued" in told(cast, run)
+    assert after.died_at is not None
+    with tenant_scope(cast.north):
+        assert Augmenter.objects.get().run_id == run.pk
+
+
+def kill_when_saved(place: Place, seconds: float = 120.0) -> None:
+    """End the first child's whole group as soon as its work folder holds a checkpoint."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        steps = [event.get("step", 0) for event in events(place.events(1))]
+        if max(steps, default=0) > 12:
+            os.killpg(int(json.loads(place.child.read_text())["pid"]), signal.SIGKILL)
+            return
+        time.sleep(0.05)
+
+
+def events(file: Path) -> list[dict[str, int]]:
+    if not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def test_a_running_run_stops_when_it_is_asked_to(
+    cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: object
+) -> None:
+    settings.RUN_HEARTBEAT_SECONDS = 1  # type: ignore[attr-defined]  # pytest-django's settings
+    run = queued(cast, tmp_path, steps=100_000)
+    with tenant_scope(cast.north):
+        place = Place(Path(run_folder(run.pk)))
+    asker = threading.Thread(target=ask_when_training, args=(cast, run, place))
+    asker.start()
+    gpu.wake()
+    asker.join()
+    after = now(cast, run)
+    assert after.state == "cancelled"
+    facts = json.loads(place.child.read_text())
+    assert start_time(int(facts["pid"])) is None
+    assert list(place.work.rglob("*.safetensors"))  # the checkpoint is kept for a second try
+
+
+def ask_when_training(cast: Cast, run: Run, place: Place, seconds: float = 120.0) -> None:
+    from django.db import connections  # noqa: PLC0415  this thread's own connection
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and len(events(place.events(1))) < 4:
+        time.sleep(0.1)
+    with tenant_scope(cast.north):
+        ask_to_cancel(run, by=cast.ada)
+    connections.close_all()
+
+
+def test_a_fault_of_the_input_is_told_with_its_code(cast: Cast, tmp_path: Path) -> None:
+    run = queued(cast, tmp_path, device="cuda")
+    gpu.wake()
+    after = now(cast, run)
+    assert (after.state, after.failure_code) == ("failed", "device.missing")
+    assert "no such device" in after.failure_text
+    assert after.attempts == 1
+
+
+def test_a_wake_finds_what_another_worker_holds_and_goes_home(cast: Cast, tmp_path: Path) -> None:
+    run = queued(cast, tmp_path)
+    held = claim("gpu", "another worker")
+    assert held is not None
+    gpu.wake()
+    after = now(cast, run)
+    assert (after.state, after.owner, after.epoch) == ("running", "another worker", held.epoch)
