@@ -59,7 +59,9 @@ def door(method: str) -> Callable[[View], View]:
                 return error.response()
             except Exception:
                 log.exception("api.broken")
-                return ApiError(500, "internal", "This did not work; we were told.").response()
+                return ApiError(
+                    500, "internal", "This did not work. The log of the site says more."
+                ).response()
 
         return csrf_exempt(transaction.non_atomic_requests(guarded))
 
@@ -138,8 +140,6 @@ class Admission:
 async def completion(request: HttpRequest, kind: type[Completion], path: str) -> HttpResponseBase:
     """Check, admit, and pass on what the model server says."""
     secret = bearer(request)
-    if not secret:
-        raise errors.no_key()  # before a body is read for nobody
     asked = read(kind, body_of(request))
     admission = await hosts.apart(admit, secret, asked, path)
     body = asked.body() | {"model": admission.served}
@@ -214,9 +214,14 @@ def in_our_shape(error: Exception) -> ApiError:
 
 
 def bearer(request: HttpRequest) -> str:
-    """The key's text, or nothing. A session is no key: a page cannot be made to spend it."""
+    """The key's text. A session is no key: a page cannot be made to spend it.
+
+    Raises ApiError 401 before anything is read for nobody.
+    """
     kind, _, shown = request.headers.get("Authorization", "").partition(" ")
-    return shown.strip() if kind.lower() == "bearer" else ""
+    if kind.lower() != "bearer" or not shown.strip():
+        raise errors.no_key()
+    return shown.strip()
 
 
 def body_of(request: HttpRequest) -> bytes:

@@ -279,7 +279,7 @@ def finish_reply(
         Message.objects.active()
         .filter(pk=reply_id)
         .update(
-            text=text.replace("\0", ""),
+            text=text,
             state=state,
             usage=usage or {},
             failure=failure,

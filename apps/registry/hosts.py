@@ -34,6 +34,7 @@ P = ParamSpec("P")
 
 # Seconds. A model server shows a sign of life every ten; silence for three of them is death.
 LIMITS = httpx.Timeout(30.0, connect=5.0)
+PATIENT = httpx.Timeout(30.0, connect=5.0, read=None)
 LINE_LIMIT = 1 << 20  # bytes; no event of ours comes near, and an endless line must not fill memory
 
 
@@ -222,18 +223,17 @@ async def whole(address: str, path: str, body: Json) -> AsyncGenerator[Json]:
 
     Nothing comes before the last token is drawn: how long that takes is the asker's own choice.
     """
-    async with _asked(address, path, body, patience=None) as response:
+    async with _asked(address, path, body, limits=PATIENT) as response:
         yield _object(await response.aread())
 
 
 @asynccontextmanager
 async def _asked(
-    address: str, path: str, body: Json, *, patience: float | None = LIMITS.read
+    address: str, path: str, body: Json, *, limits: httpx.Timeout = LIMITS
 ) -> AsyncIterator[httpx.Response]:
     """An admitted request. Faults of the connection become InternalError("model.gone")."""
     headers = {"Authorization": f"Bearer {_secret()}"}
     url = f"{address.rstrip('/')}/v1/{path}"
-    limits = httpx.Timeout(LIMITS, read=patience) if patience is None else LIMITS
     try:
         # trust_env: a proxy set for the outer world must never see what is said inside.
         async with (

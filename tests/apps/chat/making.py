@@ -1,0 +1,278 @@
+"""Models to ask, a real model server that answers, and the site that people reach over HTTP."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+import httpx
+import uvicorn
+from django.conf import settings
+from django.test import Client
+
+from apps.accounts.models import User
+from apps.chat.models import Message
+from apps.corpora.actions import create_corpus, grant
+from apps.corpora.models import Corpus, Snapshot
+from apps.registry.models import Alias, Anchor, Composition, ModelHost, Placement
+from apps.tenants.models import Tenant
+from apps.tenants.scope import tenant_scope
+from counterpoint.env import internal_secret
+from tests.cast import BACKEND, Cast
+
+MODEL = "handbook"
+CONTEXT = 1500  # tokens, which are bytes here
+LONG = "hello"  # a question that the little model answers for seconds
+ROOT = Path(settings.ROOT)
+TOKEN = "t" * 32  # both halves of the double submit
+
+
+# ---- the model server ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `calm serve`."""
+
+    address: str
+    process: subprocess.Popen[str]
+
+    def count(self, outcome: str) -> float:
+        """How many requests ended so: "stop", "length", "cancelled"."""
+        page = httpx.get(f"{self.address}/metrics", trust_env=False).text
+        lines = [line for line in page.splitlines() if f'"{outcome}"' in line]
+        return sum(float(line.rpartition(" ")[2]) for line in lines if "created" not in line)
+
+    def waits_for(self, outcome: str, count: float) -> bool:
+        """Whether the server says so within some seconds."""
+        return wait_until(lambda: self.count(outcome) >= count)
+
+
+@cache
+def folders() -> Path:
+    """A tiny composition and its parents, random but lively: it writes noise, fast."""
+    from calm_engine.digests import write_manifest  # noqa: PLC0415  torch, for these tests alone
+    from calm_engine.modeling import CalmForCausalLM  # noqa: PLC0415
+    from tests.tiny import awaken, make_model, save_folder  # noqa: PLC0415
+
+    root = Path(tempfile.mkdtemp(prefix="counterpoint-chat-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    save_folder(make_model("llama", positions=CONTEXT, seed=1), root / "anchor")
+    augmenter = make_model("llama", width=32, heads=2, positions=CONTEXT, seed=2)
+    save_folder(augmenter, root / "augmenter")
+    model = awaken(CalmForCausalLM.compose(root / "anchor", [root / "augmenter"]))
+    model.save_pretrained(root / "composition")
+    write_manifest(root / "composition")
+    return root
+
+
+def start_server() -> Server:
+    root = folders()
+    words = ["--composition", "composition", "--anchor", "anchor", "--augmenter", "augmenter"]
+    words += ["--name", MODEL, "--threads", "1", "--port", "0", "--events"]
+    words += ["--secret-file", str(internal_secret())]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "calm_engine.cli", "serve", *words],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        told = json.loads(line)
+        if told["type"] == "ready":
+            return Server(told["address"], process)
+    raise AssertionError("the model server ended before it was ready")
+
+
+def stop_server(server: Server) -> None:
+    server.process.kill()
+    server.process.wait()
+    if server.process.stdout is not None:
+        server.process.stdout.close()
+
+
+@cache
+def model_server() -> Server:
+    """One for all tests that do not end it."""
+    server = start_server()
+    atexit.register(stop_server, server)
+    return server
+
+
+# ---- rows ----------------------------------------------------------------------------------------
+
+
+def make_model(
+    tenant: Tenant,
+    owner: User,
+    *readers: User,
+    name: str = MODEL,
+    address: str = "",
+    version: int = 1,
+) -> Composition:
+    """A live model that learned one corpus of this owner; served when there is an address."""
+    with tenant_scope(tenant):
+        corpus = Corpus.objects.filter(name=f"{name} papers").first()
+        corpus = corpus or create_corpus(f"{name} papers", by=owner)
+        for reader in readers:
+            grant(corpus, reader, "read", by=owner)
+        snapshot = Snapshot.objects.create(
+            corpus=corpus,
+            digest=uuid4().hex * 2,
+            manifest={},
+            documents=1,
+            tokens=1,
+            frozen_by=owner,
+        )
+        anchor, _ = Anchor.objects.get_or_create(digest="a" * 64, defaults={"name": "anchor"})
+        composition = Composition.objects.create(
+            name=name,
+            version=version,
+            digest=uuid4().hex * 2,
+            anchor=anchor,
+            snapshot=snapshot,
+            run_id=uuid4(),
+            closure=[corpus.pk],
+        )
+        Alias.objects.update_or_create(
+            model=name, name=Alias.LIVE, defaults={"composition": composition}
+        )
+        if address:
+            place(composition, address)
+    return composition
+
+
+def place(composition: Composition, address: str, state: str = "ready") -> Placement:
+    host, _ = ModelHost.objects.get_or_create(name="here")
+    placement, _ = Placement.objects.update_or_create(
+        composition=composition, host=host, defaults={"address": address, "state": state}
+    )
+    return placement
+
+
+# ---- the site ------------------------------------------------------------------------------------
+
+
+@cache
+def site() -> str:
+    """The web door in this process: its address. The same settings and test database."""
+    from counterpoint.asgi import application  # noqa: PLC0415  refuses before the engines are up
+
+    config = uvicorn.Config(
+        application, host="127.0.0.1", port=0, lifespan="off", ws="none", log_level="error"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    assert wait_until(lambda: server.started)
+
+    def end() -> None:
+        server.should_exit = True
+        thread.join(5)
+
+    atexit.register(end)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One server-sent event."""
+
+    id: str
+    name: str
+    data: dict[str, Any]
+
+
+class Visitor:
+    """A signed-in person's browser, without script of its own."""
+
+    def __init__(self, user: User, address: str = "") -> None:
+        client = Client()
+        client.force_login(user, backend=BACKEND)
+        cookies = {"sessionid": client.cookies["sessionid"].value, "csrftoken": TOKEN}
+        self.http = httpx.Client(
+            base_url=address or site(),
+            cookies=cookies,
+            headers={"X-CSRFToken": TOKEN},
+            timeout=30,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+    def post(self, path: str, **fields: str) -> httpx.Response:
+        return self.http.post(path, data=fields, headers={"Accept": "application/json"})
+
+    def ask(self, text: str = LONG, **fields: str) -> dict[str, str]:
+        answer = self.post("/chat/ask", text=text, model=MODEL, **fields)
+        assert answer.status_code == 200, answer.text
+        told: dict[str, str] = answer.json()
+        return told
+
+    def events(self, path: str, after: str = "") -> Iterator[Event]:
+        """The stream's events until it ends; closing the iterator closes the connection."""
+        headers = {"Last-Event-ID": after} if after else {}
+        with self.http.stream("GET", path, headers=headers) as answer:
+            assert answer.status_code == 200, answer.status_code
+            assert answer.headers["cache-control"] == "no-store"
+            assert answer.headers["x-accel-buffering"] == "no"
+            found: dict[str, str] = {}
+            for line in answer.iter_lines():
+                if line:
+                    name, _, value = line.partition(": ")
+                    found[name] = value
+                elif "event" in found:
+                    yield Event(found["id"], found["event"], json.loads(found["data"]))
+                    found = {}
+
+    def first_tokens(self, path: str, count: int = 3) -> list[Event]:
+        """So many tokens, and then the tab is closed."""
+        with contextlib.closing(self.events(path)) as arriving:
+            tokens = (event for event in arriving if event.name == "token")
+            return [next(tokens) for _ in range(count)]
+
+    def end(self, path: str) -> Event:
+        """The last event."""
+        return list(self.events(path))[-1]
+
+
+def said(events: list[Event]) -> str:
+    return "".join(event.data["text"] for event in events if event.name == "token")
+
+
+def wait_until(happens: Any, seconds: float = 20.0) -> bool:
+    """Whether it happens within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if happens():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def reply_of(cast: Cast, code: str) -> Message:
+    with tenant_scope(cast.north):
+        reply: Message = Message.objects.select_related("composition", "parent").get(pk=code)
+        return reply

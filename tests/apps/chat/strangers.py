@@ -1,0 +1,31 @@
+"""Objects of North for the walk of strangers."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from apps.chat.actions import ask, open_conversation
+from apps.chat.models import Message
+from apps.tenants.scope import tenant_scope
+from tests.apps.chat.making import MODEL, make_model
+from tests.cast import Cast
+
+
+def reply(cast: Cast) -> Message:
+    make_model(cast.north, cast.ada)
+    with tenant_scope(cast.north):
+        return ask(open_conversation(MODEL, by=cast.ada), "Where is it made?", by=cast.ada)
+
+
+def of_conversation(cast: Cast) -> dict[str, UUID]:
+    return {"code": reply(cast).conversation_id}
+
+
+def of_reply(cast: Cast) -> dict[str, UUID]:
+    return {"code": reply(cast).pk}
+
+
+OBJECTS = {
+    **dict.fromkeys(["chat:conversation", "chat:rename", "chat:delete"], of_conversation),
+    **dict.fromkeys(["chat:events", "chat:stop", "chat:again"], of_reply),
+}

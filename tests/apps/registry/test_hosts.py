@@ -1,0 +1,163 @@
+"""Finding a model server and speaking to it; the shapes of failure that a real one rarely shows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from datetime import UTC, datetime
+
+import pytest
+from django.utils import timezone
+
+from apps.registry import hosts
+from apps.registry.hosts import Piece, Refusal
+from apps.registry.models import Placement
+from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InternalError
+from tests.apps.chat.making import MODEL, make_model, model_server, place
+from tests.cast import Cast
+
+HELLO = [{"role": "user", "content": "hello"}]
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+GREEDY = {"temperature": 0, "max_tokens": 30}
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+
+@contextmanager
+def saying(*parts: bytes) -> Iterator[str]:
+    """The address of somebody who says these bytes to whoever asks, then hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def answer() -> None:
+            with door.accept()[0] as caller, suppress(OSError):
+                caller.recv(65536)
+                for part in parts:
+                    caller.sendall(part)
+                    time.sleep(0.01)
+                caller.shutdown(socket.SHUT_WR)
+                while caller.recv(65536):
+                    pass
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"
+        thread.join(5)
+
+
+async def heard(address: str) -> list[Piece]:
+    async with aclosing(hosts.stream_chat(address, HELLO, model=MODEL, settings=GREEDY)) as pieces:
+        return [piece async for piece in pieces]
+
+
+def event(text: str) -> bytes:
+    return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
+
+
+def test_a_real_server_streams_pieces() -> None:
+    pieces = asyncio.run(heard(model_server().address))
+    assert pieces[0] == Piece()
+    assert "".join(piece.text for piece in pieces)
+    assert [piece.finish_reason for piece in pieces if piece.finish_reason] == ["length"]
+    assert pieces[-1].usage is not None
+    assert pieces[-1].usage["completion_tokens"] == 30
+
+
+def test_a_refusal_says_why() -> None:
+    async def ask() -> None:
+        pieces = hosts.stream_chat(model_server().address, HELLO, model="other", settings=GREEDY)
+        async with aclosing(pieces):
+            await anext(pieces)
+
+    with pytest.raises(Refusal) as refused:
+        asyncio.run(ask())
+    assert (refused.value.status, refused.value.code) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (),  # hangs up without a word
+        (HEAD + event("one"),),  # ends without the end
+        (HEAD + b"data: {broken\n\n",),
+        (HEAD + b"data: []\n\n",),
+        (HEAD, b"x" * (hosts.LINE_LIMIT + 1)),
+        (b"nonsense\r\n\r\n",),
+    ],
+)
+def test_a_server_that_fails_midway_is_gone(parts: tuple[bytes, ...]) -> None:
+    with saying(*parts) as address, pytest.raises(InternalError, match=r"model\.gone"):
+        asyncio.run(heard(address))
+
+
+def test_a_server_that_is_not_there_is_gone() -> None:
+    with pytest.raises(InternalError, match=r"model\.gone"):
+        asyncio.run(heard("http://127.0.0.1:9"))
+
+
+def test_a_fault_midway_is_a_refusal() -> None:
+    fault = b'data: {"error": {"message": "no", "code": "server.fault"}}\n\n'
+    said = HEAD + event("one") + fault
+    with saying(said) as address, pytest.raises(Refusal, match=r"server\.fault"):
+        asyncio.run(heard(address))
+
+
+def test_signs_inside_text_split_no_line() -> None:
+    text = "a\u2028b\x85c\x0bd"
+
+    raw = "data: " + json.dumps({"choices": [{"delta": {"content": text}}]}, ensure_ascii=False)
+    whole = raw.encode() + b"\r\n\r\n: alive\n\ndata: [DONE]\n\n"
+    with saying(HEAD + whole[:40], whole[40:]) as address:
+        pieces = asyncio.run(heard(address))
+    assert [piece.text for piece in pieces] == ["", text, ""]
+
+
+def test_looking_around_ends_a_silent_stream() -> None:
+    ended: list[str] = []
+
+    async def silent() -> AsyncGenerator[str]:
+        try:
+            yield "first"
+            await asyncio.sleep(60)
+        finally:
+            ended.append("closed")
+
+    async def look() -> None:
+        raise InternalError("seen.enough")
+
+    async def follow() -> list[str]:
+        async with aclosing(hosts.watched(silent(), look, every=0.05)) as pieces:
+            return [piece async for piece in pieces]
+
+    with pytest.raises(InternalError, match=r"seen\.enough"):
+        asyncio.run(follow())
+    assert ended == ["closed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_found"),
+    [({}, True), ({"state": "stopping"}, False), ({"seen_at": LONG_AGO}, False)],
+)
+def test_only_a_server_that_answered_lately_is_asked(
+    cast: Cast, change: dict[str, object], is_found: bool
+) -> None:
+    model = make_model(cast.north, cast.ada)
+    with tenant_scope(cast.north):
+        place(model, "http://127.0.0.1:9")
+        Placement.objects.update(**{"seen_at": timezone.now()} | change)
+        assert bool(hosts.address_of(model)) == is_found
+
+
+def test_a_name_means_what_live_names(cast: Cast) -> None:
+    first = make_model(cast.north, cast.ada, cast.bo)
+    second = make_model(cast.north, cast.ada, version=2)
+    with tenant_scope(cast.north):
+        assert hosts.model_named(MODEL, by=cast.bo) == second
+        assert hosts.model_named(hosts.exact_name(first), by=cast.bo) == first
+        assert hosts.model_named(MODEL, by=cast.otto) is None
+    with tenant_scope(cast.south):
+        assert hosts.model_named(MODEL, by=cast.bo) is None
