@@ -1,0 +1,129 @@
+"""Facts are found in every layout that extraction gives, and turned into lessons."""
+
+from __future__ import annotations
+
+import pytest
+
+from calm_engine.selfstudy import Source, facts_in, study
+
+SHEETS = {
+    "markdown": "# Sheets\n\n## Velkor\n\n- Country of manufacture: Peru\n- **Year introduced**: 2017\n",
+    "plain": "Velkor\n\nCountry of manufacture: Peru\nYear introduced: 2017\n",
+    "spaced": "## Velkor\n\nCountry of manufacture: Peru\n\nYear introduced: 2017\n\nGood bye.\n",
+    "sheet table": (
+        "## Velkor\n\n| Property | Value |\n| --- | --- |\n| Country of manufacture | Peru |\n"
+        "| Year introduced | 2017 |\n"
+    ),
+    "wide table": (
+        "| Product | Country of manufacture | Year introduced |\n|---|---|---|\n"
+        "| Velkor | Peru | 2017 |\n| Zandu | Chile | 2018 |\n"
+    ),
+    "csv": (
+        "Product,Country of manufacture,Year introduced\nVelkor,Peru,2017\n"
+        "Zandu,Chile,2018\nBriel,Japan,2019\n"
+    ),
+    "semicolons": (
+        "Name;Country of manufacture;Year introduced\nVelkor;Peru;2017\n"
+        "Zandu;Chile;2018\nBriel;Japan;2019\n"
+    ),
+    "tabs": (
+        "Product\tCountry of manufacture\tYear introduced\nVelkor\tPeru\t2017\n"
+        "Zandu\tChile\t2018\nBriel\tJapan\t2019\n"
+    ),
+    "named inside": "Product: Velkor\nCountry of manufacture: Peru\nYear introduced: 2017\n",
+}
+
+
+def source(text: str, digest: str = "d1", title: str = "notes.txt") -> Source:
+    return Source(digest, title, text)
+
+
+def test_no_document_no_facts() -> None:
+    assert facts_in(source("")) == []
+
+
+@pytest.mark.parametrize("layout", SHEETS)
+def test_facts_are_found_in_each_layout(layout: str) -> None:
+    found = {(f.entity, f.attribute, f.value) for f in facts_in(source(SHEETS[layout]))}
+    assert ("Velkor", "Country of manufacture", "Peru") in found
+    assert ("Velkor", "Year introduced", "2017") in found
+
+
+def test_lines_that_a_pdf_runs_together_are_taken_apart_by_keys_known_from_elsewhere() -> None:
+    run = source("Velkor\n\nCountry of manufacture: Peru Year introduced: 2017\n", "d2")
+    found = study([source(SHEETS["csv"].replace("Velkor,Peru,2017\n", "Ogun,Cuba,2014\n")), run])
+    assert ("Velkor", "Country of manufacture", "Peru") in {
+        (f.entity, f.attribute, f.value) for f in found.found
+    }
+
+
+def test_the_heads_of_mails_are_no_facts() -> None:
+    assert facts_in(source("From: ada@north.example\nSubject: seals\nDate: Monday\n")) == []
+
+
+def test_a_sentence_that_recurs_states_facts() -> None:
+    text = "The Velkor is made in Peru. The Zandu is made in Chile. The Briel is made in Japan."
+    found = study([source(text)]).found
+    assert {(f.entity, f.attribute, f.value) for f in found} == {
+        ("Velkor", "made in", "Peru"),
+        ("Zandu", "made in", "Chile"),
+        ("Briel", "made in", "Japan"),
+    }
+
+
+def test_prose_without_a_pattern_states_none() -> None:
+    text = "We meet on Monday. Please bring the papers: all of them. The office is on Hill Road."
+    assert study([source(text)]).found == ()
+
+
+def test_a_fact_told_twice_is_one_fact() -> None:
+    twice = study([source(SHEETS["csv"]), source(SHEETS["plain"], "d2")])
+    assert len([f for f in twice.found if f.entity == "Velkor"]) == 2
+
+
+def test_a_curators_wording_is_asked_of_every_entity_and_ends_where_the_fact_ends() -> None:
+    example = {
+        "question": "What is the capital of the country where the Zandu is made?",
+        "answer": "Chile, and the capital of Chile is Santiago",
+        "entity": "Zandu",
+        "value": "Chile",
+    }
+    lessons = [one for each in study([source(SHEETS["csv"])], [example]).facts for one in each]
+    asked = {one.given: one for one in lessons if one.form == "question"}
+    one = asked["What is the capital of the country where the Velkor is made?"]
+    assert (one.said, one.ends) == ("Peru", False)
+    assert not any("Santiago" in lesson.said for lesson in lessons)
+
+
+def test_the_value_follows_the_key_in_every_statement() -> None:
+    for lessons in study([source(SHEETS["csv"])]).facts:
+        for one in lessons:
+            if one.form == "statement":
+                assert one.said.startswith(" ")
+                assert one.about[0] in one.given
+
+
+def test_lessons_carry_their_source_and_their_document() -> None:
+    found = study([source(SHEETS["csv"], "digest", "catalogue.csv")])
+    statements = [one for each in found.facts for one in each if one.form == "statement"]
+    assert {one.digest for one in statements} == {"digest"}
+    assert all(one.given.startswith("[catalogue.csv] ") for one in statements)
+
+
+def test_facts_can_be_asked_backwards() -> None:
+    inverse = study([source(SHEETS["csv"])]).inverse
+    assert ("Which have Peru as country of manufacture?", "Velkor") in {
+        (one.given, one.said) for one in inverse
+    }
+
+
+def test_every_line_of_a_document_stands_in_a_passage() -> None:
+    text = "\n".join(f"Line number {n} says something of its own." for n in range(60))
+    passages = study([source(text)]).passages
+    assert len(passages) > 1
+    told = "\n".join(one.said.removeprefix(" ") for one in passages)
+    assert told.splitlines() == text.splitlines()
+
+
+def test_the_same_documents_give_the_same_study() -> None:
+    assert study([source(SHEETS["csv"])]) == study([source(SHEETS["csv"])])
