@@ -16,7 +16,7 @@ import structlog
 from celery.signals import worker_init, worker_shutting_down
 from django.conf import settings
 
-from apps.runs.execution import Claimed, Job, claim, executing, persistently
+from apps.runs.execution import Claimed, Fenced, Job, claim, executing, persistently
 from apps.runs.models import Run
 from apps.runs.states import Kind, State
 from apps.teaching.actions import go_on
@@ -44,8 +44,12 @@ def wake() -> None:
 
 def carry(attempt: Claimed) -> None:
     """One attempt at one run, and then the next step of its plan."""
-    with executing(attempt, draining=is_draining) as job:
-        WORK[job.run.kind](job)
+    try:
+        with executing(attempt, draining=is_draining) as job:
+            WORK[job.run.kind](job)
+    except Fenced:  # its lease ran out before the work began: it is another's now
+        log.info("run.gone", run=str(attempt.run_id))
+        return
     persistently(lambda: _next_step(attempt))
 
 

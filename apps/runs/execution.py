@@ -472,14 +472,11 @@ def executing(attempt: Claimed, *, draining: Callable[[], bool] = lambda: False)
 
     The body ends the run well through `runs.actions.finish_*` or `evaluation.actions.file_report`;
     whatever it raises is recorded here and goes no further, but for the process's own end.
+    Raises Fenced before the body begins when the run is no longer this attempt's.
     """
     facts = {"tenant": str(attempt.tenant_id), "run": str(attempt.run_id), "epoch": attempt.epoch}
     with structlog.contextvars.bound_contextvars(**facts), _in_view(attempt.tenant_id):
-        try:
-            job = Job(attempt, draining)
-        except Fenced:
-            log.info("run.gone_before_begin")
-            return
+        job = Job(attempt, draining)
         try:
             with job.beating():
                 yield job
