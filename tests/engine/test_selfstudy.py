@@ -7,7 +7,9 @@ import pytest
 from calm_engine.selfstudy import Source, facts_in, study
 
 SHEETS = {
-    "markdown": "# Sheets\n\n## Velkor\n\n- Country of manufacture: Peru\n- **Year introduced**: 2017\n",
+    "markdown": (
+        "# Sheets\n\n## Velkor\n\n- Country of manufacture: Peru\n- **Year introduced**: 2017\n"
+    ),
     "plain": "Velkor\n\nCountry of manufacture: Peru\nYear introduced: 2017\n",
     "spaced": "## Velkor\n\nCountry of manufacture: Peru\n\nYear introduced: 2017\n\nGood bye.\n",
     "sheet table": (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calm_engine.data import chance_of
 from calm_engine.split import OPEN_FAMILY, split_examples
 
 COUNTRIES = [f"Land{n}" for n in range(24)]
@@ -65,7 +64,7 @@ def test_what_is_held_out_is_in_no_training_example(
 @settings(max_examples=20, deadline=None)
 def test_the_order_of_rows_decides_nothing(seed: int) -> None:
     rows = rows_of(40, COUNTRIES)
-    mixed = random.Random(seed).sample(rows, len(rows))
+    mixed = chance_of(seed).sample(rows, len(rows))
     assert split_examples(rows, seed=seed) == split_examples(mixed, seed=seed)
 
 
