@@ -97,6 +97,8 @@ WORDING: dict[str, str] = {
     "file.encrypted": "The file is protected by a password. "
     "Save it without one and upload it again.",
     "file.no_text": "There is no text in the file. Upload a version that contains text.",
+    "file.path": "The file's path leads out of its folder. "
+    "Upload the file from inside the folder it belongs to.",
     "file.too_large": "The file is too large[: {size}, and {limit} are allowed]. "
     "Split it and upload the parts.",
     "file.type": "Files of this kind cannot be read[ ({ending})]. "

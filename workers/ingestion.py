@@ -7,11 +7,13 @@ upload's next waiting file by itself. A message that comes twice finds nothing t
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import structlog
+from django.conf import settings
 
 from apps.corpora import actions
-from apps.corpora.extraction import reading
+from apps.corpora.extraction import LIMITS, Limits, reading
 from apps.corpora.models import UploadItem
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
@@ -44,7 +46,7 @@ def read_one(tenant_id: str, item: UploadItem) -> None:
         path = blobs().path("original", item.digest)
     try:
         # No transaction is open while the child reads: it may take minutes.
-        with reading(path, item.path) as found, tenant_scope(tenant_id):
+        with reading(path, item.path, limits=limits()) as found, tenant_scope(tenant_id):
             actions.file_documents(item, found)
     except InputError as refused:
         _reject(tenant_id, item, refused)
@@ -54,8 +56,13 @@ def read_one(tenant_id: str, item: UploadItem) -> None:
         _reject(tenant_id, item, InputError("upload.disk_full"))
 
 
+def limits() -> Limits:
+    """What one file may cost; its size is this site's setting."""
+    return replace(LIMITS, file=settings.UPLOAD_MAX_BYTES)
+
+
 def _reject(tenant_id: str, item: UploadItem, refused: InputError) -> None:
     code = "upload.disk_full" if refused.code == "disk.full" else refused.code
-    log.info("file.rejected", item=str(item.pk), code=code)
+    log.info("file.rejected", item=str(item.pk), code=code, detail=refused.facts.get("detail"))
     with tenant_scope(tenant_id):
         actions.reject(item, code, **{name: str(fact) for name, fact in refused.facts.items()})

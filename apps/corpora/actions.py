@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, Sum
@@ -57,12 +58,13 @@ SEEN_QUESTIONS = 60  # of those that train the bridges, asked again in the evalu
 
 
 class IncomingFile(Protocol):
-    """What a web framework or a script hands us: a name, a size and bytes that can be read."""
+    """What a web framework or a script hands us: a name, a size and bytes in pieces."""
 
-    name: str | None
-    size: int | None
-
-    def read(self, size: int = -1, /) -> bytes: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def size(self) -> int | None: ...
+    def chunks(self) -> Iterator[bytes]: ...
 
 
 def must(corpus: Corpus, by: User, right: Right) -> None:
@@ -169,15 +171,19 @@ def _delivery(corpus: Corpus, code: UUID | None, by: User, source: str) -> Uploa
 
 def _taken(file: IncomingFile, path: str) -> UploadItem:
     """Store one file's bytes and describe it; a refusal is a description too."""
-    path = parsing.safe_path(path or file.name or "") or PurePosixPath(file.name or "file").name
-    item = UploadItem(path=path[-1000:], size=file.size or 0)
-    kind = parsing.extension(path)
+    told = path or file.name or "file"
+    safe = parsing.safe_path(told)
+    item = UploadItem(path=(safe or told)[-1000:], size=file.size or 0)
+    if safe is None:
+        return _refused(item, "file.path")
+    kind = parsing.extension(safe)
     if kind not in parsing.MEDIA:
         return _refused(item, "file.type", ending=kind or "no ending")
     if item.size == 0:
         return _refused(item, "file.empty")
-    if item.size > LIMITS.file:
-        sizes = {"size": f"{item.size >> 20} MB", "limit": f"{LIMITS.file >> 20} MB"}
+    limit = settings.UPLOAD_MAX_BYTES
+    if item.size > limit:
+        sizes = {"size": f"{item.size >> 20} MB", "limit": f"{limit >> 20} MB"}
         return _refused(item, "file.too_large", **sizes)
     try:
         item.digest = blobs().put("original", file).digest
@@ -242,16 +248,16 @@ def file_documents(item: UploadItem, found: Reading) -> None:
 
     Does nothing when the item was settled meanwhile by another worker.
     """
-    moved = False
+    ours = UploadItem.objects.filter(pk=item.pk, state=ItemState.EXTRACTING)
+    if not ours.select_for_update().exists():
+        return
     if found.is_container:
-        moved = _settle(item, ItemState.CONTAINER)
+        _settle(item, ItemState.CONTAINER)
     for extracted in found.documents:
         document, is_new = _document(item, extracted)
-        moved = _settle(
-            item, ItemState.STORED if is_new else ItemState.DUPLICATE, document=document
-        )
-    if moved and found.inner:
-        _add_inner(item, found.inner)
+        state = ItemState.STORED if is_new else ItemState.DUPLICATE
+        _settle(item, state, document=document)
+    _add_inner(item, found.inner)
 
 
 def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
@@ -273,11 +279,10 @@ def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
     )
 
 
-def _settle(item: UploadItem, state: ItemState, **values: object) -> bool:
-    moved = UploadItem.objects.move(item.pk, ItemState.EXTRACTING, state, **values)
-    if moved:
+def _settle(item: UploadItem, state: ItemState, **values: object) -> None:
+    """Move a claimed file to its outcome; one that another worker settled stays as it is."""
+    if UploadItem.objects.move(item.pk, ItemState.EXTRACTING, state, **values):
         _tell(item.upload_id)
-    return moved
 
 
 def _add_inner(item: UploadItem, inner: list[Inner]) -> None:
@@ -307,7 +312,7 @@ def _child(item: UploadItem, inner: Inner) -> UploadItem:
         return _stored_child(child, kind, file)
 
 
-def _stored_child(child: UploadItem, kind: str, file: IO[bytes]) -> UploadItem:
+def _stored_child(child: UploadItem, kind: str, file: BinaryIO) -> UploadItem:
     if kind not in parsing.MEDIA:
         return _refused(child, "file.type", ending=kind or "no ending")
     if child.size == 0:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from apps.corpora.parsing import decoded
 from calm_engine.errors import InputError
@@ -22,6 +22,7 @@ TEXT_LIMIT = 4000  # characters of one question or answer
 KEYS = ("question", "answer", "expected", "entity", "value", "kind")
 
 
+@runtime_checkable
 class NamedFile(Protocol):
     """What an uploaded file offers: its name, its size and its bytes."""
 
@@ -75,7 +76,7 @@ def rows_in(
 
     Raises InputError: examples.type, examples.columns, file.too_large.
     """
-    if not hasattr(source, "read"):
+    if not isinstance(source, NamedFile):
         yield from enumerate(source, start=1)
         return
     if source.size > FILE_LIMIT:

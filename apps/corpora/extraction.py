@@ -163,8 +163,10 @@ def _death(status: int, stderr: bytes) -> InputError:
         return InputError("extract.limits", limit="time")
     if b"memory allocation" in stderr or b"MemoryError" in stderr:
         return InputError("extract.limits", limit="memory")
+    # Only the kind of the reader's error goes on: its words may quote the document.
     last = stderr.decode(errors="replace").strip().splitlines()[-1:] or [""]
-    return InputError("file.unreadable", why="the reader could not finish", detail=last[0][:200])
+    kind = last[0].partition(":")[0][:80]
+    return InputError("file.unreadable", why="the reader could not finish", detail=kind)
 
 
 def _megabytes(size: int) -> str:

@@ -267,6 +267,12 @@ class UploadItem(TenantModel):
         return self.path
 
     @property
+    def look(self) -> str:
+        """The badge that this state wears on pages."""
+        looks = {ItemState.EXTRACTING: "busy", ItemState.STORED: "ok", ItemState.REJECTED: "bad"}
+        return looks.get(ItemState(self.state), "off")
+
+    @property
     def reason(self) -> str:
         """Why this file was rejected and what to do, as a sentence; "" when it was not."""
         return sentence(InputError(self.code, **self.facts)) if self.code else ""
@@ -320,6 +326,12 @@ class Document(TenantModel):
 
     def get_absolute_url(self) -> str:
         return reverse("corpora:document", kwargs={"code": self.pk})
+
+    @property
+    def look(self) -> str:
+        """The badge that this state wears on pages."""
+        looks = {DocumentState.READY: "ok", DocumentState.EXCLUDED: "warn"}
+        return looks.get(DocumentState(self.state), "off")
 
 
 class ExampleQuerySet(OfCorpusQuerySet):

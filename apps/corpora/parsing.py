@@ -25,9 +25,10 @@ import sys
 import tarfile
 import unicodedata
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -227,8 +228,9 @@ def as_table(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])
 
 
-def slim_tables(text: str) -> str:
-    """Undo the padding of Markdown table rows: it costs tokens and says nothing."""
+def slimmed(text: str) -> str:
+    """Converted text without what says nothing: padding of table rows, marks of bold and italic."""
+    text = re.sub(r"(\*\*|__)(?=\S)([^\n]+?)(?<=\S)\1", r"\2", text)
     lines = []
     for line in text.split("\n"):
         row = line.lstrip().startswith("|")
@@ -311,7 +313,7 @@ def markup(source: str) -> Read:
     body = re.sub(r"<head[\s>].*?</head>", "", source, flags=re.IGNORECASE | re.DOTALL)
     body = re.sub(r"<title[\s>].*?</title>", "", body, flags=re.IGNORECASE | re.DOTALL)
     body = re.sub(r":?\s*</dt>\s*<dd[^>]*>", ": ", body, flags=re.IGNORECASE)
-    text = slim_tables(str(converted(f"<body>{body}</body>".encode(), "text/html").content))
+    text = slimmed(str(converted(f"<body>{body}</body>".encode(), "text/html").content))
     name = cell(html.unescape(title.group(1))) if title else ""
     return name, html.unescape(text), {}
 
@@ -353,7 +355,7 @@ def read_pdf(path: Path) -> Read:
     parts = []
     for page in pages:
         parts.append(str(page["content"]))
-        parts += [slim_tables(t.markdown) for t in page["tables"] if is_whole(t.cells)]
+        parts += [slimmed(t.markdown) for t in page["tables"] if is_whole(t.cells)]
     blank = sum(not str(page["content"]).strip() for page in pages)
     if not "".join(parts).strip():
         raise RefusedFile("pdf.no_text", pages=len(pages))
@@ -369,12 +371,13 @@ def is_whole(cells: list[list[str]]) -> bool:
     return filled >= 0.9 * sum(len(row) for row in cells)
 
 
-def read_office(path: Path) -> Read:
-    kind = extension(path.name)
+def read_office(path: Path, *, kind: str) -> Read:
     weigh_office(path)
     result = converted(path, MEDIA[kind])
-    heading = re.search(r"^#\s+(.+)$", str(result.content), re.MULTILINE)
-    return (heading.group(1).strip() if heading else ""), slim_tables(str(result.content)), {}
+    text = slimmed(str(result.content))
+    # A sheet's name stands over its table, but it names a part; a document begins with its title.
+    heading = re.match(r"\s*#{1,2}\s+(.+)", text) if kind != "xlsx" else None
+    return (heading.group(1).strip() if heading else ""), text, {}
 
 
 def weigh_office(path: Path) -> None:
@@ -413,7 +416,7 @@ def read_mail(path: Path) -> Read:
     return str(message["Subject"] or ""), "\n".join(heads) + "\n\n" + text, {}
 
 
-READERS = {
+READERS: dict[str, Callable[[Path], Read]] = {
     "md": read_markdown,
     "markdown": read_markdown,
     "txt": read_plain,
@@ -421,9 +424,7 @@ READERS = {
     "html": read_html,
     "htm": read_html,
     "pdf": read_pdf,
-    "docx": read_office,
-    "xlsx": read_office,
-    "pptx": read_office,
+    **{kind: partial(read_office, kind=kind) for kind in OFFICE},
     "csv": read_csv,
     "tsv": read_tsv,
     "jsonl": read_jsonl,

@@ -47,17 +47,6 @@ from counterpoint.storage import blobs
 PAGE = 50
 REDRAWN_EVERY = 1.0  # seconds at least between two drawings of an upload's card
 TABS = ("documents", "uploads", "examples", "snapshots", "access")
-LOOK = {
-    ItemState.RECEIVED: "off",
-    ItemState.EXTRACTING: "busy",
-    ItemState.STORED: "ok",
-    ItemState.DUPLICATE: "off",
-    ItemState.REJECTED: "bad",
-    ItemState.CONTAINER: "off",
-    "ready": "ok",
-    "excluded": "warn",
-    "withdrawn": "off",
-}
 
 
 # --- corpora -----------------------------------------------------------------------------------
@@ -130,8 +119,6 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
     }
     page = Paginator(sources[tab](), PAGE).get_page(request.GET.get("page"))
     for one in page:
-        if tab == "documents":
-            one.look = LOOK[one.state]
         if tab == "uploads":
             one.counted = one.tally()
     return {"page": page, "query": request.GET.get("q", "")}
@@ -196,13 +183,10 @@ def _card(request: HttpRequest, row: Upload) -> dict[str, Any]:
     state = request.GET.get("state", "")
     items = row.items.files().select_related("document")
     items = items.filter(state=state) if state in ItemState.values else items
-    page = Paginator(items, PAGE).get_page(request.GET.get("page"))
-    for item in page:
-        item.look = LOOK[item.state]
     return {
         "upload": row,
         "tally": row.tally(),
-        "page": page,
+        "page": Paginator(items, PAGE).get_page(request.GET.get("page")),
         "state": state,
         "retriable": actions.retriable(row).count(),
     }
@@ -285,7 +269,6 @@ def document(request: MemberRequest, code: UUID) -> HttpResponse:
     row = fetch(request, Document, code)
     facts = {
         "document": row,
-        "look": LOOK[row.state],
         "text": actions.text_of(row),
         "may_curate": row.corpus.may(request.user, Right.CURATE),
         "may_export": row.corpus.may(request.user, Right.EXPORT),
