@@ -80,7 +80,7 @@ browser:
 # ---- upkeep ------------------------------------------------------------------------------------
 .PHONY: lock clean
 lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --all-extras --constraint requirements/torch.txt --generate-hashes \
+	uv pip compile pyproject.toml --all-extras --python-version 3.11.2 --constraint requirements/torch.txt --generate-hashes \
 	  --no-emit-package torch --no-emit-package counterpoint --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 	  $(LOCK_FLAGS) -o requirements/lock.txt
 

@@ -249,6 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def live(home: Path, told: argparse.Namespace) -> int:
     """Engines up, migrated, services up, command run; everything down again at the end."""
+    home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o711)  # the engines' own user must pass through, nobody may list
     os.environ["COUNTERPOINT_HOME"] = str(home)
     port = free_port(told.port, liked=LIKED_PORT)
