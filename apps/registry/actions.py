@@ -118,8 +118,9 @@ def publish_composition(
         CompositionPart.objects.create(
             composition=composition, augmenter=augmenter, position=position
         )
-    record("composition.publish", composition, by=by, digest=outcome.digest, run=str(run_id))
+    # The alias first: the audit's lock is taken last everywhere, or two acts could wait in a ring.
     promote(composition, Alias.CANDIDATE, by=by, reason="Newest version")
+    record("composition.publish", composition, by=by, digest=outcome.digest, run=str(run_id))
     return composition
 
 
