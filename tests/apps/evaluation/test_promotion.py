@@ -1,0 +1,127 @@
+"""A report is filed once and whole; its gates decide what may go live without a reason."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import DatabaseError, transaction
+
+from apps.corpora import actions as corpora
+from apps.corpora.models import Corpus, Right
+from apps.evaluation import gates
+from apps.evaluation.actions import promote, question_set, start_evaluate
+from apps.evaluation.gates import Verdict
+from apps.evaluation.models import Report
+from apps.registry.models import Alias, AliasChange, Composition
+from apps.runs.actions import start_compose
+from apps.runs.models import Run
+from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InputError
+from tests.apps.evaluation.making import GOOD, cells, file
+from tests.apps.registry.making import make_augmenter, make_composition
+from tests.apps.runs.making import make_anchor, make_snapshot
+from tests.cast import Cast
+
+BOTH = cells("recall", GOOD) + cells("private_times_public", GOOD)
+
+
+def make_model(cast: Cast) -> Composition:
+    snapshot = make_snapshot(cast.ada)
+    augmenter = make_augmenter([snapshot], anchor=make_anchor(cast.ada))
+    return make_composition([augmenter], snapshot=snapshot)
+
+
+def verdicts(report: Report) -> list[str]:
+    return [gate.verdict for gate in gates.check(report)]
+
+
+def test_a_report_with_good_numbers_passes_every_gate(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), BOTH, cast)
+        assert verdicts(report) == [Verdict.PASSED] * 3
+        promote("live", report, by=cast.ada)
+        alias = Alias.objects.get(name="live")
+        assert alias.composition == report.composition
+        move = AliasChange.objects.get(name="live")
+        assert [gate["verdict"] for gate in move.gates] == ["passed"] * 3
+        assert move.report_id == report.pk
+
+
+def test_overlapping_intervals_are_no_pass(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        close = cells("recall", GOOD | {"random": 0.8}) + cells("private_times_public", GOOD)
+        report = file(make_model(cast), close, cast)
+        assert verdicts(report) == [Verdict.PASSED, Verdict.PASSED, Verdict.FAILED]
+
+
+def test_not_measured_is_no_pass(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), cells("recall", {"composition": 1.0, "anchor": 0.0}), cast)
+        assert verdicts(report) == [Verdict.PASSED, Verdict.UNMEASURED, Verdict.UNMEASURED]
+
+
+def test_a_failed_gate_needs_a_reason_and_the_reason_is_kept(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), cells("recall", GOOD), cast)
+        with pytest.raises(InputError, match=r"gates\.failed"):
+            promote("live", report, by=cast.ada, reason="  ")
+        assert not Alias.objects.filter(name="live").exists()
+        promote("live", report, by=cast.ada, reason="A trial for one week.")
+        assert AliasChange.objects.get(name="live").reason == "A trial for one week."
+
+
+def test_nobody_promotes_what_they_may_not_use(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), BOTH, cast)
+        with pytest.raises(InputError, match=r"composition\.closure"):
+            promote("live", report, by=cast.bo)
+        corpora.grant(Corpus.objects.get(), cast.bo, Right.READ, by=cast.ada)
+        promote("live", report, by=cast.bo)
+
+
+def test_the_page_refuses_without_a_reason_and_says_which_gate(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), cells("recall", GOOD), cast)
+    client = cast.client(cast.ada)
+    address = f"/reports/{report.pk}/promote"
+    answer = client.post(address, {"seen": ""}, follow=True)
+    assert "Joins private facts with public skill" in answer.content.decode()
+    with tenant_scope(cast.north):
+        assert not Alias.objects.filter(name="live").exists()
+    client.post(address, {"seen": "", "reason": "A trial."})
+    with tenant_scope(cast.north):
+        assert Alias.objects.filter(name="live").exists()
+
+
+def test_the_verdict_names_the_winner_also_when_it_is_not_ours(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), cells("recall", GOOD | {"augmenter": 1.0}), cast)
+        assert "95% (85 to 100, n=60)" in report.verdict
+        assert report.verdict.endswith("better here: augmenter.")
+
+
+def test_a_report_is_never_edited(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), BOTH, cast)
+        for edit in (lambda: Report.objects.update(verdict="Perfect"), report.delete):
+            with pytest.raises(DatabaseError), transaction.atomic():
+                edit()
+
+
+def test_without_questions_kept_back_nothing_is_measured(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        model = make_model(cast)
+        model.snapshot.manifest = {"examples": [["0" * 64, "bridge"]]}
+        with pytest.raises(InputError, match=r"questions\.empty"):
+            question_set(model.snapshot)
+
+
+def test_a_control_that_is_not_done_is_refused(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        model = make_model(cast)
+        (part,) = model.parts()
+        control = start_compose(
+            model.anchor, part, model.snapshot, control="random", by=cast.ada, name="Devices"
+        )
+        with pytest.raises(InputError, match=r"control\.mismatch"):
+            start_evaluate(model, control_run=control, by=cast.ada)
+        assert not Run.objects.filter(kind="evaluate").exists()
