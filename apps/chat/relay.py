@@ -18,6 +18,7 @@ from uuid import UUID
 
 import redis
 import structlog
+from django.utils.translation import ngettext
 
 from apps.chat import actions
 from apps.chat.actions import Turn, Verdict, Work
@@ -242,7 +243,11 @@ async def _finish(draft: Draft, **end: Any) -> None:
 
 def note_of(state: str, text: str) -> str:
     """What stands under a reply that ended without a failure."""
-    return f"Stopped after {len(text.split())} words" if state == State.STOPPED else ""
+    if state != State.STOPPED:
+        return ""
+    count = len(text.split())
+    words = ngettext("Stopped after %(count)s word", "Stopped after %(count)s words", count)
+    return words % {"count": count}
 
 
 # ---- how it ended --------------------------------------------------------------------------------

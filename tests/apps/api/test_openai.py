@@ -97,8 +97,15 @@ def test_a_client_that_leaves_frees_the_model(
 
 @pytest.mark.parametrize("ends", ["right", "key", "membership", "quarantine"])
 def test_the_end_of_a_right_ends_the_stream(
-    cast: Cast, model: Composition, client: OpenAI, key: Key, ends: str
+    cast: Cast,
+    model: Composition,
+    client: OpenAI,
+    key: Key,
+    ends: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # More often than the little model takes to answer.
+    monkeypatch.setattr("apps.api.openai.LOOK_SECONDS", 0.2)
     events = client.chat.completions.create(
         model=MODEL, messages=ENDLESS, max_tokens=1000, stream=True
     )

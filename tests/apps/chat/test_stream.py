@@ -13,6 +13,7 @@ import pytest
 from django.utils import timezone
 
 from apps.accounts.actions import remove
+from apps.chat import relay
 from apps.chat.actions import close_left_behind
 from apps.chat.models import Message, State
 from apps.corpora.actions import revoke
@@ -36,6 +37,12 @@ from tests.apps.chat.making import (
 from tests.cast import Cast
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("_quiet")]
+
+
+@pytest.fixture
+def _watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rights are asked more often than the little model takes to answer."""
+    monkeypatch.setattr(relay, "KEEP_SECONDS", 0.2)
 
 
 def test_an_answer_is_streamed_and_kept(cast: Cast, model: Composition, bo: Visitor) -> None:
@@ -96,6 +103,7 @@ def test_stop_ends_the_answer_and_frees_the_model(
     assert (reply.state, reply.text) == (State.STOPPED, end.data["text"])
 
 
+@pytest.mark.usefixtures("_watchful")
 def test_the_end_of_a_right_ends_the_stream(cast: Cast, model: Composition, bo: Visitor) -> None:
     asked = bo.ask()
     with closing(bo.events(asked["stream"])) as events:
@@ -114,6 +122,7 @@ def test_the_end_of_a_right_ends_the_stream(cast: Cast, model: Composition, bo: 
     assert told_later.data["text"] == ""
 
 
+@pytest.mark.usefixtures("_watchful")
 def test_leaving_the_tenant_ends_the_stream(cast: Cast, model: Composition, bo: Visitor) -> None:
     asked = bo.ask()
     with closing(bo.events(asked["stream"])) as events:
