@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils import timezone
@@ -108,6 +110,12 @@ async def events(request: MemberRequest, code: UUID) -> StreamingHttpResponse:
 
 
 async def _events(request: MemberRequest, tenant_id: UUID, code: UUID) -> AsyncIterator[bytes]:
+    with suppress(Http404, PermissionDenied):  # a right that was taken ends the stream
+        async for event in _watch(request, tenant_id, code):
+            yield event
+
+
+async def _watch(request: MemberRequest, tenant_id: UUID, code: UUID) -> AsyncIterator[bytes]:
     current_tenant_id.set(tenant_id)  # this stream's own context: the request's has ended
     draw = sync_to_async(_regions)
     for event in await draw(request, tenant_id, code):
@@ -120,7 +128,7 @@ async def _events(request: MemberRequest, tenant_id: UUID, code: UUID) -> AsyncI
             yield sse("metrics", {"rows": news["rows"]})
         is_due = time.monotonic() - drawn >= REGION_SECONDS
         if is_due or (news is not None and "state" in news):
-            # Drawn through the same check as the page: a right that was taken ends the stream.
+            # Through the same check as the page, each time.
             for event in await draw(request, tenant_id, code):
                 yield event
             drawn = time.monotonic()
