@@ -1,0 +1,170 @@
+"""Workers that die, leave or are overtaken, with real children: no work lost, none done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.models.functions import Now
+
+from apps.registry.models import Augmenter
+from apps.runs.actions import start_augment
+from apps.runs.execution import claim, reap
+from apps.runs.models import Run
+from apps.tenants.scope import tenant_scope
+from counterpoint.storage import run_folder
+from tests.cast import Cast
+from tests.workers.making import AUGMENT, make_parents
+from workers import gpu
+from workers.launch import Place, start_time
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LONG = AUGMENT | {"steps": 150, "checkpoint_every": 5}
+WORKER = "import workers.training as t; t.cores = lambda: 1; from workers import gpu; gpu.wake()"
+PATIENCE = 120.0
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    monkeypatch.setattr("workers.training.cores", lambda: 1)
+    settings.RUN_HEARTBEAT_SECONDS = 1
+
+
+@pytest.fixture
+def run(cast: Cast, tmp_path: Path) -> Run:
+    snapshot, anchor = make_parents(cast, tmp_path / "anchor")
+    with tenant_scope(cast.north):
+        return start_augment(snapshot, anchor=anchor, settings=LONG, by=cast.ada)
+
+
+@pytest.fixture
+def place(cast: Cast, run: Run) -> Place:
+    with tenant_scope(cast.north):
+        return Place(Path(run_folder(run.pk)))
+
+
+def steps(place: Place, epoch: int) -> list[int]:
+    """The training steps that the child of this attempt has told of."""
+    file = place.events(epoch)
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    told = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [event["step"] for event in told if event.get("stage") == "train"]
+
+
+def wait(until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not until():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+def meanwhile(place: Place, do: Callable[[], None]) -> threading.Thread:
+    """Do something from another thread as soon as a checkpoint must be there."""
+
+    def body() -> None:
+        try:
+            wait(lambda: max(steps(place, 1), default=0) > 12)
+            do()
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    return thread
+
+
+def now(cast: Cast, run: Run) -> Run:
+    with tenant_scope(cast.north):
+        return Run.objects.get(pk=run.pk)
+
+
+def child_of(place: Place) -> int:
+    return int(json.loads(place.child.read_text())["pid"])
+
+
+def test_a_killed_worker_takes_its_child_along_and_another_goes_on(
+    cast: Cast, run: Run, place: Place
+) -> None:
+    surroundings = os.environ | {"RUN_LEASE_SECONDS": "3", "RUN_HEARTBEAT_SECONDS": "1"}
+    surroundings["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    worker = subprocess.Popen([sys.executable, "-c", WORKER], env=surroundings)
+    try:
+        wait(lambda: max(steps(place, 1), default=0) > 12)
+    finally:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    child = child_of(place)
+    wait(lambda: start_time(child) is None)
+    told = len(steps(place, 1))
+    wait(lambda: reap() == 1)
+    assert len(steps(place, 1)) == told  # the rank under the launcher has died as well
+    gpu.wake()
+    after = now(cast, run)
+    assert (after.state, after.failure_text, after.epoch) == ("succeeded", "", 2)
+    with tenant_scope(cast.north):
+        assert Augmenter.objects.get().run_id == run.pk
+        told_steps = list(after.metrics.filter(name="loss").values_list("step", flat=True))
+    assert len(told_steps) == len(set(told_steps))
+    assert max(told_steps) == LONG["steps"]
+
+
+def test_a_leaving_worker_saves_and_gives_the_run_back(
+    cast: Cast, run: Run, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving = threading.Event()
+    monkeypatch.setattr("workers.gpu.is_draining", leaving.is_set)
+    thread = meanwhile(place, leaving.set)
+    gpu.wake()
+    thread.join()
+    given_back = now(cast, run)
+    assert (given_back.state, given_back.attempts, given_back.epoch) == ("queued", 0, 1)
+    reached = max(steps(place, 1))
+    leaving.clear()
+    second = meanwhile_first_step(place, leaving)
+    gpu.wake()
+    second.join()
+    # It saved where it was when it was asked, not at the last multiple of `checkpoint_every`.
+    assert min(steps(place, 2)) >= reached
+
+
+def meanwhile_first_step(place: Place, leaving: threading.Event) -> threading.Thread:
+    """Let the second attempt show where it goes on, and no more."""
+
+    def body() -> None:
+        wait(lambda: bool(steps(place, 2)))
+        leaving.set()
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    return thread
+
+
+def test_a_worker_that_was_overtaken_kills_its_child_and_publishes_nothing(
+    cast: Cast, run: Run, place: Place
+) -> None:
+    def overtake() -> None:
+        with tenant_scope(cast.north):
+            Run.objects.filter(pk=run.pk).update(lease_until=Now() - timedelta(seconds=1))
+        assert reap() == 1
+        assert claim("gpu", "another worker") is not None
+
+    thread = meanwhile(place, overtake)
+    gpu.wake()
+    thread.join()
+    after = now(cast, run)
+    assert (after.state, after.owner, after.epoch) == ("running", "another worker", 2)
+    assert start_time(child_of(place)) is None
+    assert not place.output.exists()
+    with tenant_scope(cast.north):
+        assert not Augmenter.objects.exists()
