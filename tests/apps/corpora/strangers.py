@@ -1,0 +1,54 @@
+"""Objects of North for the walk of strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from apps.corpora import actions
+from apps.corpora.models import Corpus, Document, Snapshot, Upload
+from apps.tenants.scope import tenant_scope
+from tests.apps.corpora.making import make_corpus, make_document, send
+from tests.cast import Cast
+
+Made = Callable[[Cast], dict[str, object]]
+
+
+def corpus(cast: Cast) -> Corpus:
+    return make_corpus(cast)
+
+
+def upload(cast: Cast) -> Upload:
+    return send(cast, make_corpus(cast), {"note.txt": b"words"})
+
+
+def document(cast: Cast) -> Document:
+    return make_document(cast)
+
+
+def snapshot(cast: Cast) -> Snapshot:
+    found = make_document(cast)
+    with tenant_scope(cast.north):
+        return actions.freeze(found.corpus, by=cast.ada)
+
+
+def given(cast: Cast) -> Any:
+    found = make_corpus(cast)
+    with tenant_scope(cast.north):
+        return actions.grant(found, cast.bo, "read", by=cast.ada)
+
+
+def code_of(made: Callable[[Cast], Any]) -> Made:
+    return lambda cast: {"code": made(cast).pk}
+
+
+VIEWS: dict[Callable[[Cast], Any], tuple[str, ...]] = {
+    corpus: ("corpus", "receive", "examples", "freeze", "grant"),
+    given: ("revoke",),
+    upload: ("upload", "events", "outcomes", "retry"),
+    document: ("document", "original", "include", "exclude"),
+    snapshot: ("snapshot",),
+}
+OBJECTS: dict[str, Made] = {
+    f"corpora:{name}": code_of(made) for made, names in VIEWS.items() for name in names
+}
