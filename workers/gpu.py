@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from celery.signals import worker_init, worker_shutting_down
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from django.conf import settings
 
 from apps.runs.execution import Claimed, Fenced, Job, claim, executing, persistently
@@ -84,6 +84,7 @@ def raise_drain_flag(**_: Any) -> None:
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
+@worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def lower_drain_flag(**_: Any) -> None:
-    """A worker that starts with the pid of one that left is not leaving."""
+    """At the end, and at the start of a worker with the pid of one that was killed."""
     drain_flag(os.getpid()).unlink(missing_ok=True)
