@@ -1,0 +1,201 @@
+"""Files become documents also when messages come twice, workers die and nobody is left to ask."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import pytest
+from django.conf import settings
+
+from apps.corpora import actions
+from apps.corpora.extraction import reading
+from apps.corpora.models import Document, ItemState, Upload, UploadItem
+from apps.tenants.scope import tenant_scope
+from counterpoint.celery import app
+from tests.apps.corpora import making
+from tests.apps.corpora.making import make_corpus, only_item, outcomes, send
+from tests.cast import Cast
+from workers.ingestion import extract
+
+SLOW = "\n".join(f"{n},{n}" for n in range(1_500_000)).encode()  # seconds of reading
+
+
+def until(true: Callable[[], Any], seconds: float = 60) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def item_now(cast: Cast, item: UploadItem) -> UploadItem:
+    with tenant_scope(cast.north):
+        found: UploadItem = UploadItem.objects.get(pk=item.pk)
+        return found
+
+
+# ---- one process ---------------------------------------------------------------------------------
+
+
+def test_one_message_reads_the_whole_upload(cast: Cast) -> None:
+    upload = send(cast, make_corpus(cast), {f"{n}.txt": b"words %d" % n for n in range(5)})
+    with tenant_scope(cast.north):
+        first = upload.items.first()
+    extract(str(cast.north.pk), str(first.pk))
+    assert set(outcomes(cast, upload).values()) == {"stored"}
+
+
+def test_a_redelivered_task_goes_home(cast: Cast) -> None:
+    upload = send(cast, make_corpus(cast), {"a.txt": b"words"})
+    item = only_item(cast, upload)
+    for _ in range(2):
+        extract(str(cast.north.pk), str(item.pk))
+    found = item_now(cast, item)
+    assert (found.state, found.attempts) == (ItemState.STORED, 1)
+    with tenant_scope(cast.north):
+        assert Document.objects.count() == 1
+
+
+def test_a_task_for_a_file_in_other_hands_goes_home(cast: Cast) -> None:
+    upload = send(cast, make_corpus(cast), {"a.txt": b"words", "b.txt": b"more"})
+    with tenant_scope(cast.north):
+        held = actions.begin_next(upload.pk)
+    assert held is not None
+    extract(str(cast.north.pk), str(held.pk))
+    assert sorted(outcomes(cast, upload).values()) == ["extracting", "received"]
+
+
+def test_a_task_that_names_another_tenant_finds_nothing(cast: Cast) -> None:
+    upload = send(cast, make_corpus(cast), {"a.txt": b"words"})
+    extract(str(cast.south.pk), str(only_item(cast, upload).pk))
+    assert outcomes(cast, upload) == {"a.txt": "received"}
+
+
+def test_a_worker_that_comes_back_from_the_dead_changes_nothing(cast: Cast) -> None:
+    upload = send(cast, make_corpus(cast), {"a.txt": b"words"})
+    with tenant_scope(cast.north):
+        slow = actions.begin_next(upload.pk)
+        assert slow is not None
+        UploadItem.objects.filter(pk=slow.pk).update(claimed_at="2020-01-01T00:00:00Z", attempts=3)
+        assert actions.reconcile() == 1
+        assert outcomes(cast, upload) == {"a.txt": "extract.failed"}
+    path = settings.HOME / "blobs" / str(cast.north.pk) / "original" / slow.digest
+    with reading(path, "a.txt") as found, tenant_scope(cast.north):
+        actions.file_documents(slow, found)
+        assert not Document.objects.exists()
+    assert outcomes(cast, upload) == {"a.txt": "extract.failed"}
+
+
+def test_a_file_that_kills_its_readers_is_given_up(cast: Cast) -> None:
+    upload = send(cast, make_corpus(cast), {"a.txt": b"words"})
+    for _ in range(actions.ATTEMPTS):
+        with tenant_scope(cast.north):
+            assert actions.begin_next(upload.pk) is not None
+            upload.items.update(claimed_at="2020-01-01T00:00:00Z")
+            assert actions.reconcile() == 1
+    item = only_item(cast, upload)
+    assert item.code == "extract.failed"
+    assert "3 attempts" in item.reason
+
+
+def test_a_file_that_is_being_read_is_left_alone(cast: Cast) -> None:
+    upload = send(cast, make_corpus(cast), {"a.txt": b"words"})
+    with tenant_scope(cast.north):
+        actions.begin_next(upload.pk)
+        assert actions.reconcile() == 0
+    assert outcomes(cast, upload) == {"a.txt": "extracting"}
+
+
+def test_the_words_of_a_file_stay_out_of_the_log(
+    cast: Cast, capfd: pytest.CaptureFixture[str]
+) -> None:
+    planted = "the heron nests in the crane"
+    files = {"a.txt": planted.encode(), "b.jsonl": planted.encode(), "c.pdf": planted.encode()}
+    making.take_in(cast, make_corpus(cast), files)
+    told = capfd.readouterr()
+    assert planted not in told.out + told.err
+
+
+# ---- a real worker -------------------------------------------------------------------------------
+
+
+def messages() -> int:
+    """How many messages wait in the ingest queue."""
+    with app.connection_for_read() as broker:
+        return int(broker.default_channel.client.llen("ingest"))
+
+
+def forget_messages() -> None:
+    with app.connection_for_write() as broker:
+        broker.default_channel.queue_purge("ingest")
+
+
+@contextmanager
+def worker() -> Iterator[subprocess.Popen[bytes]]:
+    """A Celery worker of the ingest queue, in a process group of its own."""
+    words = ["-A", "counterpoint", "worker", "-Q", "ingest", "-P", "solo", "-l", "error"]
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "celery", *words, *quiet],
+        cwd=settings.ROOT,
+        env=os.environ | {"PYTHONPATH": f"{settings.ROOT}{os.pathsep}{settings.PLATFORM}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def is_in(cast: Cast, upload: Upload, state: str) -> Callable[[], bool]:
+    return lambda: set(outcomes(cast, upload).values()) == {state}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_killed_while_reading_loses_nothing(cast: Cast) -> None:
+    forget_messages()
+    upload = send(cast, make_corpus(cast), {"big.csv": SLOW})
+    with worker() as first:
+        assert until(is_in(cast, upload, "extracting"))
+        children: list[psutil.Process] = []
+        assert until(lambda: children.extend(psutil.Process(first.pid).children()) or children)
+        first.kill()
+        first.wait()
+    assert until(lambda: not any(is_alive(child) for child in children), 5), (
+        "the reader outlived it"
+    )
+    assert outcomes(cast, upload) == {"big.csv": "extracting"}
+    with tenant_scope(cast.north):
+        upload.items.update(claimed_at="2020-01-01T00:00:00Z")  # its lease passes
+        assert actions.reconcile() == 1
+    with worker():
+        assert until(is_in(cast, upload, "stored"))
+    assert only_item(cast, upload).attempts == 2
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lost_message_is_sent_again(cast: Cast) -> None:
+    upload = send(cast, make_corpus(cast), {"a.txt": b"words"})
+    forget_messages()
+    with tenant_scope(cast.north):
+        upload.items.update(created_at="2020-01-01T00:00:00Z")
+        actions.reconcile()
+    assert messages() == 1
+    forget_messages()
