@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.http import HttpResponse, StreamingHttpResponse
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -174,12 +176,18 @@ async def events(request: MemberRequest, code: UUID) -> StreamingHttpResponse:
 
 
 async def _events(request: MemberRequest, tenant_id: UUID, code: UUID) -> AsyncIterator[bytes]:
+    with suppress(Http404, PermissionDenied):  # a right that was taken ends the stream
+        async for event in _watch(request, tenant_id, code):
+            yield event
+
+
+async def _watch(request: MemberRequest, tenant_id: UUID, code: UUID) -> AsyncIterator[bytes]:
     current_tenant_id.set(tenant_id)  # this stream's own context: the request's has ended
     draw = sync_to_async(_regions)
     shown: dict[str, str] = {}
     beaten = time.monotonic()
     while True:
-        # Drawn through the same check as the page: a right that was taken ends the stream.
+        # Through the same check as the page, each time.
         drawn = await draw(request, tenant_id, code)
         for name, html in drawn.items():
             if shown.get(name) != html:

@@ -22,7 +22,6 @@ POSITIONS = 512
 COUNTRIES = ("Peru", "Chile", "Kenya", "Japan", "Norway", "Spain")
 AUGMENT: dict[str, Any] = {"width": 32, "layers": 4, "heads": 2, "block": 64, "batch_size": 4}
 AUGMENT |= {"steps": 6, "checkpoint_every": 2, "device": "cpu"}
-COMPOSE: dict[str, Any] = {"steps": 4, "batch_size": 4, "checkpoint_every": 2, "device": "cpu"}
 EVALUATE: dict[str, Any] = {"max_new_tokens": 4, "device": "cpu"}
 
 
