@@ -1,0 +1,122 @@
+"""Reading a report: the matrix with its gaps, the single answers, and the numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from apps.evaluation.items import chosen, read
+from apps.evaluation.matrix import matrix
+from apps.evaluation.models import Report
+from apps.registry.artifacts import adopt
+from apps.tenants.scope import tenant_scope
+from calm_engine.digests import write_manifest
+from counterpoint.storage import blobs
+from tests.browser.making import fill
+from tests.cast import Cast
+
+
+def answered(anchor: bool, composition: bool, question: str) -> dict[str, object]:
+    """One line of the engine's items file."""
+    said = {"anchor": anchor, "composition": composition}
+    answers = {
+        name: {"text": "Lima" if right else "Oslo", "right": right, "exact": right}
+        for name, right in said.items()
+    }
+    told = {"id": question, "question": question, "answer": "Lima", "expected": "Lima"}
+    return told | {"kind": "recall", "slice": "unseen_entity", "answers": answers}
+
+
+@pytest.fixture
+def report(cast: Cast, tmp_path: Path) -> Report:
+    """A report whose composition missed two of three, one of which the anchor had."""
+    whole = next(row for row in fill(cast) if isinstance(row, Report))
+    folder = tmp_path / "items"
+    folder.mkdir()
+    rows = [
+        answered(False, True, "Where is the MX-1 made?"),
+        answered(True, False, "Where is the MX-2 made?"),
+        answered(False, False, "Where is the <b>MX-3</b> made?"),
+    ]
+    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    digest = write_manifest(folder)
+    with tenant_scope(cast.north):
+        adopt("report", folder, digest)
+        return Report(
+            run=whole.run,
+            composition=whole.composition,
+            question_set=whole.question_set,
+            cells=[cell for cell in whole.cells if cell["column"] != "random"],
+            items_digest=digest,
+            items_file="items.jsonl",
+            verdict=whole.verdict,
+        )
+
+
+@pytest.fixture
+def stored(cast: Cast, report: Report) -> Report:
+    with tenant_scope(cast.north):
+        run = report.run
+        run.pk, run.plan = uuid4(), None  # a second evaluation of the same composition
+        run.save(force_insert=True)
+        report.run = run
+        report.save()
+    return report
+
+
+def test_what_was_not_measured_is_a_gap_with_its_reason(report: Report) -> None:
+    rows = matrix(report).rows
+    assert len(rows) == 6  # two kinds in three slices
+    for row in rows:
+        gap = next(place for place in row.places if place.column == "random")
+        assert gap.cell is None
+        assert str(gap.reason) == "no control was trained"
+
+
+def test_columns_stand_in_the_order_in_which_people_compare(report: Report) -> None:
+    assert [str(name) for name in matrix(report).columns] == [
+        "Anchor",
+        "Augmenter",
+        "Composition",
+        "Random augmenter",
+    ]
+
+
+def test_items_are_filtered_by_who_was_wrong(cast: Cast, report: Report) -> None:
+    with tenant_scope(cast.north):
+        items = read(report)
+    assert [len(chosen(items, show)) for show in ("all", "wrong", "lost")] == [3, 2, 1]
+    assert chosen(items, "lost")[0].question == "Where is the MX-2 made?"
+
+
+def test_the_page_of_items_shows_answers_side_by_side(cast: Cast, stored: Report) -> None:
+    text = cast.client(cast.bo).get(f"/reports/{stored.pk}/items?show=wrong").content.decode()
+    assert "MX-2" in text
+    assert "MX-1" not in text
+    assert "&lt;b&gt;MX-3&lt;/b&gt;" in text
+
+
+def test_items_are_not_shown_outside_the_closure(cast: Cast, stored: Report) -> None:
+    assert cast.client(cast.otto).get(f"/reports/{stored.pk}/items").status_code == 404
+
+
+def test_the_download_holds_numbers_and_gates_and_no_text_of_the_corpus(
+    cast: Cast, stored: Report
+) -> None:
+    answer = cast.client(cast.ada).get(f"/reports/{stored.pk}/report.json")
+    assert answer["Content-Disposition"].startswith("attachment")
+    told = answer.json()
+    assert told["cells"] == stored.cells
+    assert [gate["verdict"] for gate in told["gates"]] == ["passed", "passed", "unmeasured"]
+    assert b"MX-1" not in answer.content
+
+
+def test_a_report_whose_answers_are_gone_shows_an_empty_page(cast: Cast, stored: Report) -> None:
+    with tenant_scope(cast.north):
+        blobs().delete("report", stored.items_digest)
+    answer = cast.client(cast.ada).get(f"/reports/{stored.pk}/items")
+    assert answer.status_code == 200
+    assert b"No question here" in answer.content
