@@ -1,8 +1,8 @@
 """Train a small model from scratch on documents, with the anchor's tokenizer.
 
-Every round asks for every fact once, and tells every entity once: as a record of all its facts in a
-new order, or as sentences. Passages fill the rest. Only what is to be said is scored. Knows no
-bridges and no tenants.
+Every round meets every entity once: it is told, as a record of all its facts or as sentences, its
+name read once and each value told right after its key, and it is asked about in a chat. Passages
+fill the rest. Only what is to be said is scored. Knows no bridges and no tenants.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
@@ -40,13 +41,14 @@ from calm_engine.selfstudy import Lesson, Study, study
 from calm_engine.specs import AugmentSpec, Outcome, Progress
 from calm_engine.training import Job, Probe, finished, prepare, publish, train
 
-ROUNDS = 56  # how often each fact is asked and told; recall of the trial corpora was whole by then
-SENTENCES = 4  # every fourth telling is in sentences, the others are records
+ROUNDS = 56  # how often each entity is met; recall of the trial corpora was whole by then
+ASKED = 2  # questions of each entity in a round
+RECORDS = 0.5  # share of tellings that are records; the others are sentences, where there are any
+OTHERS = 0.1  # how often an entity is also told in another wording
 ROUNDS_OF_TEXT = 24  # how often text is met that holds no fact we found
 RECORD = 12  # facts of an entity that are told in one piece
 COVERED = 8  # passages in a round whose facts are met anyhow
-SELDOM = 4  # facts that no curator asks about are met in every fourth round
-ROWS = 6  # packed blocks in a step: about 2,400 tokens
+ROWS = 4  # packed blocks in a step: about 1,600 tokens
 PEAK = 2e-3  # learning rate; small models take and need more than large ones
 NEGATIVES = 4096  # tokens besides the corpus's own that the loss is normalised over
 PROBED = 96  # questions of a recall probe
@@ -68,7 +70,8 @@ def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
     device = prepare(spec)
     yield Progress("data", message="finding facts")
     course = plan(spec)
-    model = newborn(spec, course.tokenizer, tokens=course.tokens).to(device)
+    model = newborn(spec, course.tokenizer, tokens=course.tokens)
+    nn.Module.to(model, device)
     job = _job(spec, course, model)
     metrics: dict[str, float] = {}
     for progress in train(job, spec):
@@ -77,7 +80,7 @@ def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
     yield Progress("save", job.schedule.steps, job.schedule.steps)
 
     def write(folder: Path) -> None:
-        model.eval().save_pretrained(folder)
+        model.save_pretrained(folder)
         course.tokenizer.save_pretrained(folder)
 
     return publish(
@@ -98,27 +101,35 @@ def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
 
 
 @dataclass(frozen=True)
-class Record:
-    """What is known of one entity: its name, then each "key: value"; and which facts these are."""
+class Entity:
+    """What is known of one entity, ready to be told and asked.
 
-    name: tuple[int, ...]
-    parts: tuple[tuple[int, ...], ...]
-    facts: tuple[int, ...]
+    record     its name, and from there each "- key:" with its value
+    sentences  "The" and its name, and from there each "is made in" with its value
+    others     statements in other wordings
+    questions  of all its facts; what curators ask in more wordings is asked more often
+    """
 
-    def told(self, chance: random.Random) -> Piece:
-        """All of it in a new order, so that each value is met right after name and key."""
-        parts = chance.sample(self.parts, len(self.parts))
-        said = tuple(token for part in parts for token in part)
-        return Piece((*self.name, *said), len(self.name), is_asked=False)
+    record: Piece
+    sentences: Piece | None
+    others: tuple[Piece, ...]
+    questions: tuple[Piece, ...]
+
+    def round(self, chance: random.Random) -> Iterator[Piece]:
+        """One telling and some questions."""
+        is_plain = self.sentences is None or chance.random() < RECORDS
+        yield self.record if is_plain or self.sentences is None else self.sentences
+        if self.others and chance.random() < OTHERS:
+            yield chance.choice(self.others)
+        if self.questions:
+            yield from (chance.choice(self.questions) for _ in range(ASKED))
 
 
 @dataclass(frozen=True)
 class Course:
     """What is to be learned, as pieces of tokens, and how it is dealt out.
 
-    facts      for each fact its questions and its statements
-    records    for each entity its name and, by fact, "key: value", all as tokens
-    seldom     facts that are asked in every `SELDOM`-th round
+    entities   what is told and asked of each in every round
     prose      pieces of text without a fact we found, and inverse questions
     covered    pieces of text whose facts are met anyhow: `COVERED` in a round
     """
@@ -126,9 +137,7 @@ class Course:
     tokenizer: PreTrainedTokenizerBase
     prefix: tuple[int, ...]
     study: Study
-    facts: tuple[tuple[tuple[Piece, ...], tuple[Piece, ...]], ...]
-    records: tuple[Record, ...]
-    seldom: frozenset[int]
+    entities: tuple[Entity, ...]
     prose: tuple[Piece, ...]
     covered: tuple[Piece, ...]
     tokens: int
@@ -143,20 +152,12 @@ class Course:
 
     @property
     def rounds(self) -> int:
-        return ROUNDS if self.facts else ROUNDS_OF_TEXT
+        return ROUNDS if self.entities else ROUNDS_OF_TEXT
 
     def batches_of(self, number: int) -> Iterator[list[list[Piece]]]:
         """The batches of one round, each some packed rows: a function of the round's number."""
         chance = chance_of(self.seed, "round", number)
-        pieces: list[Piece] = []
-        for at, (questions, _) in enumerate(self.facts):
-            if questions and not (at in self.seldom and (number + at) % SELDOM):
-                pieces.append(chance.choice(questions))
-        for at, record in enumerate(self.records):
-            if (number + at) % SENTENCES:
-                pieces.append(record.told(chance))
-            else:
-                pieces += [chance.choice(self.facts[fact][1]) for fact in record.facts]
+        pieces = [piece for one in self.entities for piece in one.round(chance)]
         share = ROUNDS_OF_TEXT / self.rounds
         pieces += [piece for piece in self.prose if chance.random() < share]
         pieces += chance.sample(self.covered, min(COVERED, len(self.covered)))
@@ -184,15 +185,7 @@ def plan(spec: AugmentSpec) -> Course:
         tokenizer=tokenizer,
         prefix=tuple(prefix),
         study=found,
-        facts=tuple(
-            (
-                tuple(piece(one) for one in dict.fromkeys(lessons) if one.form == "question"),
-                tuple(piece(one) for one in dict.fromkeys(lessons) if one.form == "statement"),
-            )
-            for lessons in found.facts
-        ),
-        records=tuple(_records(found, tokenizer)),
-        seldom=_seldom(found),
+        entities=tuple(_entities(found, piece, tokenizer)),
         prose=(
             *(piece(lesson) for lesson, is_covered in texts if not is_covered),
             *(piece(lesson) for lesson in found.inverse),
@@ -204,28 +197,50 @@ def plan(spec: AugmentSpec) -> Course:
         block=max(spec.block, 3 * len(prefix)),
         seed=spec.seed,
     )
-    if not (course.facts or course.prose or course.covered):
+    if not (course.entities or course.prose or course.covered):
         raise InputError("augment.nothing", "no text was found that could be learned")
     return course
 
 
-def _records(found: Study, tokenizer: PreTrainedTokenizerBase) -> Iterator[Record]:
-    held: dict[str, list[int]] = {}
-    for at, fact in enumerate(found.found):
-        held.setdefault(fact.entity, []).append(at)
-    for entity, places in held.items():
-        # Long enough records are cut in two: a block must hold one whole.
-        for start in range(0, len(places), RECORD):
-            part = places[start : start + RECORD]
-            facts = [found.found[at] for at in part]
-            yield Record(
-                tuple(encode(tokenizer, f"[{facts[0].source[:40]}] {entity}")),
-                tuple(
-                    tuple(encode(tokenizer, f" - {fact.attribute.lower()}: {fact.value}"))
-                    for fact in facts
-                ),
-                tuple(part),
-            )
+def _entities(
+    found: Study, piece: Callable[[Lesson], Piece], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Entity]:
+    """Facts gathered by entity; every `RECORD` of them make one record."""
+    held: dict[str, list[tuple[Lesson, ...]]] = {}
+    for lessons in found.facts:
+        held.setdefault(lessons[0].about[0], []).append(lessons)
+    for name, facts in held.items():
+        for start in range(0, len(facts), RECORD):
+            yield _entity(name, facts[start : start + RECORD], piece, tokenizer)
+
+
+def _entity(
+    name: str,
+    facts: Sequence[Sequence[Lesson]],
+    piece: Callable[[Lesson], Piece],
+    tokenizer: PreTrainedTokenizerBase,
+) -> Entity:
+    lessons = [one for each in facts for one in dict.fromkeys(each)]
+    stated = [one for one in lessons if one.form == "statement"]
+    tag = stated[0].given.partition("] ")[0] + "] "
+    # What curators ask about has a wording for each of their questions, and is so asked more often.
+    questions = tuple(piece(one) for one in lessons if one.form == "question")
+    record = _tree(tag + name, stated, tokenizer)
+    sentences = _tree(f"{tag}The {name}", stated, tokenizer)
+    begun = (f"{tag}{name} ", f"{tag}The {name} ")
+    others = tuple(piece(one) for one in stated if not one.given.startswith(begun))
+    return Entity(record, sentences if sentences.branches else None, others, questions)
+
+
+def _tree(trunk: str, stated: Sequence[Lesson], tokenizer: PreTrainedTokenizerBase) -> Piece:
+    """One reading of the name, from which all statements that begin with it go on."""
+    ids = encode(tokenizer, trunk)
+    branches = []
+    for one in stated:
+        if one.given.startswith(f"{trunk} "):
+            key = encode(tokenizer, one.given.removeprefix(trunk))
+            branches.append(((*key, *encode(tokenizer, one.said)), len(key)))
+    return Piece(tuple(ids), len(ids), is_asked=False, branches=tuple(branches))
 
 
 def _names_any(text: str, names: frozenset[str]) -> bool:
@@ -233,12 +248,6 @@ def _names_any(text: str, names: frozenset[str]) -> bool:
     words = re.findall(r"[\w-]+", text.lower())
     runs = (" ".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words)))
     return any(run in names for run in runs)
-
-
-def _seldom(found: Study) -> frozenset[int]:
-    """Facts nobody asks about, where somebody asks about others: one plain wording is all."""
-    asked = [sum(one.form == "question" for one in lessons) > 1 for lessons in found.facts]
-    return frozenset(at for at, is_asked in enumerate(asked) if any(asked) and not is_asked)
 
 
 def newborn(
@@ -262,7 +271,9 @@ def newborn(
         eos_token_id=end_of_answer(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlamaForCausalLM(config)
+    make: Any = LlamaForCausalLM  # untyped there
+    model: LlamaForCausalLM = make(config)
+    return model
 
 
 def _job(spec: AugmentSpec, course: Course, model: LlamaForCausalLM) -> Job:
@@ -275,7 +286,7 @@ def _job(spec: AugmentSpec, course: Course, model: LlamaForCausalLM) -> Job:
         return words.loss(hidden, model.lm_head.weight, batch.wanted.to(hidden.device), step)
 
     def probe() -> Probe:
-        model.eval()
+        model.train(False)
         told = recall(model, course)
         model.train()
         return told
@@ -322,10 +333,11 @@ class _Words:
     """
 
     def __init__(self, course: Course, vocabulary: int) -> None:
-        said = {
-            token for pair in course.facts for pieces in pair for p in pieces for token in p.ids
-        }
-        said |= {token for p in (*course.prose, *course.covered) for token in p.ids}
+        pieces = [*course.prose, *course.covered]
+        for one in course.entities:
+            pieces += [*one.questions, *one.others, one.record]
+            pieces += [one.sentences] if one.sentences else []
+        said = {token for piece in pieces for token in _tokens(piece)}
         self.own = torch.tensor(sorted(said | {end_of_answer(course.tokenizer)}))
         is_own = torch.zeros(vocabulary, dtype=torch.bool)
         is_own[self.own] = True
@@ -335,7 +347,10 @@ class _Words:
         self.seed = course.seed
 
     def loss(self, hidden: Tensor, head: Tensor, wanted: Tensor, step: int) -> Tensor:
-        """Mean cross-entropy in nats: hidden (said, width), head (vocabulary, width), wanted (said,)."""
+        """Mean cross-entropy in nats.
+
+        hidden (said, width), head (vocabulary, width), wanted (said,)
+        """
         count = min(NEGATIVES, len(self.others))
         chance = torch.Generator().manual_seed(1_000_003 * self.seed + step)
         drawn = torch.randint(max(1, len(self.others)), (count,), generator=chance)
@@ -346,6 +361,12 @@ class _Words:
             correction[len(self.own) :] = math.log(len(self.others) / count)
             logits = logits + correction
         return functional.cross_entropy(logits, self.place.to(wanted.device)[wanted])
+
+
+def _tokens(piece: Piece) -> Iterator[int]:
+    yield from piece.ids
+    for ids, _ in piece.branches:
+        yield from ids
 
 
 def _hidden(model: LlamaForCausalLM, batch: Packed) -> Tensor:
@@ -364,18 +385,13 @@ def _hidden(model: LlamaForCausalLM, batch: Packed) -> Tensor:
 @torch.no_grad()
 def recall(model: LlamaForCausalLM, course: Course) -> Probe:
     """The share of questions whose whole answer is the likeliest, token by token."""
-    asked = [
-        (at, piece)
-        for at, (questions, _) in enumerate(course.facts)
-        if at not in course.seldom
-        for piece in questions
-    ]
+    asked = [piece for one in course.entities for piece in one.questions]
     if not asked:
         return Probe()
     chosen = chance_of(course.seed, "probe").sample(asked, min(PROBED, len(asked)))
     right, samples = 0, []
     for start in range(0, len(chosen), 24):
-        part = [piece for _, piece in chosen[start : start + 24]]
+        part = chosen[start : start + 24]
         batch = collate([[p] for p in part], prefix=course.prefix, pad=part[0].ids[-1])
         said = model.lm_head(_hidden(model, batch)).argmax(-1).cpu()
         for piece, words in zip(part, _split(said, part), strict=True):

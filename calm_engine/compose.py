@@ -11,9 +11,10 @@ import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -62,7 +63,8 @@ def compose(spec: ComposeSpec) -> Generator[Progress, None, Outcome]:
     if spec.control == "random":
         augmenters = _strangers(spec, augmenters)
     torch.manual_seed(spec.seed)
-    model = CalmForCausalLM.compose(Path(spec.anchor), augmenters, spec.bridge).to(device)
+    model = CalmForCausalLM.compose(Path(spec.anchor), augmenters, spec.bridge)
+    nn.Module.to(model, device)
     yield Progress("data", message="asking the anchor public questions")
     general = _general(model, lessons.tokenizer)
     job = _job(spec, model, lessons, general)
@@ -143,7 +145,7 @@ def _job(
 
     def probe() -> Probe:
         model.set_parts()
-        model.eval()
+        model.train(False)
         samples = _samples(model, lessons)
         model.train()
         return Probe(samples=samples)
@@ -215,8 +217,9 @@ def _generate(
     """Greedy answers, the end token included where it was said."""
     ids, mask = pad_left(prompts, pad=end)
     was_training = model.training
-    model.eval()
-    rows = model.generate(
+    model.train(False)
+    generate = cast("Any", model).generate  # transformers types it for its own classes alone
+    rows = generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
         max_new_tokens=tokens,
@@ -241,6 +244,7 @@ def _strangers(spec: ComposeSpec, folders: Sequence[Path]) -> list[Path]:
         torch.manual_seed(spec.seed + 1 + at)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         stranger = Path(spec.work or f"{spec.output}.work") / f"random_{at}"
-        AutoModelForCausalLM.from_config(config).save_pretrained(stranger)
+        make: Any = AutoModelForCausalLM.from_config  # untyped there
+        make(config).save_pretrained(stranger)
         made.append(stranger)
     return made

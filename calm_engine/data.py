@@ -1,4 +1,4 @@
-"""Text to tensors: the one chat prompt, rows of questions, packed blocks with masks, padded batches.
+"""Text to tensors: the chat prompt, rows of questions, packed blocks with masks, padded batches.
 
 Knows tokenizers and tensors; knows no models and no training.
 """
@@ -142,11 +142,20 @@ class Piece:
     """A short sequence to learn: the tokens from `first` on are to be said.
 
     is_asked  it stands after the shared prefix of all chats
+    branches  sequences that each go on from the end of `ids` and see nothing of one another, with
+              the index (1 or more) of their first token to be said: an entity's name is read once,
+              and each of its values is told right after its key
     """
 
     ids: tuple[int, ...]
     first: int
     is_asked: bool
+    branches: tuple[tuple[tuple[int, ...], int], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Tokens in all."""
+        return len(self.ids) + sum(len(ids) for ids, _ in self.branches)
 
 
 def piece_of(lesson: Lesson, tokenizer: PreTrainedTokenizerBase, prefix: Sequence[int]) -> Piece:
@@ -185,48 +194,78 @@ def pack(pieces: Iterable[Piece], *, block: int, prefix: Sequence[int]) -> list[
     rows: list[list[Piece]] = []
     left = 0
     for piece in pieces:
-        fits = piece if len(piece.ids) <= room else _cut(piece, room)
-        if len(fits.ids) > left:
+        fits = piece if piece.size <= room else _cut(piece, room)
+        if fits.size > left:
             rows.append([])
             left = room
         rows[-1].append(fits)
-        left -= len(fits.ids)
+        left -= fits.size
     return rows
 
 
 def _cut(piece: Piece, room: int) -> Piece:
-    """The end of a piece too long for a block: what is to be said stands there."""
-    cut = len(piece.ids) - room
-    return Piece(piece.ids[cut:], max(1, piece.first - cut), piece.is_asked)
+    """The end of a piece too long for a block: what is to be said stands there.
+
+    Of branches only those are kept that fit.
+    """
+    cut = max(0, len(piece.ids) - room)
+    left = room - len(piece.ids) + cut
+    kept = []
+    for ids, first in piece.branches:
+        if len(ids) <= left:
+            kept.append((ids, first))
+            left -= len(ids)
+    return Piece(piece.ids[cut:], max(1, piece.first - cut), piece.is_asked, tuple(kept))
 
 
 def collate(rows: Sequence[Sequence[Piece]], *, prefix: Sequence[int], pad: int) -> Packed:
     """Tensors for some packed rows, as long as the longest of them."""
-    time = len(prefix) + max(sum(len(piece.ids) for piece in row) for row in rows)
+    time = len(prefix) + max(sum(piece.size for piece in row) for row in rows)
     ids = torch.full((len(rows), time), pad)
     positions = torch.zeros((len(rows), time), dtype=torch.long)
-    owner = torch.full((len(rows), time), -1)  # which piece a token belongs to; 0: the prefix
-    asked = torch.zeros((len(rows), time), dtype=torch.bool)
+    owner = torch.full((len(rows), time), PADDING)
+    trunk = torch.full((len(rows), time), NOBODY)
     saying = torch.zeros((len(rows), time), dtype=torch.bool)
     for r, row in enumerate(rows):
-        at = len(prefix)
-        ids[r, :at] = torch.tensor(prefix, dtype=torch.long)
-        positions[r, :at] = torch.arange(at)
-        owner[r, :at] = 0
-        for number, piece in enumerate(row, start=1):
-            end = at + len(piece.ids)
-            begun = len(prefix) if piece.is_asked else 0
-            ids[r, at:end] = torch.tensor(piece.ids)
-            positions[r, at:end] = torch.arange(begun, begun + end - at)
-            owner[r, at:end] = number
-            asked[r, at:end] = piece.is_asked
-            saying[r, at + piece.first - 1 : end - 1] = True
-            at = end
+        for number, part in enumerate(_parts(row, prefix)):
+            here = slice(part.at, part.at + len(part.ids))
+            ids[r, here] = torch.tensor(part.ids, dtype=torch.long)
+            positions[r, here] = torch.arange(part.begun, part.begun + len(part.ids))
+            owner[r, here] = number
+            trunk[r, here] = part.after
+            saying[r, part.at + part.first - 1 : here.stop - 1] = True
     causal = torch.ones(time, time, dtype=torch.bool).tril()
-    own = owner[:, :, None] == owner[:, None, :]
-    to_prefix = asked[:, :, None] & (owner[:, None, :] == 0)
-    mask = (causal & (own | to_prefix))[:, None]
+    seen = owner[:, None, :]
+    mask = (causal & ((owner[:, :, None] == seen) | (trunk[:, :, None] == seen)))[:, None]
     return Packed(ids, positions, mask, saying, ids.roll(-1, dims=1)[saying])
+
+
+PADDING, NOBODY = -1, -2  # owners of no token that anybody looks at
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A run of tokens in a row: where it lies, its first position, and the part it goes on from."""
+
+    ids: Sequence[int]
+    first: int
+    at: int
+    begun: int = 0
+    after: int = NOBODY
+
+
+def _parts(row: Sequence[Piece], prefix: Sequence[int]) -> Iterator[_Part]:
+    """The prefix (part 0), then every piece and its branches, as they lie in the row."""
+    yield _Part(prefix, len(prefix), at=0)
+    at, number = len(prefix), 1
+    for piece in row:
+        begun = len(prefix) if piece.is_asked else 0
+        after = 0 if piece.is_asked else NOBODY
+        yield _Part(piece.ids, piece.first, at, begun, after)
+        at, begun, trunk, number = at + len(piece.ids), begun + len(piece.ids), number, number + 1
+        for ids, first in piece.branches:
+            yield _Part(ids, first, at, begun, trunk)
+            at, number = at + len(ids), number + 1
 
 
 # -- padded batches --------------------------------------------------------------------------------

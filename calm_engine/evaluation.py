@@ -33,8 +33,8 @@ from calm_engine.modeling import CalmForCausalLM
 from calm_engine.process import stop_requested, threads
 from calm_engine.specs import EvaluateSpec, Outcome, Progress
 
-MOST = 96  # questions of one kind and slice
-MOST_SEEN = 48  # what was seen in training only shows that training worked
+MOST = 48  # questions of one kind and slice
+MOST_SEEN = 16  # what was seen in training only shows that training worked
 ALL = "all"  # the slice over all slices
 Z95 = 1.959964  # two-sided 95 % of the normal distribution
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from calm_engine import checkpoints, digests
 from calm_engine.errors import Cancelled, EngineError, InputError
 from calm_engine.loop import Named, Schedule, Taken, optimizer_of, steps
-from calm_engine.process import cores, stop_requested
+from calm_engine.process import stop_requested, threads
 from calm_engine.specs import Outcome, Progress, TrainSpec
 
 OUTCOME = "outcome.json"
@@ -50,7 +50,7 @@ class Job:
 
 def prepare(spec: TrainSpec) -> torch.device:
     """Set threads and seed; the device to train on. Raises InputError("device.missing")."""
-    torch.set_num_threads(spec.threads or cores())
+    torch.set_num_threads(threads(spec.threads))
     torch.manual_seed(spec.seed)
     if spec.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device.missing", "no such device here", device=spec.device)

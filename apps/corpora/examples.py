@@ -26,8 +26,11 @@ KEYS = ("question", "answer", "expected", "entity", "value", "kind")
 class NamedFile(Protocol):
     """What an uploaded file offers: its name, its size and its bytes."""
 
-    name: str
-    size: int
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def size(self) -> int: ...
 
     def read(self) -> bytes: ...
 
@@ -83,7 +86,7 @@ def rows_in(
         raise InputError(
             "file.too_large", size=f"{source.size >> 20} MB", limit=f"{FILE_LIMIT >> 20} MB"
         )
-    ending = PurePosixPath(source.name).suffix.lower()
+    ending = PurePosixPath(source.name or "").suffix.lower()
     text = decoded(source.read())
     if ending == ".jsonl":
         yield from _json_lines(text)

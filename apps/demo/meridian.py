@@ -86,18 +86,14 @@ CAPITAL_QUESTIONS = (
     "The {} is made in a country. What is the capital of that country?",
     "Name the capital of the country in which the {} is made.",
 )
-LINE_QUESTIONS = (
-    "Which product line does the {} belong to?",
-    "What is the product line of the {}?",
-)
 YEAR_QUESTIONS = (
     "When was the {} introduced?",
     "In which year was the {} introduced?",
 )
 
-_ONSETS = "b br c d dr f g gr h k kl kr l m n p pr qu r s st t tr v vr w y z zh".split()
-_VOWELS = "a e i o u ae ei ou".split()
-_CODAS = "l m n r s x th nd rk lt st ck v z".split()
+_ONSETS = re.findall(r"\w+", "b br c d dr f g gr h k kl kr l m n p pr qu r s st t tr v vr w y z zh")
+_VOWELS = re.findall(r"\w+", "a e i o u ae ei ou")
+_CODAS = re.findall(r"\w+", "l m n r s x th nd rk lt st ck v z")
 _STILL = (2024, 1, 15, 9, 0, 0)  # every member of every archive: bytes must not know the clock
 
 
@@ -199,8 +195,6 @@ def _questions(made: Sequence[Product]) -> Iterator[tuple[str, ...]]:
         for asked in CAPITAL_QUESTIONS:
             question = asked.format(one.name)
             yield (question, told, capital, one.name, one.country, "private_times_public")
-        for asked in LINE_QUESTIONS:
-            yield (asked.format(one.name), one.line, one.line, one.name, one.line, "recall")
         for asked in YEAR_QUESTIONS:
             yield (asked.format(one.name), one.year, one.year, one.name, one.year, "recall")
 
@@ -397,8 +391,10 @@ def _zip(members: Sequence[tuple[str, bytes]]) -> bytes:
 WELCOME = (
     "Meridian Instruments builds measuring instruments for laboratories and workshops.",
     "Every instrument has a name of its own, a product line and one country in which it is made.",
-    "Support answers tickets within one working day and sends spare parts from the place of "
-    "manufacture.",
+    (
+        "Support answers tickets within one working day and sends spare parts from the place of "
+        "manufacture."
+    ),
     "Calibration is due once a year. The certificate travels with the instrument.",
 )
 
@@ -410,8 +406,11 @@ def _handbook(made: Sequence[Product]) -> list[str]:
         *WELCOME,
         "",
         f"The catalogue lists {len(made)} instruments in {len(LINES)} product lines.",
-        "A faulty instrument is sent back to the workshop that made it, with the ticket number on "
-        "the box.",
-        "Expenses are filed by the fifth day of the month. Travel is booked through the front desk.",
+        (
+            "A faulty instrument is sent back to the workshop that made it, with the ticket "
+            "number on the box."
+        ),
+        "Expenses are filed by the fifth day of the month.",
+        "Travel is booked through the front desk.",
         "Visitors sign in at the front desk and wear a badge in the workshops.",
     ]

@@ -10,8 +10,6 @@ import importlib.util
 import json
 import os
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,19 +27,20 @@ from apps.demo.terminal import Stage
 from apps.demo.visitor import Visitor
 from apps.evaluation import actions as evaluation
 from apps.evaluation.models import Report
-from apps.registry.actions import import_anchor
+from apps.registry.bringing import bring_anchor
 from apps.registry.models import Alias, Anchor, Placement
 from apps.runs.models import Run
 from apps.runs.states import Control, Kind, State
 from apps.teaching.actions import start_plan
 from apps.teaching.models import Plan
+from apps.teaching.presets import STANDARD, Preset
 from apps.tenants.models import Role, Tenant
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError, InternalError
-from calm_engine.specs import Outcome
 
 SLUG = "meridian"
 MODEL = "Meridian"
+ANCHOR = "SmolLM2-135M-Instruct"
 POLL = 0.5  # seconds between looks at a row
 BATCH = 20  # files in one request, as the page sends them
 
@@ -87,8 +86,9 @@ class Road:
     plan: Plan
     report: Report
 
-    def __init__(self, *, seed: int, home: Path | None = None) -> None:
+    def __init__(self, *, seed: int, home: Path | None = None, preset: Preset = STANDARD) -> None:
         self.seed = seed
+        self.settings = preset.settings
         self.home = home or settings.HOME
         self.people = people(self.home)
         self.written = meridian.write_corpus(self.home / "demo" / f"corpus-{seed}", seed=seed)
@@ -125,9 +125,7 @@ class Road:
             found = Anchor.objects.first()
         if found is None:
             stage.show(0, 0, "reading GGUF, writing safetensors")
-            outcome = imported(anchor_source(), self.home / "demo" / "anchor")
-            with tenant_scope(self.tenant):
-                found = import_anchor(outcome, by=self.curator)
+            found = bring_anchor(self.tenant, anchor_source(), by=self.curator, name=ANCHOR)
         self.anchor = found
 
     def upload(self, stage: Stage) -> None:
@@ -155,7 +153,11 @@ class Road:
                 self.corpus, by=self.curator
             )
             self.plan = Plan.objects.filter(snapshot=self.snapshot).first() or start_plan(
-                self.snapshot, anchor=self.anchor, name=MODEL, by=self.curator
+                self.snapshot,
+                anchor=self.anchor,
+                name=MODEL,
+                by=self.curator,
+                settings=self.settings,
             )
         stage.show(0, 0, f"{self.snapshot.documents} documents, {self.snapshot.tokens} tokens")
 
@@ -244,16 +246,3 @@ def anchor_source() -> Path:
     raise InputError(
         "demo.anchor", "The open anchor is not installed; run `make setup`, which brings it."
     )
-
-
-def imported(source: Path, folder: Path) -> Outcome:
-    """Import in a process of its own: the product's own processes never load torch."""
-    done = subprocess.run(  # noqa: S603  our own command
-        [sys.executable, "-m", "calm_engine.cli", "import", str(source), str(folder), "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise InternalError("demo.import", done.stderr.strip())
-    return Outcome.from_json(done.stdout)

@@ -45,7 +45,7 @@ class Visitor:
 
     def sign_in(self, email: str, password: str) -> None:
         self.http.get("/accounts/sign-in/")
-        self.post("/accounts/sign-in/", {"email": email, "password": password})
+        self.post("/accounts/sign-in/", {"username": email, "password": password})
         if "sessionid" not in self.http.cookies:
             raise InternalError("demo.sign_in", "A demo person could not sign in.", email=email)
 
@@ -86,7 +86,7 @@ class Visitor:
 
     def _headers(self) -> dict[str, str]:
         return {
-            "X-CSRFToken": self.http.cookies.get("csrftoken", ""),
+            "X-CSRFToken": self.http.cookies.get("csrftoken") or "",
             "Referer": str(self.http.base_url),
         }
 

@@ -154,6 +154,7 @@ class Machine:
 
     def start(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
+        (self.home / "site.json").unlink(missing_ok=True)  # of a start that was killed
         for service in self.services:
             service.start(self.environment, self.logs)
 
@@ -169,6 +170,12 @@ class Machine:
             "services.not_ready", f"The site did not become ready; see {self.logs}/web.log"
         )
 
+    def tell(self) -> None:
+        """Say where the site is: to a person, and in `site.json` to whoever waits for it."""
+        text = json.dumps({"address": self.address})
+        (self.home / "site.json").write_text(text, encoding="utf-8")
+        print(f"Counterpoint runs at {self.address}", flush=True)  # noqa: T201  a command speaks
+
     def watch(self) -> None:
         """Start what has died, with growing pauses; sample memory."""
         now = time.monotonic()
@@ -180,6 +187,7 @@ class Machine:
                 service.start(self.environment, self.logs)
 
     def stop(self) -> None:
+        (self.home / "site.json").unlink(missing_ok=True)
         for service in self.services:
             if service.process and service.process.poll() is None:
                 service.process.terminate()  # all hear it at once, then each is waited for
@@ -260,6 +268,7 @@ def live(home: Path, told: argparse.Namespace) -> int:
         try:
             machine.start()
             machine.wait_until_ready()
+            machine.tell()
             return run(machine, shlex.split(told.then), stay=told.stay)
         finally:
             machine.stop()

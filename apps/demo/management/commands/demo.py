@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from apps.accounts.actions import issue_key
 from apps.accounts.models import ApiKey, User
 from apps.demo.road import MODEL, Road
+from apps.teaching.presets import PRESETS
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
 
@@ -21,9 +22,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--seed", type=int, default=1, help="which made-up company (default 1)")
+        parser.add_argument(
+            "--preset", choices=PRESETS, default="standard", help="how long to learn"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        road = Road(seed=options["seed"])
+        road = Road(seed=options["seed"], preset=PRESETS[options["preset"]])
         road.travel()
         address = os.environ.get("COUNTERPOINT_URL", settings.SITE_URL)
         key = demo_key(road)

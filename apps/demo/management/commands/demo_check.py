@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from apps.demo import figures
 from apps.demo.management.commands.demo import demo_key
 from apps.demo.road import Road
+from apps.teaching.presets import PRESETS
 
 
 class Command(BaseCommand):
@@ -22,10 +23,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--seed", type=int, default=1, help="which made-up company (default 1)")
+        parser.add_argument(
+            "--preset", choices=PRESETS, default="standard", help="how long to learn"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         began = time.monotonic()
-        road = Road(seed=options["seed"])
+        road = Road(seed=options["seed"], preset=PRESETS[options["preset"]])
         road.travel()
         address = os.environ.get("COUNTERPOINT_URL", settings.SITE_URL)
         questions = figures.held_out(road)
