@@ -5,10 +5,11 @@ GET reads, POST acts. Who may see a corpus is `readable_by`; what else they may,
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
-import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,14 @@ from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, Q, Sum
-from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
@@ -41,7 +49,7 @@ from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 from counterpoint.database import current_tenant_id
-from counterpoint.live import HEARTBEAT, listen, sse, sse_response
+from counterpoint.live import HEARTBEAT_SECONDS, listen, sse, sse_response
 from counterpoint.storage import blobs
 
 PAGE = 50
@@ -68,7 +76,7 @@ def corpora(request: MemberRequest) -> HttpResponse:
 @member(Role.CURATOR)
 def new(request: MemberRequest) -> HttpResponse:
     """Open a corpus; its owner alone may read it at first."""
-    form = CorpusForm(request.POST or None)
+    form = CorpusForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
             return redirect(actions.create_corpus(**form.cleaned_data, by=request.user))
@@ -202,17 +210,29 @@ async def events(request: HttpRequest, code: UUID) -> StreamingHttpResponse:
 
 
 async def _events(request: HttpRequest, tenant_id: UUID, code: UUID) -> AsyncIterator[bytes]:
+    """Draw the card now, then after news, at most once a second; in silence every 15 seconds,
+    which keeps the connection and ends it when the right to read was taken back."""
     current_tenant_id.set(tenant_id)  # this stream's own context: the request's has ended
-    draw = sync_to_async(_region)
-    yield await draw(request, tenant_id, code)
-    drawn = time.monotonic()
+    changed = asyncio.Event()
+    watching = asyncio.create_task(_watch(code, changed))
+    try:
+        while not watching.done():
+            changed.clear()
+            yield await sync_to_async(_region)(request, tenant_id, code)
+            await asyncio.sleep(REDRAWN_EVERY)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS - REDRAWN_EVERY)
+    except Http404:
+        return
+    finally:
+        watching.cancel()
+
+
+async def _watch(code: UUID, changed: asyncio.Event) -> None:
+    """Note that there was news; a burst of it is one change."""
     async for news in listen(f"upload:{code}"):
-        if news is None:
-            yield HEARTBEAT
-        # Silence may be the end of a burst whose last news came too soon after a drawing.
-        if news is None or time.monotonic() - drawn >= REDRAWN_EVERY:
-            yield await draw(request, tenant_id, code)
-            drawn = time.monotonic()
+        if news is not None:
+            changed.set()
 
 
 def _region(request: HttpRequest, tenant_id: UUID, code: UUID) -> bytes:
@@ -339,7 +359,7 @@ def freeze(request: MemberRequest, code: UUID) -> HttpResponse:
     """Show what the next snapshot would change; freeze it."""
     row = fetch(request, Corpus, code)
     actions.must(row, request.user, Right.CURATE)
-    form = FreezeForm(request.POST or None)
+    form = FreezeForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
             return redirect(actions.freeze(row, note=form.cleaned_data["note"], by=request.user))

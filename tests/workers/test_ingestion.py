@@ -25,7 +25,7 @@ from tests.apps.corpora.making import make_corpus, only_item, outcomes, send
 from tests.cast import Cast
 from workers.ingestion import extract
 
-SLOW = "\n".join(f"{n},{n}" for n in range(1_500_000)).encode()  # seconds of reading
+SLOW = "\n".join(f"{n},{n}" for n in range(700_000)).encode()  # seconds of reading
 
 
 def until(true: Callable[[], Any], seconds: float = 60) -> bool:
