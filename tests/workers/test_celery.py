@@ -18,9 +18,10 @@ from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from tests.cast import Cast
 from tests.workers.making import AUGMENT, make_parents
+from workers import housekeeping
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATIENCE = 90.0
+PATIENCE = 300.0  # a machine that is busy with other things starts processes slowly
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def wait(until: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not until():
         assert time.monotonic() < deadline, what
-        time.sleep(0.1)
+        time.sleep(0.5)
 
 
 def test_a_worker_is_woken_and_leaves_with_its_run_given_back(
@@ -53,6 +54,7 @@ def test_a_worker_is_woken_and_leaves_with_its_run_given_back(
         run = start_augment(snapshot, anchor=anchor, settings=long, by=cast.ada)
 
     def is_training() -> bool:
+        housekeeping.runs()  # beat does it: a worker that was slow to start is called again
         with tenant_scope(cast.north):
             return Run.objects.filter(pk=run.pk, stage="train", step__gt=2).exists()
 
