@@ -87,6 +87,24 @@ def test_a_packed_piece_sees_only_itself_and_the_prefix_of_the_chat() -> None:
     torch.testing.assert_close(alone, plain[0, 4:6], atol=1e-5, rtol=1e-5)
 
 
+def test_branches_go_on_from_their_trunk_and_see_nothing_of_one_another() -> None:
+    branches = (((40, 41, 42), 1), ((50, 51), 1))
+    tree = Piece((30, 31), 2, is_asked=False, branches=branches)
+    other = Piece((20, 21, 22, 23), 2, is_asked=True)
+    states, wanted = packed_states([[other, tree]])
+    assert wanted.tolist() == [22, 23, 41, 42, 51]
+    for (ids, first), found in zip(branches, (states[2:4], states[4:]), strict=True):
+        with torch.no_grad():
+            alone = make_model("llama").model(torch.tensor([[30, 31, *ids]])).last_hidden_state
+        torch.testing.assert_close(found, alone[0, 1 + first : -1], atol=1e-5, rtol=1e-5)
+
+
+def test_branches_that_do_not_fit_a_block_are_left_out() -> None:
+    tree = Piece((1, 2), 2, is_asked=False, branches=(((3, 4, 5), 1), ((6, 7, 8, 9), 1)))
+    ((kept,),) = pack([tree], block=len(PREFIX) + 5, prefix=PREFIX)
+    assert kept.branches == (((3, 4, 5), 1),)
+
+
 def test_right_padding_labels_only_what_is_to_be_said() -> None:
     batch = pad_right([([1, 2, 3, 4], 2), ([5, 6], 1)], pad=0)
     assert batch.ids.tolist() == [[1, 2, 3, 4], [5, 6, 0, 0]]
