@@ -1,0 +1,80 @@
+"""The demo's own sums and words; the road itself is walked in tests/end_to_end and `demo-check`."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from apps.demo.figures import Question, from_cells, missed, share_right
+from apps.demo.road import people
+from apps.demo.terminal import Stage, duration
+
+GOOD = {
+    "composition": 0.97,
+    "private_times_public": 0.9,
+    "chat": 1.0,
+    "api": 1.0,
+    "anchor": 0.0,
+    "random_augmenter": 0.05,
+    "seconds": 600,
+    "peak_rss_mb": 4000,
+}
+
+
+def cell(column: str, kind: str, where: str, value: float, n: int) -> dict[str, object]:
+    return {"column": column, "kind": kind, "slice": where, "value": value, "n": n}
+
+
+def test_accuracies_are_pooled_by_the_questions_asked() -> None:
+    cells = [
+        cell("composition", "recall", "unseen_entity", 1.0, 30),
+        cell("composition", "recall", "unseen_value", 0.5, 10),
+        cell("composition", "recall", "seen", 0.0, 100),
+    ]
+    assert from_cells(cells) == {"composition": 0.875}
+
+
+def test_figures_within_their_bars_miss_nothing() -> None:
+    assert missed(GOOD) == []
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_a_figure_that_was_not_measured_is_missed(name: str) -> None:
+    left = {key: value for key, value in GOOD.items() if key != name}
+    assert len(missed(left)) == 1
+    assert name in missed(left)[0]
+
+
+def test_a_random_augmenter_that_answers_is_missed() -> None:
+    assert len(missed(GOOD | {"random_augmenter": 0.5})) == 1
+
+
+def test_an_answer_is_right_when_it_says_what_was_expected() -> None:
+    asked = [Question("Where?", "Peru", "recall", "unseen_entity")] * 2
+    answers = iter(["It is made in Peru.", "Chile"])
+    assert share_right(asked, lambda _question: next(answers)) == 0.5
+
+
+def test_passwords_are_drawn_once_and_kept_from_others(tmp_path: Path) -> None:
+    first, again = people(tmp_path), people(tmp_path)
+    assert first == again
+    assert len({person.password for person in first.values()}) == 3
+    assert (tmp_path / "demo" / "people.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_stage_tells_its_progress_and_its_end() -> None:
+    out = io.StringIO()
+    with Stage(1, 2, "Read", out) as stage:
+        stage.written = -100.0  # long ago: a log is written every ten seconds
+        stage.show(5, 10, "files", 65)
+    told = out.getvalue()
+    assert "[1/2] Read" in told
+    assert "5/10" in told
+    assert "1 min 05 s left" in told
+    assert "done in" in told
+
+
+def test_durations_are_words() -> None:
+    assert [duration(s) for s in (4, 65, 3700)] == ["4 s", "1 min 05 s", "1 h 01 min"]
