@@ -111,8 +111,6 @@ class Product:
     def facts(self) -> tuple[tuple[str, str], ...]:
         return (
             ("Country of manufacture", self.country),
-            ("Product line", self.line),
-            ("Instrument", self.kind),
             ("Year introduced", self.year),
         )
 
@@ -120,8 +118,8 @@ class Product:
     def sentences(self) -> str:
         return (
             f"The {self.name} is made in {self.country}. "
-            f"The {self.name} belongs to the product line {self.line}. "
-            f"The {self.name} was introduced in {self.year}."
+            f"The {self.name} was introduced in {self.year}. "
+            f"It is a {self.kind} of the {self.line} line."
         )
 
 
