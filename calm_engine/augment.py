@@ -240,7 +240,7 @@ def _entity(
 
 def _tree(trunk: str, stated: Sequence[Lesson], tokenizer: PreTrainedTokenizerBase) -> Piece:
     """One reading of the name, from which all statements that begin with it go on."""
-    ids = encode(tokenizer, trunk)
+    ids = encode(tokenizer, f" {trunk}")  # as inside a question: most tokenizers count the space
     branches = []
     for one in stated:
         if one.given.startswith(f"{trunk} "):

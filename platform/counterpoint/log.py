@@ -69,6 +69,7 @@ def configure() -> None:
                 # Addresses of pages hold ids and search words; httpx logs each request of ours.
                 "uvicorn.access": {"level": "WARNING"},
                 "httpx": {"level": "WARNING"},
+                "httpx2": {"level": "WARNING"},
             },
         }
     )
