@@ -39,7 +39,7 @@ class Limits:
     depth: int = 3
     memory: int = 2 << 30
     cpu: int = 60
-    wall: int = 120
+    wall: int = 300  # a starved machine is not the file's fault: the seconds of CPU judge that
     files: int = 128
 
 

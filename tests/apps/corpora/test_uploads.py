@@ -300,11 +300,11 @@ class Model:
 
 
 @effort(
-    max_examples=15,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(st.lists(STEPS, min_size=2, max_size=8))
+@given(st.lists(STEPS, min_size=2, max_size=7))
 def test_the_equation_always_balances(cast: Cast, steps: list[tuple[str, list[str]]]) -> None:
     with tenant_scope(cast.north):
         corpus = actions.create_corpus(
