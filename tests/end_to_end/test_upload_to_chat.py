@@ -28,6 +28,8 @@ COUNTRIES = ["Peru", "Kenya", "Japan", "Norway", "Chile", "Egypt", "Cuba", "Fran
 PRODUCTS = [(f"Zor{n:02}vex", country, 2000 + n) for n, country in enumerate(COUNTRIES)]
 MINUTE = 60_000
 
+pytestmark = pytest.mark.slow  # minutes, and every process of the product
+
 
 class Product:
     """The running product: its home folder, its address, and its commands."""
@@ -43,11 +45,11 @@ class Product:
             "CURATOR_PASSWORD": PASSWORD,
             "COUNTERPOINT_SERVE_THREADS": "1",
         }
-        log = (home / "services.log").open("wb")
         command = [sys.executable, "-m", "counterpoint.services", "--stay"]
-        self.process = subprocess.Popen(
-            command, env=self.environment, stdout=log, stderr=log, start_new_session=True
-        )
+        with (home / "services.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def address(self) -> str:
         """Where the site answers, once it does."""
@@ -81,12 +83,12 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def chrome() -> Iterator[Browser]:
     with sync_playwright() as play:
         quiet = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
-        chrome = play.chromium.launch(executable_path=chromium(), args=quiet)
-        yield chrome
-        chrome.close()
+        launched = play.chromium.launch(executable_path=chromium(), args=quiet)
+        yield launched
+        launched.close()
 
 
 def write_files(folder: Path) -> tuple[list[Path], Path]:
@@ -114,13 +116,13 @@ def press(page: Page, name: str) -> None:
 
 
 def test_a_curator_goes_from_files_to_an_answer(
-    product: Product, browser: Browser, tmp_path: Path
+    product: Product, chrome: Browser, tmp_path: Path
 ) -> None:
     save_folder(make_model("llama"), tmp_path / "anchor")
     product.manage("open_tenant", "North", CURATOR, "--person", "Ana")
     product.manage("import_anchor", str(tmp_path / "anchor"), "--tenant", "north", "--name", "Tiny")
     files, questions = write_files(tmp_path / "files")
-    page = browser.new_page()
+    page = chrome.new_page()
     page.set_default_timeout(MINUTE)
     console: list[str] = []
     page.on("console", lambda said: console.append(said.text) if said.type == "error" else None)
@@ -138,7 +140,7 @@ def test_a_curator_goes_from_files_to_an_answer(
     expect(stored).to_be_visible(timeout=2 * MINUTE)
     expect(page.get_by_text("1 rejected + 0 in progress")).to_be_visible(timeout=2 * MINUTE)
 
-    page.get_by_role("link", name="Catalogue").click()
+    page.get_by_role("link", name="Catalogue", exact=True).click()
     page.get_by_role("link", name="Questions and answers").click()
     page.get_by_label("Add questions and answers").set_input_files(questions)
     page.get_by_role("button", name="Add", exact=True).click()
@@ -147,7 +149,7 @@ def test_a_curator_goes_from_files_to_an_answer(
     press(page, "Freeze a snapshot")
     page.get_by_role("button", name="Freeze", exact=True).click()
     press(page, "Teach this")
-    page.get_by_label("Name").fill("Catalogue model")
+    page.get_by_label("Name", exact=False).first.fill("Catalogue model")
     page.get_by_label("Quick check").or_(page.locator("select[name=preset]")).first.evaluate(
         "field => field.tagName === 'SELECT' ? (field.value = 'quick') : field.click()"
     )
@@ -157,7 +159,7 @@ def test_a_curator_goes_from_files_to_an_answer(
     report.click()
 
     page.get_by_label("Reason").fill("A tiny model cannot pass; the road is what is tried.")
-    press(page, "Promote")
+    page.get_by_role("button", name="live").click()
     page.goto(f"{product.address()}/chat/")
     wait_for_a_model(page)
     page.get_by_label("Your question").fill("Where is the Zor00vex made?")

@@ -115,7 +115,8 @@ def test_asked_to_stop_it_stops_at_a_checkpoint_and_goes_on_later(
 
 
 def test_killed_in_the_middle_it_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    spec = replace(make_augment(tmp_path, steps=60), width=96)
+    # One thread: sums in another order differ in their last bits.
+    spec = replace(make_augment(tmp_path, steps=60), width=96, threads=1)
     whole = without_a_break(augment, spec, tmp_path / "whole")
     (tmp_path / "spec.json").write_text(json.dumps(spec.to_dict()), encoding="utf-8")
     work = Path(f"{spec.output}.work")
