@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from django.db import connection, connections
@@ -68,9 +69,10 @@ def test_the_web_starts_as_the_runtime_role() -> None:
 
 
 @pytest.mark.django_db
-def test_a_worker_does_not_start_as_owner() -> None:
+def test_a_worker_does_not_start_as_owner(tmp_path: Path) -> None:
+    schedule = ["--schedule", str(tmp_path / "beat")]  # celery removes a file that it cannot read
     done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "counterpoint", "beat", "--schedule", "/dev/null"],
+        [sys.executable, "-m", "celery", "-A", "counterpoint", "beat", *schedule],
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join(sys.path)}
         | {"DATABASE_URL": os.environ["DATABASE_OWNER_URL"]},

@@ -198,14 +198,20 @@ def test_a_deleted_conversation_ends_its_answer(model: Composition, bo: Visitor)
     assert bo.http.get(asked["stream"]).status_code == 404
 
 
-def test_a_reply_whose_process_died_is_closed(cast: Cast, model: Composition, bo: Visitor) -> None:
+def test_a_reply_whose_process_died_is_closed(
+    cast: Cast, model: Composition, bo: Visitor, server: Server
+) -> None:
     web, address = start_web()
     try:
         with Visitor(cast.bo, address) as visitor:
             asked = visitor.ask(LONG)
-        assert wait_until(lambda: reply_of(cast, asked["message"]).text != "")
+            visitor.first_tokens(asked["stream"])
+            # The model pauses in the middle: a fast machine would end the answer before the kill.
+            server.process.send_signal(signal.SIGSTOP)
+            assert wait_until(lambda: reply_of(cast, asked["message"]).text != "")
     finally:
         web.send_signal(signal.SIGKILL)
+        server.process.send_signal(signal.SIGCONT)
         web.wait()
         assert web.stderr is not None
         web.stderr.close()
