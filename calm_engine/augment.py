@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from calm_engine.specs import AugmentSpec, Outcome, Progress
 from calm_engine.training import Job, Probe, finished, prepare, publish, train
 
 ROUNDS = 56  # how often each entity is met; recall of the trial corpora was whole by then
-ASKED = 2  # questions of each entity in a round
+ASKED = 2  # facts of each entity that are asked for in a round
 RECORDS = 0.5  # share of tellings that are records; the others are sentences, where there are any
 OTHERS = 0.1  # how often an entity is also told in another wording
 ROUNDS_OF_TEXT = 24  # how often text is met that holds no fact we found
@@ -107,13 +108,13 @@ class Entity:
     record     its name, and from there each "- key:" with its value
     sentences  "The" and its name, and from there each "is made in" with its value
     others     statements in other wordings
-    questions  of all its facts; what curators ask in more wordings is asked more often
+    questions  of each of its facts, in all wordings
     """
 
     record: Piece
     sentences: Piece | None
     others: tuple[Piece, ...]
-    questions: tuple[Piece, ...]
+    questions: tuple[tuple[Piece, ...], ...]
 
     def round(self, chance: random.Random) -> Iterator[Piece]:
         """One telling and some questions."""
@@ -121,8 +122,8 @@ class Entity:
         yield self.record if is_plain or self.sentences is None else self.sentences
         if self.others and chance.random() < OTHERS:
             yield chance.choice(self.others)
-        if self.questions:
-            yield from (chance.choice(self.questions) for _ in range(ASKED))
+        for wordings in chance.sample(self.questions, min(ASKED, len(self.questions))):
+            yield chance.choice(wordings)
 
 
 @dataclass(frozen=True)
@@ -229,8 +230,8 @@ def _entity(
     # Without the tags of their sources: a record under one tag in fifty is learned as that tag's,
     # and questions, which have none, did not find it (recall 0.5 where 1.0 was reached without).
     bare = [replace(one, given=one.given.partition("] ")[2]) for one in stated]
-    # What curators ask about has a wording for each of their questions, and is so asked more often.
-    questions = tuple(piece(one) for one in lessons if one.form == "question")
+    asked = (tuple(one for one in dict.fromkeys(each) if one.form == "question") for each in facts)
+    questions = tuple(tuple(map(piece, wordings)) for wordings in asked if wordings)
     record = _tree(name, bare, tokenizer)
     sentences = _tree(f"The {name}", bare, tokenizer)
     begun = (f"{name} ", f"The {name} ")
@@ -341,7 +342,7 @@ class _Words:
     def __init__(self, course: Course, vocabulary: int) -> None:
         pieces = [*course.prose, *course.covered]
         for one in course.entities:
-            pieces += [*one.questions, *one.others, one.record]
+            pieces += [*chain.from_iterable(one.questions), *one.others, one.record]
             pieces += [one.sentences] if one.sentences else []
         said = {token for piece in pieces for token in _tokens(piece)}
         self.own = torch.tensor(sorted(said | {end_of_answer(course.tokenizer)}))
@@ -391,7 +392,7 @@ def _hidden(model: LlamaForCausalLM, batch: Packed) -> Tensor:
 @torch.no_grad()
 def recall(model: LlamaForCausalLM, course: Course) -> Probe:
     """The share of questions whose whole answer is the likeliest, token by token."""
-    asked = [piece for one in course.entities for piece in one.questions]
+    asked = [piece for one in course.entities for piece in chain.from_iterable(one.questions)]
     if not asked:
         return Probe()
     chosen = chance_of(course.seed, "probe").sample(asked, min(PROBED, len(asked)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,36 @@ def chat_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message])
 
     messages  {"role": "system" | "user" | "assistant", "content"}; without a system message the
               tokenizer's template puts in its own. A tokenizer without a template gets plain lines.
+
+    What people write is text to the last sign: a "<|im_end|>" in it ends nobody's turn.
     """
-    if tokenizer.chat_template:
-        told = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True
-        )
-    else:
-        told = "".join(f"{one['role']}: {one['content']}\n" for one in messages) + "assistant: "
-    return encode(tokenizer, str(told))
+    contents = [one["content"] for one in messages]
+    special = set(tokenizer.get_added_vocab()) | set(tokenizer.all_special_tokens)
+    if not any(token in content for token in special for content in contents):
+        return _encode_all(tokenizer, _rendered(tokenizer, messages))
+    # The template's own words around marks, each mark then replaced by plain tokens.
+    marks = [f"\N{SYMBOL FOR SUBSTITUTE}{uuid.uuid4().hex}" for _ in messages]
+    rest = _rendered(
+        tokenizer, [one | {"content": mark} for one, mark in zip(messages, marks, strict=True)]
+    )
+    ids: list[int] = []
+    for content, mark in zip(contents, marks, strict=True):
+        before, _, rest = rest.partition(mark)
+        ids += [*_encode_all(tokenizer, before), *encode(tokenizer, content)]
+    return [*ids, *_encode_all(tokenizer, rest)]
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
+    if not tokenizer.chat_template:
+        return "".join(f"{one['role']}: {one['content']}\n" for one in messages) + "assistant: "
+    told = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    return str(told)
+
+
+def _encode_all(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Tokens of a template's text, in which special tokens are what they say."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
 
 
 def question_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
@@ -45,8 +68,8 @@ def question_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[i
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Tokens of a text, without any that the tokenizer would add by itself."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    """Tokens of a text, without any that the tokenizer would add by itself or take for special."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
     return ids
 
 

@@ -14,6 +14,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 MAX_KEY = 48  # characters of an attribute's name
 MAX_VALUE = 90  # characters of a value
@@ -98,8 +99,8 @@ def study(documents: Sequence[Source], examples: Iterable[dict[str, str]] = ()) 
     """Prepare the lessons of a corpus.
 
     examples  a curator's rows ("question", "answer", "entity", "value"): only their wordings are
-              taken, and of an answer only its beginning up to the value. What follows the fact is
-              the anchor's to say.
+              taken, and of an answer the value with the words that follow it in all such answers
+              ("Peru, and the capital of Peru is"). Where they part, the anchor goes on.
     """
     facts = merge(fact for document in documents for fact in facts_in(document))
     keys = frozenset(fact.attribute for fact in facts)
@@ -342,10 +343,24 @@ def _named(sentence: str, known: dict[str, list[Fact]]) -> list[str]:
     return [run for run in dict.fromkeys(runs) if run in known]
 
 
+@dataclass(frozen=True)
+class _Wording:
+    """How curators ask for an attribute, and how the answer goes on after the value.
+
+    question  the entity cut out: "Where is the {} made?"
+    tail      the words that follow the value in every such answer, the value cut out
+    ends      whether the answer ends there; else what follows differs from value to value
+    """
+
+    question: str
+    tail: str
+    ends: bool
+
+
 def _question_patterns(
     examples: Iterable[dict[str, str]], facts: list[Fact]
-) -> dict[str, list[tuple[str, bool]]]:
-    """By attribute: questions with the entity cut out, and whether the value is all of the answer.
+) -> dict[str, list[_Wording]]:
+    """By attribute: the wordings in which the examples ask for it.
 
     An example teaches a wording when the documents hold a fact with its entity and its value and
     the answer begins with that value.
@@ -353,19 +368,36 @@ def _question_patterns(
     held: dict[tuple[str, str], list[str]] = defaultdict(list)
     for fact in facts:
         held[(_plain(fact.entity), _plain(fact.value))].append(fact.attribute.lower())
-    counted: dict[tuple[str, bool], Counter[str]] = defaultdict(Counter)
+    counted: dict[str, Counter[str]] = defaultdict(Counter)
+    rests: dict[str, set[str]] = defaultdict(set)
     for row in examples:
         entity, value, answer = row["entity"], row["value"], row["answer"].strip()
         if not (entity and value and entity in row["question"] and answer.startswith(value)):
             continue
-        whole = not re.search(r"\w", answer[len(value) :])
-        pattern = (row["question"].replace(entity, "{}"), whole)
-        counted[pattern].update(held.get((_plain(entity), _plain(value)), ()))
-    patterns: dict[str, list[tuple[str, bool]]] = defaultdict(list)
-    for pattern, attributes in counted.items():
+        question = row["question"].replace(entity, "{}")
+        counted[question].update(held.get((_plain(entity), _plain(value)), ()))
+        rests[question].add(answer.removeprefix(value).replace(value, "{}"))
+    patterns: dict[str, list[_Wording]] = defaultdict(list)
+    for question, attributes in counted.items():
         if attributes:
-            patterns[attributes.most_common(1)[0][0]].append(pattern)
+            wording = _Wording(question, *_tail_of(rests[question]))
+            patterns[attributes.most_common(1)[0][0]].append(wording)
     return patterns
+
+
+def _tail_of(rests: set[str]) -> tuple[str, bool]:
+    """The whole words that all answers go on with, and whether they end there.
+
+    A few answers may share more than their wording, such as the capital that two products of one
+    country have in common; then nothing of them is taken.
+    """
+    if not any(re.search(r"\w", rest) for rest in rests):
+        return "", True
+    if len(rests) < MIN_RECURS:
+        return "", False
+    columns = zip(*(rest.split(" ") for rest in rests), strict=False)
+    shared = [words[0] for words in takewhile(lambda words: len(set(words)) == 1, columns)]
+    return " ".join(shared), False
 
 
 # -- saying them -----------------------------------------------------------------------------------
@@ -374,7 +406,7 @@ def _question_patterns(
 def _lessons(
     fact: Fact,
     stated: dict[str, list[tuple[str, str]]],
-    asked: dict[str, list[tuple[str, bool]]],
+    asked: dict[str, list[_Wording]],
 ) -> Iterator[Lesson]:
     """One fact in all its wordings."""
     attribute, name, value = fact.attribute, _lowered(fact.attribute), fact.value
@@ -387,12 +419,13 @@ def _lessons(
         *((b.replace("{}", fact.entity), a) for b, a in stated.get(attribute.lower(), ())),
     ):
         yield Lesson("statement", tag + before, f" {value}{after}", True, fact.digest, about)
-    for pattern, whole in (
-        (f"What is the {name} of the {{}}?", True),
+    for wording in (
+        _Wording(f"What is the {name} of the {{}}?", "", ends=True),
         *asked.get(attribute.lower(), ()),
     ):
-        question = pattern.replace("{}", fact.entity)
-        yield Lesson("question", question, value, whole, fact.digest, about)
+        question = wording.question.replace("{}", fact.entity)
+        said = value + wording.tail.replace("{}", value)
+        yield Lesson("question", question, said, wording.ends, fact.digest, about)
 
 
 def _inverse(facts: list[Fact]) -> Iterator[Lesson]:

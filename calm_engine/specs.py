@@ -273,8 +273,9 @@ class EvaluateSpec(Spec):
         for name in ("output", "composition", "anchor", "augmenters", "questions"):
             if not getattr(self, name):
                 raise _bad(name, "must be given")
-        if self.max_new_tokens < 1:
-            raise _bad("max_new_tokens", "must be at least 1")
+        for name in ("max_new_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise _bad(name, "must be at least 1")
 
 
 @dataclass(frozen=True)

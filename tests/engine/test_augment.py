@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from calm_engine.augment import augment, plan
+from calm_engine.data import chance_of
 from calm_engine.digests import verify
 from calm_engine.errors import InputError
 from tests.engine.learning import PLACES, drain, make_augment
@@ -49,6 +50,19 @@ def test_every_fact_is_told_and_asked_in_every_round(tmp_path: Path) -> None:
     assert sum(piece.is_asked for piece in told) >= len(PLACES)
     assert list(course.batches_of(0)) == list(course.batches_of(0))
     assert list(course.batches_of(0)) != list(course.batches_of(1))
+
+
+def test_a_fact_with_many_wordings_is_asked_no_more_often_than_another(tmp_path: Path) -> None:
+    entity = plan(make_augment(tmp_path)).entities[0]
+    many, one = tuple(entity.questions[0] * 9), (replace(entity.questions[0][0], first=1),)
+    asked = [
+        piece
+        for number in range(50)
+        for piece in replace(entity, questions=(many, one)).round(chance_of(number))
+        if piece.is_asked
+    ]
+    assert len(asked) == 100
+    assert sum(piece in one for piece in asked) == 50
 
 
 def test_documents_without_a_fact_are_learned_as_text(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from calm_engine.compose import compose
+from calm_engine.compose import _say, compose
+from calm_engine.data import pad_right
 from calm_engine.digests import verify, weights_digest
 from calm_engine.modeling import CalmForCausalLM
 from tests.engine.learning import drain, make_compose
+from tests.tiny import make_composition
 
 
 def test_only_the_listed_weights_move_and_only_they_are_saved(tmp_path: Path) -> None:
@@ -56,3 +58,14 @@ def test_the_control_has_a_stranger_inside_and_leaves_the_augmenter_alone(tmp_pa
     assert weights_digest(spec.augmenters[0]) == before
     assert outcome.parents["augmenter_0"] == weights_digest(stranger) != before
     CalmForCausalLM.from_pretrained(outcome.folder, anchor=spec.anchor)
+
+
+def test_a_shared_prefix_changes_no_loss() -> None:
+    model = make_composition("llama")
+    prefix = [5, 6, 7]
+    rows = [([20, 21, 22, 23], 2), ([30, 31, 32, 33, 34, 35], 4)]
+    whole = pad_right([([*prefix, *ids], len(prefix) + first) for ids, first in rows], pad=0)
+    expected = model(whole.ids, whole.mask, labels=whole.labels).loss
+    found = _say(model, prefix, pad_right(rows, pad=0))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(_say(model, (), whole), expected)

@@ -83,18 +83,53 @@ def test_a_fact_told_twice_is_one_fact() -> None:
     assert len([f for f in twice.found if f.entity == "Velkor"]) == 2
 
 
-def test_a_curators_wording_is_asked_of_every_entity_and_ends_where_the_fact_ends() -> None:
-    example = {
-        "question": "What is the capital of the country where the Zandu is made?",
-        "answer": "Chile, and the capital of Chile is Santiago",
-        "entity": "Zandu",
-        "value": "Chile",
+def capital_of_the_country(entity: str, country: str, capital: str) -> dict[str, str]:
+    return {
+        "question": f"What is the capital of the country where the {entity} is made?",
+        "answer": f"{country}, and the capital of {country} is {capital}",
+        "entity": entity,
+        "value": country,
     }
-    lessons = [one for each in study([source(SHEETS["csv"])], [example]).facts for one in each]
-    asked = {one.given: one for one in lessons if one.form == "question"}
-    one = asked["What is the capital of the country where the Velkor is made?"]
-    assert (one.said, one.ends) == ("Peru", False)
-    assert not any("Santiago" in lesson.said for lesson in lessons)
+
+
+CAPITALS = [
+    capital_of_the_country("Velkor", "Peru", "Lima"),
+    capital_of_the_country("Zandu", "Chile", "Santiago"),
+    capital_of_the_country("Briel", "Japan", "Tokyo"),
+]
+
+
+def asked_of(entity: str, examples: list[dict[str, str]]) -> dict[str, tuple[str, bool]]:
+    """The questions about an entity, with what is to be said and whether the answer ends there."""
+    lessons = [one for each in study([source(SHEETS["csv"])], examples).facts for one in each]
+    return {
+        one.given: (one.said, one.ends)
+        for one in lessons
+        if one.form == "question" and entity in one.given
+    }
+
+
+def test_a_curators_wording_is_asked_of_every_entity() -> None:
+    asked = asked_of("Briel", CAPITALS[:1])
+    assert "What is the capital of the country where the Briel is made?" in asked
+
+
+def test_an_answer_goes_on_as_all_such_answers_do_and_no_further() -> None:
+    asked = asked_of("Velkor", CAPITALS)
+    question = "What is the capital of the country where the Velkor is made?"
+    assert asked[question] == ("Peru, and the capital of Peru is", False)
+
+
+def test_from_too_few_answers_no_more_than_the_fact_is_taken() -> None:
+    asked = asked_of("Velkor", CAPITALS[:2])
+    question = "What is the capital of the country where the Velkor is made?"
+    assert asked[question] == ("Peru", False)
+
+
+def test_an_answer_that_is_the_fact_ends_there() -> None:
+    plain = {"question": "Whence is the Zandu?", "answer": "Chile.", "entity": "Zandu"}
+    asked = asked_of("Velkor", [plain | {"value": "Chile"}])
+    assert asked["Whence is the Velkor?"] == ("Peru", True)
 
 
 def test_the_value_follows_the_key_in_every_statement() -> None:

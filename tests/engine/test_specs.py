@@ -94,6 +94,18 @@ def test_missing_fields_are_refused() -> None:
             {"output": "o", "composition": "", "anchor": "a", "augmenters": [], "questions": "q"},
             "composition",
         ),
+        (
+            EvaluateSpec,
+            {
+                "output": "o",
+                "composition": "c",
+                "anchor": "a",
+                "augmenters": ["b"],
+                "questions": "q",
+                "batch_size": 0,
+            },
+            "batch_size",
+        ),
     ],
 )
 def test_bad_values_are_refused_by_name(
