@@ -28,6 +28,7 @@ import psutil
 
 from calm_engine.errors import EngineError, InputError
 from calm_engine.wording import sentence
+from counterpoint import env
 from counterpoint.embedded.children import die_with_parent, free_port
 from counterpoint.embedded.engines import Engines
 from counterpoint.env import home_folder
@@ -261,8 +262,9 @@ def live(home: Path, told: argparse.Namespace) -> int:
     home.chmod(0o711)  # the engines' own user must pass through, nobody may list
     os.environ["COUNTERPOINT_HOME"] = str(home)
     port = free_port(told.port, liked=LIKED_PORT)
-    is_external = bool(os.environ.get("DATABASE_URL") and os.environ.get("REDIS_URL"))
-    with contextlib.nullcontext() if is_external else Engines(home):
+    urls = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
+    ours = [engine for url, engine in urls.items() if not env.secret(url)]
+    with Engines(home, only=ours) if ours else contextlib.nullcontext():
         machine = Machine(home, port)
         machine.migrate()
         try:

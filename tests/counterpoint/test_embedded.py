@@ -208,3 +208,13 @@ def test_a_home_that_is_closed_to_the_engines_keeps_their_place_in_mind(
     place = state_folder(home, somebody)
     assert place.parent == tmp_path / "shared"
     assert state_folder(home, somebody) == place
+
+
+def test_an_engine_that_stands_elsewhere_is_not_started(home: Path) -> None:
+    with Engines(home, only=["valkey"]) as engines:
+        told = engines.connection
+        assert "database_url" not in told
+        assert len(servers(engines)) == 1
+        with redis.Redis.from_url(told["redis_url"]) as broker:
+            assert broker.ping()
+    assert not (home / "engines/postgres").exists()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from calm_engine.errors import EngineError
-from counterpoint.embedded.supervisor import Asked, Supervisor, Wish, owned
+from counterpoint.embedded.supervisor import POSTGRES, VALKEY, Asked, Supervisor, Wish, owned
 from counterpoint.env import home_folder
 
 READY = "ready"
@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--postgres-port", type=int, help="default: any free port")
     parser.add_argument("--valkey-port", type=int, help="default: any free port")
     parser.add_argument("--postgres-option", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--only", action="append", choices=(POSTGRES, VALKEY))
     parser.add_argument("--with-parent", action="store_true", help="stop when our input closes")
     told = parser.parse_args()
     wish = Wish(
@@ -26,6 +27,7 @@ def main() -> int:
         told.postgres_port,
         told.valkey_port,
         told.postgres_option,
+        tuple(told.only or (POSTGRES, VALKEY)),
     )
     asked = Asked(parent_holds_input=told.with_parent)
     try:

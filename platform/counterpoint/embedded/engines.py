@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +24,7 @@ class Engines:
     home               where their state lives; kept afterwards
     ports              any free ones by default. Raises InputError("port.taken")
     postgres_options   server settings, such as {"fsync": "off"} for tests alone
+    only               "postgres", "valkey": the engines that are wanted; both by default
     Raises InputError("engines.owned") when another process owns this folder's engines.
     """
 
@@ -34,6 +35,7 @@ class Engines:
         postgres_port: int | None = None,
         valkey_port: int | None = None,
         postgres_options: Mapping[str, str] | None = None,
+        only: Sequence[str] = (),
     ) -> None:
         self.home = home
         self.command = [sys.executable, "-m", "counterpoint.embedded", "--with-parent"]
@@ -42,6 +44,8 @@ class Engines:
         self.command += ["--valkey-port", str(valkey_port)] if valkey_port else []
         for name, value in (postgres_options or {}).items():
             self.command += ["--postgres-option", f"{name}={value}"]
+        for name in only:
+            self.command += ["--only", name]
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Engines:

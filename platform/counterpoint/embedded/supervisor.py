@@ -35,18 +35,23 @@ from counterpoint.embedded.children import (
 )
 
 SUPERUSER = "platform_owner"
+POSTGRES, VALKEY = "postgres", "valkey"
 WATCH_SECONDS = 0.2
 SHARED_STATE = Path("/var/lib/counterpoint")  # for root, when the home folder is closed to others
 
 
 @dataclass
 class Wish:
-    """What was asked for: where state lives, ports (any free one by default), server settings."""
+    """What was asked for: where state lives, ports (any free one by default), server settings.
+
+    only   the engines that are wanted; another one stands elsewhere
+    """
 
     home: Path
     postgres_port: int | None = None
     valkey_port: int | None = None
     postgres_options: list[str] = field(default_factory=list)
+    only: tuple[str, ...] = (POSTGRES, VALKEY)
 
 
 @contextmanager
@@ -74,7 +79,7 @@ def owned(home: Path) -> Iterator[None]:
 
 
 class Supervisor:
-    """The two engines of one home folder, while the lock is held."""
+    """The engines of one home folder, while the lock is held."""
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
@@ -161,22 +166,23 @@ class Supervisor:
     # ---- its life ----
 
     def start(self) -> None:
-        """Both engines ready, roles and database made, `connection.json` written."""
-        self.make_cluster()
-        self.postgres.start()
-        self.postgres.wait_until_ready()
-        provision.provision(self.address(SUPERUSER, "postgres"), self.passwords)
-        self.valkey.start()
-        self.valkey.wait_until_ready()
-        connection = {
-            "database_url": self.address(provision.RUNTIME),
-            "database_owner_url": self.address(provision.OWNER),
-            "redis_url": self.redis_url,
-            "ports": {"postgres": self.postgres_port, "valkey": self.valkey_port},
-            "owner": os.getpid(),
-        }
-        (self.home / "engine-ports.json").write_text(json.dumps(connection["ports"]))
-        write_private(self.home / "connection.json", json.dumps(connection, indent=2))
+        """The engines ready, roles and database made, `connection.json` written."""
+        connection: dict[str, object] = {"owner": os.getpid()}
+        if POSTGRES in self.wish.only:
+            self.make_cluster()
+            self.postgres.start()
+            self.postgres.wait_until_ready()
+            provision.provision(self.address(SUPERUSER, "postgres"), self.passwords)
+            connection["database_url"] = self.address(provision.RUNTIME)
+            connection["database_owner_url"] = self.address(provision.OWNER)
+        if VALKEY in self.wish.only:
+            self.valkey.start()
+            self.valkey.wait_until_ready()
+            connection["redis_url"] = self.redis_url
+        ports = {POSTGRES: self.postgres_port, VALKEY: self.valkey_port}
+        (self.home / "engine-ports.json").write_text(json.dumps(ports))
+        told = json.dumps(connection | {"ports": ports}, indent=2)
+        write_private(self.home / "connection.json", told)
 
     def make_cluster(self) -> None:
         """initdb, aside and then renamed: a killed attempt leaves nothing that looks finished."""
@@ -211,9 +217,10 @@ class Supervisor:
         aside.rename(data)
 
     def watch(self, asked: Asked) -> None:
-        """Keep both running until asked to stop."""
+        """Keep them running until asked to stop."""
+        engines = {POSTGRES: self.postgres, VALKEY: self.valkey}
         while not asked.wait(WATCH_SECONDS):
-            for engine in (self.postgres, self.valkey):
+            for engine in (engines[name] for name in self.wish.only):
                 if engine.revive():
                     # PostgreSQL may refuse while old backends leave: it ends, and we come back.
                     with suppress(InputError):
