@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from calm_engine.config import CalmConfig
+    from calm_engine.joining import detach, side_by_side
     from calm_engine.modeling import CalmForCausalLM
     from calm_engine.specs import BridgeSpec
 
-__all__ = ["BridgeSpec", "CalmConfig", "CalmForCausalLM"]
+__all__ = ["BridgeSpec", "CalmConfig", "CalmForCausalLM", "detach", "side_by_side"]
 
 _HOME = {
     "BridgeSpec": "calm_engine.specs",
     "CalmConfig": "calm_engine.config",
     "CalmForCausalLM": "calm_engine.modeling",
+    "detach": "calm_engine.joining",
+    "side_by_side": "calm_engine.joining",
 }
 
 

@@ -41,8 +41,7 @@ class Pass:
     """What every layer of one forward pass is given, besides the states."""
 
     masks: tuple[Tensor | None, ...]  # one for each layer, in the form its attention wants
-    arguments: dict[str, Any]
-    cache: Cache | None
+    arguments: tuple[dict[str, Any], ...]  # likewise
 
 
 class Decoder:
@@ -59,6 +58,7 @@ class Decoder:
 
     layers: nn.ModuleList
     norm: nn.Module
+    cache_name = "past_key_values"  # what this family's layers call it
 
     @property
     def depth(self) -> int:
@@ -68,8 +68,8 @@ class Decoder:
         """(batch, time) token ids and positions -> (batch, time, width)."""
         raise NotImplementedError
 
-    def extras(self, hidden: Tensor, positions: Tensor) -> dict[str, Any]:
-        """What this family's layers want beside mask, positions and cache."""
+    def extras(self, hidden: Tensor, positions: Tensor, kind: str) -> dict[str, Any]:
+        """What this family's layers of this kind want beside mask, positions and cache."""
         raise NotImplementedError
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -95,27 +95,27 @@ class Decoder:
             )
             for kind in set(self.kinds)
         }
-        extras = self.extras(hidden, positions)
-        arguments = {"position_ids": positions, "use_cache": cache is not None, **extras}
+        shared = {
+            "position_ids": positions,
+            "use_cache": cache is not None,
+            self.cache_name: cache,
+        }
+        arguments = {kind: shared | self.extras(hidden, positions, kind) for kind in masks}
         return Pass(
-            masks=tuple(masks[kind] for kind in self.kinds), arguments=arguments, cache=cache
+            masks=tuple(masks[kind] for kind in self.kinds),
+            arguments=tuple(arguments[kind] for kind in self.kinds),
         )
 
     def layer(self, index: int, hidden: Tensor, run: Pass) -> Tensor:
         """Run layer `index`: (batch, time, width) -> the same shape."""
-        out = self.layers[index](
-            hidden,
-            attention_mask=run.masks[index],
-            past_key_values=run.cache,
-            **run.arguments,
-        )
+        out = self.layers[index](hidden, attention_mask=run.masks[index], **run.arguments[index])
         # Layers return the plain tensor; some families still wrap it in a tuple.
         states: Tensor = out if isinstance(out, Tensor) else out[0]
         return states
 
 
 class LlamaLike(Decoder):
-    """Llama, SmolLM2, Mistral, Qwen2, Qwen3: `model.layers`, rotary positions, RMS norms."""
+    """Llama, SmolLM2 and 3, Mistral, Qwen2 and 3, OLMo2, Phi-3: rotary positions, RMS norms."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
@@ -126,7 +126,46 @@ class LlamaLike(Decoder):
         embedded: Tensor = self.body.embed_tokens(ids)
         return embedded
 
-    def extras(self, hidden: Tensor, positions: Tensor) -> dict[str, Any]:
+    def extras(self, hidden: Tensor, positions: Tensor, kind: str) -> dict[str, Any]:  # noqa: ARG002
+        return {"position_embeddings": self.body.rotary_emb(hidden, positions)}
+
+
+class Gemma2Like(LlamaLike):
+    """Gemma 2: like Llama, but logits are bent below a cap; embeddings scale themselves."""
+
+    def head(self, hidden: Tensor) -> Tensor:
+        logits = super().head(hidden)
+        cap = self.config.final_logit_softcapping
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+class Gemma3Like(Gemma2Like):
+    """Gemma 3, text alone: each kind of layer has its own rotary positions."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model)
+        if self.config.use_bidirectional_attention:
+            raise InputError("model.family", "a model that reads ahead cannot be composed")
+
+    def extras(self, hidden: Tensor, positions: Tensor, kind: str) -> dict[str, Any]:
+        return {"position_embeddings": self.body.rotary_emb(hidden, positions, kind)}
+
+
+class GptNeoxLike(Decoder):
+    """GPT-NeoX, Pythia: `gpt_neox.layers`, partly rotary positions, layer norms."""
+
+    cache_name = "layer_past"
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model)
+        self.layers = self.body.layers
+        self.norm = self.body.final_layer_norm
+
+    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002  rotary: in the layers
+        embedded: Tensor = self.body.embed_in(ids)
+        return embedded
+
+    def extras(self, hidden: Tensor, positions: Tensor, kind: str) -> dict[str, Any]:  # noqa: ARG002
         return {"position_embeddings": self.body.rotary_emb(hidden, positions)}
 
 
@@ -142,16 +181,22 @@ class Gpt2Like(Decoder):
         embedded: Tensor = self.body.wte(ids) + self.body.wpe(positions)
         return embedded
 
-    def extras(self, hidden: Tensor, positions: Tensor) -> dict[str, Any]:  # noqa: ARG002
+    def extras(self, hidden: Tensor, positions: Tensor, kind: str) -> dict[str, Any]:  # noqa: ARG002
         return {}
 
 
 FAMILIES: dict[str, type[Decoder]] = {
+    "gemma2": Gemma2Like,
+    "gemma3_text": Gemma3Like,
+    "gpt2": Gpt2Like,
+    "gpt_neox": GptNeoxLike,
     "llama": LlamaLike,
     "mistral": LlamaLike,
+    "olmo2": LlamaLike,
+    "phi3": LlamaLike,
     "qwen2": LlamaLike,
     "qwen3": LlamaLike,
-    "gpt2": Gpt2Like,
+    "smollm3": LlamaLike,
 }
 
 

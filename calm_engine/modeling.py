@@ -44,6 +44,7 @@ from calm_engine.families import (
 from calm_engine.specs import BridgeSpec
 
 Parent = str | Path | PreTrainedModel
+Gate = float | Sequence[float] | Tensor
 
 WEIGHTS = "model.safetensors"
 TOKENIZER_FILES = (
@@ -176,7 +177,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             )
             for augmenter in (augmenters if spec.output_path else ())
         )
-        self.gate = 1.0
+        self.gate: Gate = 1.0
         self.bridges_on = True
         self.output_on = True
         self._freeze()
@@ -373,9 +374,14 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
 
     # -- switches ----------------------------------------------------------------------------------
 
-    def set_gate(self, gate: float) -> None:
-        """How far the augmenters are let in when a call does not say: 0 is the anchor, 1 is all."""
-        self.gate = float(gate)
+    def set_gate(self, gate: float | Sequence[float]) -> None:
+        """How far the augmenters are let in when a call does not say: 0 is the anchor, 1 is all.
+
+        gate   one number for all augmenters, or one for each
+        Raises InputError("input.gate") for another count than that of the augmenters.
+        """
+        self._gates(gate, rows=1)
+        self.gate = gate
 
     def set_parts(self, *, bridges: bool = True, output: bool = True) -> None:
         """Switch the bridges or the output path off, for attribution and for bridge dropout."""
@@ -391,7 +397,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         labels: Tensor | None = None,
         past_key_values: CalmCache | None = None,
         use_cache: bool | None = None,
-        gate: float | Tensor | None = None,
+        gate: Gate | None = None,
         position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
@@ -403,8 +409,9 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         attention_mask   (batch, seen + time), 0 on padding; None: what the cache knows, then ones
         labels           (batch, time), -100 where nothing is to be said; shifted here. Logits are
                          made at the target positions only and come as (targets, vocabulary)
-        gate             None: `set_gate`'s; a number; or (batch,), one for each request. The number
-                         0 does not run the augmenters at all, so a cache begun with it stays so
+        gate             None: `set_gate`'s; a number; one for each augmenter; (batch,), one for
+                         each request; or (batch, augmenters). Where all numbers are 0 augmenters do
+                         not run at all, so a cache begun so stays so
         position_ids     (batch, time); None: counted over the mask, so padding takes no position
         logits_to_keep   0: all. n: the last n. (n,) long: these positions. (batch, time) bool:
                          those that are true, and logits come as (chosen, vocabulary)
@@ -417,19 +424,18 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         """
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
-        chosen = self.gate if gate is None else gate
         inputs = self._inputs(input_ids, attention_mask, position_ids, past_key_values)
-        self._check_gate(chosen, input_ids)
-        is_let_in = isinstance(chosen, Tensor) or chosen != 0.0
+        gates = self._gates(self.gate if gate is None else gate, rows=len(input_ids))
+        is_let_in = any(isinstance(one, Tensor) or one != 0.0 for one in gates)
         is_open = is_let_in and (self.bridges_on or self.output_on)
         if is_open and past_key_values is not None:
             self._check_cache(past_key_values)
         reads = self._read(inputs) if is_open else []
-        hidden = self._play(inputs, reads, chosen if is_open else 0.0)
+        hidden = self._play(inputs, reads, gates)
         if past_key_values is not None:
             past_key_values.real = _all_real(inputs)
         keep = logits_to_keep if labels is None else _targets(labels)
-        logits = self._speak(hidden, reads, chosen, keep)
+        logits = self._speak(hidden, reads, gates, keep)
         loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
         held: dict[str, Any] = {"loss": loss, "logits": logits, "past_key_values": past_key_values}
         return CausalLMOutputWithPast(**held)
@@ -504,10 +510,23 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             positions = torch.arange(seen, seen + time, device=ids.device).expand(batch, -1)
         return _Inputs(ids=ids, positions=positions, real=real, seen=seen, cache=cache)
 
-    @staticmethod
-    def _check_gate(gate: float | Tensor, ids: Tensor) -> None:
-        if isinstance(gate, Tensor) and gate.shape != ids.shape[:1]:
-            raise InputError("input.gate", "a tensor of gates has one number for each request")
+    def _gates(self, gate: Gate, *, rows: int) -> list[float | Tensor]:
+        """For each augmenter a number, or (batch,) numbers. Raises InputError("input.gate")."""
+        count = len(self.below)
+        if isinstance(gate, Tensor) and gate.shape == (rows,):
+            return [gate] * count
+        if isinstance(gate, Tensor) and gate.shape == (rows, count):
+            return list(gate.unbind(dim=1))
+        if isinstance(gate, Sequence) and len(gate) == count:
+            return list(gate)
+        if isinstance(gate, int | float):
+            return [float(gate)] * count
+        raise InputError(
+            "input.gate",
+            "a gate is one number, one for each augmenter, one for each request, or both",
+            requests=rows,
+            augmenters=count,
+        )
 
     def _check_cache(self, cache: CalmCache) -> None:
         """All parts that will be used have seen the same tokens, or it cannot be continued."""
@@ -540,7 +559,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             reads.append(_Read(states=states, last=last))
         return reads
 
-    def _play(self, inputs: _Inputs, reads: list[_Read], gate: float | Tensor) -> Tensor:
+    def _play(self, inputs: _Inputs, reads: list[_Read], gates: Sequence[float | Tensor]) -> Tensor:
         """Run the anchor, bridges joined in; its last states after its norm.
 
         Below the first connection nothing that is trained has been met, so no graph is kept.
@@ -574,21 +593,25 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
                     view,
                     angles=angles,
                     cache=cache,
-                    gate=gate,
+                    gate=gates[joint.augmenter],
                 )
         played: Tensor = anchor.norm(hidden)
         return played
 
     def _speak(
-        self, hidden: Tensor, reads: list[_Read], gate: float | Tensor, keep: int | Tensor
+        self,
+        hidden: Tensor,
+        reads: list[_Read],
+        gates: Sequence[float | Tensor],
+        keep: int | Tensor,
     ) -> Tensor:
         """Logits at the kept positions: the anchor's, each augmenter's mixed in after the other."""
         chosen = _kept(hidden, keep)
         logits = self.top.head(chosen)
         if not self.output_on:
             return logits
-        gates = cast("list[OutputGate]", list(self.output_gates))
-        for read, module, augmenter in zip(reads, gates, self.below, strict=False):
+        modules = cast("list[OutputGate]", list(self.output_gates))
+        for read, module, augmenter, gate in zip(reads, modules, self.below, gates, strict=False):
             if read.last is None or (not torch.is_grad_enabled() and module.is_shut()):
                 continue
             below = _kept(read.last, keep)

@@ -11,24 +11,48 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import BridgeSpec
 
-FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gpt2")
+FAMILIES = (
+    "llama",
+    "qwen2",
+    "qwen3",
+    "mistral",
+    "gpt2",
+    "gemma2",
+    "gemma3_text",
+    "gpt_neox",
+    "olmo2",
+    "phi3",
+    "smollm3",
+)
 SPECIALS = ("<|pad|>", "<|begin|>", "<|end|>")
 VOCABULARY = 256 + len(SPECIALS)
 POSITIONS = 96
@@ -80,6 +104,7 @@ def make_model(
         **special,
     }
     grouped = {"intermediate_size": 2 * width, "num_key_value_heads": heads // 2}
+    gemma = {**grouped, "head_dim": width // heads, "sliding_window": 8}
     torch.manual_seed(seed)
     makers = {
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**shape, **grouped)),
@@ -87,6 +112,16 @@ def make_model(
         "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**shape, **grouped, head_dim=width // heads)),
         "mistral": lambda: MistralForCausalLM(MistralConfig(**shape, **grouped, sliding_window=8)),
         "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**shape)),
+        "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**shape, **gemma)),
+        "gemma3_text": lambda: Gemma3ForCausalLM(
+            Gemma3TextConfig(**shape, **gemma, sliding_window_pattern=2)
+        ),
+        "gpt_neox": lambda: GPTNeoXForCausalLM(
+            GPTNeoXConfig(**shape, intermediate_size=2 * width, attention_dropout=0.0)
+        ),
+        "olmo2": lambda: Olmo2ForCausalLM(Olmo2Config(**shape, **grouped)),
+        "phi3": lambda: Phi3ForCausalLM(Phi3Config(**shape, **grouped)),
+        "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**shape, **grouped)),
     }
     model: PreTrainedModel = makers[family]()
     return model.eval()

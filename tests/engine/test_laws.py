@@ -20,6 +20,9 @@ PAIRS = [
     ("llama", "gpt2"),
     ("gpt2", "qwen3"),
     ("qwen2", "mistral"),
+    ("gemma2", "olmo2"),
+    ("phi3", "gpt_neox"),
+    ("smollm3", "gemma3_text"),
 ]
 ROUNDING = 2e-4  # logits are of the order of ten here
 
