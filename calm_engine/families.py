@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -272,8 +273,9 @@ def load_parent(folder: str | Path, *, dtype: torch.dtype | None = None) -> PreT
     """Load a checked folder with transformers; nothing is fetched and no code of it is run.
 
     dtype   None: as the folder says
-    Raises what `check_folder` raises, InputError("model.family"), and InputError("model.weights")
-    when files are damaged or tensors are missing: transformers would make those up at random.
+    Raises what `check_folder` raises, InputError("model.family"), InputError("model.config") for
+    values that cannot be, and InputError("model.weights") when files are damaged, numbers are not
+    finite or tensors are missing: transformers would make those up at random.
     """
     config = check_folder(folder)
     kind = str(config.get("model_type"))
@@ -289,12 +291,19 @@ def load_parent(folder: str | Path, *, dtype: torch.dtype | None = None) -> PreT
             dtype=dtype if dtype is not None else "auto",
             output_loading_info=True,
         )
+    except StrictDataclassError as error:
+        raise InputError("model.config", "config.json has a value that cannot be") from error
     except (OSError, RuntimeError, SafetensorError) as error:
         raise InputError("model.weights", "the weights cannot be loaded") from error
     model: PreTrainedModel = loaded[0]
     missing = sorted(loaded[1]["missing_keys"])
     if missing:
         raise InputError("model.weights", "tensors are missing", tensors=", ".join(missing[:5]))
+    broken = [name for name, it in model.named_parameters() if not bool(it.isfinite().all())]
+    if broken:
+        raise InputError(
+            "model.weights", "weights hold numbers that are none", tensors=", ".join(broken[:5])
+        )
     return model
 
 

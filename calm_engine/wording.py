@@ -20,7 +20,7 @@ WORDING: dict[str, str] = {
     "model.config": "The model's config.json cannot be read or asks for code of its own[: {keys}]. "
     "Choose a model without its own code; nothing was loaded.",
     "model.family": "This kind of model cannot be composed yet. "
-    "Choose a decoder such as Llama, SmolLM2, Mistral, Qwen or GPT-2.",
+    "Choose a decoder such as Llama, SmolLM, Mistral, Qwen, Gemma, Phi or GPT-2.",
     "model.folder": "There are no safetensors weights in [{folder}, ]the folder that was given. "
     "Give the complete folder of a model, or bring the model in with `calm import`.",
     "model.tokenizer": "The model's tokenizer.json is missing or cannot be read. "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from calm_engine import digests
@@ -77,6 +77,20 @@ def test_a_torn_file_is_refused(source: Path, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-100])
     assert refusal(source, tmp_path / "anchor") == "model.weights"
     assert not (tmp_path / "anchor").exists()
+
+
+def test_numbers_that_are_none_are_refused(source: Path, tmp_path: Path) -> None:
+    weights = load_file(source / "model.safetensors")
+    weights["model.norm.weight"][0] = torch.nan
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    assert refusal(source, tmp_path / "anchor") == "model.weights"
+    assert not (tmp_path / "anchor").exists()
+
+
+def test_a_config_with_a_value_that_cannot_be_is_refused(source: Path, tmp_path: Path) -> None:
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"hidden_size": "many"}))
+    assert refusal(source, tmp_path / "anchor") == "model.config"
 
 
 def test_a_folder_without_a_tokenizer_is_refused(source: Path, tmp_path: Path) -> None:

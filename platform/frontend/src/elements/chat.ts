@@ -286,8 +286,11 @@ export class Chat extends HTMLElement {
     field.value = asked.conversation;
     const address = asked.url ?? `/chat/${asked.conversation}/`;
     history.replaceState(null, "", address);
+    const heading = document.querySelector("main h1");
+    if (heading) heading.textContent = title.slice(0, 80);
     const list = document.querySelector(".chat-history ul");
     if (!list) return;
+    document.querySelector(".chat-history [data-none]")?.remove();
     for (const each of list.querySelectorAll("[aria-current]")) each.removeAttribute("aria-current");
     const link = element("a", { href: address, textContent: title.slice(0, 80), dir: "auto" });
     link.setAttribute("aria-current", "page");
