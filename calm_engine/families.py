@@ -118,13 +118,16 @@ class Decoder:
 class LlamaLike(Decoder):
     """Llama, SmolLM2 and 3, Mistral, Qwen2 and 3, OLMo2, Phi-3: rotary positions, RMS norms."""
 
+    norm_name = "norm"
+    embedding_name = "embed_tokens"
+
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(model)
         self.layers = self.body.layers
-        self.norm = self.body.norm
+        self.norm = getattr(self.body, self.norm_name)
 
     def embed(self, ids: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002  rotary: in the layers
-        embedded: Tensor = self.body.embed_tokens(ids)
+        embedded: Tensor = getattr(self.body, self.embedding_name)(ids)
         return embedded
 
     def extras(self, hidden: Tensor, positions: Tensor, kind: str) -> dict[str, Any]:  # noqa: ARG002
@@ -152,22 +155,12 @@ class Gemma3Like(Gemma2Like):
         return {"position_embeddings": self.body.rotary_emb(hidden, positions, kind)}
 
 
-class GptNeoxLike(Decoder):
-    """GPT-NeoX, Pythia: `gpt_neox.layers`, partly rotary positions, layer norms."""
+class GptNeoxLike(LlamaLike):
+    """GPT-NeoX, Pythia: partly rotary positions, layer norms, and names of their own."""
 
     cache_name = "layer_past"
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__(model)
-        self.layers = self.body.layers
-        self.norm = self.body.final_layer_norm
-
-    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002  rotary: in the layers
-        embedded: Tensor = self.body.embed_in(ids)
-        return embedded
-
-    def extras(self, hidden: Tensor, positions: Tensor, kind: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"position_embeddings": self.body.rotary_emb(hidden, positions)}
+    norm_name = "final_layer_norm"
+    embedding_name = "embed_in"
 
 
 class Gpt2Like(Decoder):

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from calm_engine import digests
+from calm_engine.card import TOKENIZER_FILES
 from calm_engine.checkpoints import whole
 from calm_engine.data import end_of_answer
 from calm_engine.errors import InputError, InternalError
@@ -35,7 +36,6 @@ from calm_engine.families import (
     load_parent,
     words_of,
 )
-from calm_engine.modeling import TOKENIZER_FILES
 from calm_engine.specs import Outcome
 
 MAGIC = b"GGUF"

@@ -7,7 +7,6 @@ where models are kept.
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,68 +29,25 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from calm_engine.bridge import Bridge, OutputGate, choose_heads, mix, rotary_angles
 from calm_engine.cache import CalmCache
-from calm_engine.config import CalmConfig, resolve_connections
-from calm_engine.digests import weights_digest
+from calm_engine.card import card_of, copy_tokenizer
+from calm_engine.config import CalmConfig
 from calm_engine.errors import InputError
-from calm_engine.families import (
-    Decoder,
-    decoder_of,
-    load_parent,
-    read_config,
-    tensors_digest,
-    words_of,
+from calm_engine.families import decoder_of, read_config
+from calm_engine.parents import (
+    Parent,
+    check_vocabularies,
+    check_words,
+    config_of,
+    digest_of,
+    loaded,
+    located,
+    verified,
 )
 from calm_engine.specs import BridgeSpec
 
-Parent = str | Path | PreTrainedModel
-Gate = float | Sequence[float] | Tensor
+Gate = float | Sequence[float] | Tensor  # see `CalmForCausalLM.forward`
 
 WEIGHTS = "model.safetensors"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
-
-CARD = """---
-library_name: transformers
-pipeline_tag: text-generation
-tags:
-- calm
----
-
-# A composition
-
-An anchor and {count} augmenter(s), joined by trained bridges (CALM, arXiv 2401.02412). This folder
-holds the bridges alone, {trained} trained weights; the parents stay where they are, unchanged.
-
-## Built on
-
-SHA-256 of each parent's weights; loading refuses others.
-
-{parents}
-
-## Connections
-
-Augmenter layer to anchor layer; -1 is the anchor's embedding output.
-
-{joined}
-
-## Loading
-
-```python
-from calm_engine import CalmForCausalLM
-
-model = CalmForCausalLM.from_pretrained(
-    "path/to/this/folder", anchor="path/to/anchor", augmenters=[{given}]
-)
-model.set_gate(0.0)  # the anchor alone, bit for bit
-```
-"""
 
 # Random tokens (sequences, tokens) on which the anchor's stream is measured at birth.
 _MEASURED = (4, 64)
@@ -208,12 +164,12 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         if not augmenters:
             raise InputError("compose.augmenters", "a composition needs at least one augmenter")
         spec = bridge or BridgeSpec()
-        _check_words(anchor, augmenters)
-        played = _loaded(anchor, dtype)
-        joined = [_loaded(augmenter, dtype) for augmenter in augmenters]
-        parents = {"anchor": _digest(anchor)}
-        parents |= {f"augmenter_{i}": _digest(one) for i, one in enumerate(augmenters)}
-        config = _config(played, joined, spec, parents)
+        check_words(anchor, augmenters)
+        played = loaded(anchor, dtype)
+        joined = [loaded(augmenter, dtype) for augmenter in augmenters]
+        parents = {"anchor": digest_of(anchor)}
+        parents |= {f"augmenter_{i}": digest_of(one) for i, one in enumerate(augmenters)}
+        config = config_of(played, joined, spec, parents)
         model = cls(config, played, joined)
         model.generation_config = copy.deepcopy(played.generation_config)
         if spec.scaled:
@@ -269,9 +225,9 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         if tokenizer is not None:
             tokenizer.save_pretrained(root)
         else:
-            _copy_tokenizer(self.anchor.name_or_path, root)
+            copy_tokenizer(self.anchor.name_or_path, root)
         trained = sum(parameter.numel() for _, parameter in self.trainable_parameters())
-        (root / "README.md").write_text(_card(self.config, trained), encoding="utf-8")
+        (root / "README.md").write_text(card_of(self.config, trained), encoding="utf-8")
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # parents are told beside the folder
@@ -298,13 +254,13 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             raise InputError("composition.config", "the folder holds no composition")
         config = CalmConfig.from_pretrained(root, local_files_only=True)
         assert isinstance(config, CalmConfig)
-        top, *below = _parents(root, config, anchor, augmenters)
+        top, *below = located(root, config, anchor, augmenters)
         roles = ["anchor", *(f"augmenter_{i}" for i in range(len(below)))]
         models = [
-            _verified(parent, role, (config.parents or {}).get(role, ""), dtype)
+            verified(parent, role, (config.parents or {}).get(role, ""), dtype)
             for parent, role in zip([top, *below], roles, strict=True)
         ]
-        _check_vocabularies(decoder_of(models[0]), [decoder_of(model) for model in models[1:]])
+        check_vocabularies(decoder_of(models[0]), [decoder_of(model) for model in models[1:]])
         model = cls(config, models[0], models[1:])
         try:
             own = load_file(root / WEIGHTS)
@@ -635,154 +591,9 @@ def _own(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n: t for n, t in state.items() if n.startswith(("bridges.", "output_gates."))}
 
 
-def _parents(
-    root: Path, config: CalmConfig, anchor: Parent | None, augmenters: Sequence[Parent] | None
-) -> list[Parent]:
-    """The anchor, then the augmenters: as given, or from inside the composition's folder."""
-    count = len(config.augmenter_configs or [])
-    top = root / "anchor" if anchor is None else anchor
-    inside = [root / f"augmenter_{i}" for i in range(count)]
-    below: list[Parent] = list(inside if augmenters is None else augmenters)
-    if len(below) != count:
-        raise InputError(
-            "parent.missing",
-            "the composition was built on another number of augmenters",
-            given=len(below),
-            wanted=count,
-        )
-    for parent in (top, *below):
-        if isinstance(parent, str | Path) and not Path(parent).is_dir():
-            raise InputError(
-                "parent.missing", "a parent's folder is not there", folder=Path(parent).name
-            )
-    return [top, *below]
-
-
-def _verified(
-    parent: Parent, role: str, promised: str, dtype: torch.dtype | None
-) -> PreTrainedModel:
-    """Load a parent whose weights are those that were promised. Raises "parent.digest"."""
-    if promised.startswith("tensors:"):
-        model = _loaded(parent, dtype)
-        _check_digest(role, tensors_digest(model), promised)
-        return model
-    # A model in memory is known by the folder it came from.
-    folder = parent.name_or_path if isinstance(parent, PreTrainedModel) else parent
-    is_there = bool(folder) and Path(str(folder)).is_dir()
-    found = weights_digest(str(folder)) if is_there else "a model that came from no folder"
-    _check_digest(role, found, promised)
-    return _loaded(parent, dtype)
-
-
-def _check_digest(role: str, found: str, promised: str) -> None:
-    if found != promised:
-        raise InputError(
-            "parent.digest",
-            f"the weights of the {role} are not those the composition was built on",
-            role=role,
-            found=found,
-            promised=promised,
-        )
-
-
-def _copy_tokenizer(folder: str | None, root: Path) -> None:
-    """Copy the tokenizer's files as they are, so that the composition can be spoken to."""
-    for name in TOKENIZER_FILES if folder else ():
-        source = Path(str(folder)) / name
-        if source.is_file():
-            shutil.copyfile(source, root / name)
-
-
-def _card(config: CalmConfig, trained: int) -> str:
-    """The model card: what this is, what it was built on, how to load it."""
-    augmenters = config.augmenter_configs or []
-    parents = "\n".join(f"- {role}: `{it}`" for role, it in sorted((config.parents or {}).items()))
-    joined = "\n".join(
-        f"- augmenter_{i}: " + ", ".join(f"{a} to {b}" for a, b in pairs)
-        for i, pairs in enumerate(config.joined)
-    )
-    given = ", ".join(f'"path/to/augmenter_{i}"' for i in range(len(augmenters)))
-    return CARD.format(
-        trained=f"{trained:,}", parents=parents, joined=joined, count=len(augmenters), given=given
-    )
-
-
 def _joints(config: CalmConfig) -> list[_Joint]:
     pairs = [(i, a, b) for i, pairs in enumerate(config.joined) for a, b in pairs]
     return [_Joint(index, i, a, b) for index, (i, a, b) in enumerate(pairs)]
-
-
-def _loaded(parent: Parent, dtype: torch.dtype | None) -> PreTrainedModel:
-    return parent if isinstance(parent, PreTrainedModel) else load_parent(parent, dtype=dtype)
-
-
-def _digest(parent: Parent) -> str:
-    """What a parent is: of a folder its weight files, of a model in memory its tensors."""
-    if isinstance(parent, PreTrainedModel):
-        return tensors_digest(parent)
-    return weights_digest(parent)
-
-
-def _config(
-    anchor: PreTrainedModel,
-    augmenters: Sequence[PreTrainedModel],
-    spec: BridgeSpec,
-    parents: dict[str, str],
-) -> CalmConfig:
-    """Describe the composition; refuse parents that do not fit together."""
-    top = decoder_of(anchor)
-    below = [decoder_of(augmenter) for augmenter in augmenters]
-    _check_vocabularies(top, below)
-    connections = resolve_connections(
-        spec, anchor_depth=top.depth, augmenter_depths=[one.depth for one in below]
-    )
-    told = anchor.config
-    return CalmConfig(
-        anchor_config=_described(anchor),
-        augmenter_configs=[_described(augmenter) for augmenter in augmenters],
-        bridge=spec.to_dict(),
-        connections=[[list(pair) for pair in pairs] for pairs in connections],
-        parents=parents,
-        vocab_size=top.vocabulary,
-        hidden_size=top.width,
-        num_hidden_layers=top.depth,
-        num_attention_heads=told.num_attention_heads,
-        max_position_embeddings=min(one.limit for one in (top, *below)),
-        bos_token_id=told.bos_token_id,
-        eos_token_id=told.eos_token_id,
-        pad_token_id=told.pad_token_id,
-    )
-
-
-def _described(model: PreTrainedModel) -> dict[str, Any]:
-    """A parent's config, without the folder it lay in: that belongs to one machine."""
-    return {key: it for key, it in model.config.to_dict().items() if key != "_name_or_path"}
-
-
-def _check_words(anchor: Parent, augmenters: Sequence[Parent]) -> None:
-    """Folders that bring tokenizers must bring the same one: equal sizes alone prove nothing."""
-    words = [
-        None if isinstance(one, PreTrainedModel) else words_of(one) for one in (anchor, *augmenters)
-    ]
-    for index, told in enumerate(words[1:]):
-        if words[0] is not None and told is not None and told != words[0]:
-            raise InputError(
-                "compose.vocabulary",
-                "anchor and augmenter must share one tokenizer; their words differ",
-                which=f"augmenter_{index}",
-            )
-
-
-def _check_vocabularies(anchor: Decoder, augmenters: Sequence[Decoder]) -> None:
-    for index, augmenter in enumerate(augmenters):
-        if augmenter.vocabulary != anchor.vocabulary:
-            raise InputError(
-                "compose.vocabulary",
-                "anchor and augmenter must share one tokenizer; their vocabularies differ",
-                anchor=anchor.vocabulary,
-                augmenter=augmenter.vocabulary,
-                which=f"augmenter_{index}",
-            )
 
 
 def _all_real(inputs: _Inputs) -> Tensor:
