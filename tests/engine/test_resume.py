@@ -114,7 +114,6 @@ def test_asked_to_stop_it_stops_at_a_checkpoint_and_goes_on_later(
     assert same(drain(compose(spec))[1].folder, whole)
 
 
-@pytest.mark.slow  # two children of its own; tests/workers kills a trainer in every run
 def test_killed_in_the_middle_it_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     # One thread: sums in another order differ in their last bits.
     spec = replace(make_augment(tmp_path, steps=60), width=96, threads=1)
