@@ -139,7 +139,6 @@ def _estimate(args: argparse.Namespace) -> None:
     _say(f"time    about {_span(told.seconds)} ({basis}), {told.steps} steps")
     _say(f"memory  {_size(told.memory_bytes)}")
     _say(f"disk    {_size(told.disk_bytes)}")
-    _say(f"weights {told.parameters:,} to train")
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -389,7 +388,12 @@ def _report(outcome: Outcome, args: argparse.Namespace) -> None:
     _say(f"{outcome.kind} ready: {outcome.folder}")
     _say(f"digest {outcome.digest}")
     for name, value in sorted(outcome.metrics.items()):
-        _say(f"{name:<48} {value:.4g}")
+        _say(f"{name:<48} {_number(value)}")
+
+
+def _number(value: float) -> str:
+    """A count in full, anything else to four digits."""
+    return f"{value:,.0f}" if float(value).is_integer() and value > 1 else f"{value:.4g}"
 
 
 def _span(seconds: float) -> str:

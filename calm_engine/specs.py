@@ -321,6 +321,5 @@ class Estimate(Spec):
     seconds: float
     memory_bytes: int
     disk_bytes: int
-    parameters: int = 0
     steps: int = 0
     measured: bool = False

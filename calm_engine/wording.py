@@ -25,6 +25,8 @@ WORDING: dict[str, str] = {
     "Give the complete folder of a model, or bring the model in with `calm import`.",
     "model.tokenizer": "The model's tokenizer.json is missing or cannot be read. "
     "Copy it from the place that the model came from.",
+    "model.weights": "The model's weights are damaged, incomplete or hold numbers that are none"
+    "[: {tensors}]. Take the complete model again from where it came.",
     # Compositions
     "artifact.digest": "The stored files are not those that were written[: {files}]. "
     "Restore the folder from its source or from a backup, then try again.",
