@@ -416,7 +416,11 @@ def _split(said: Tensor, pieces: Sequence[Piece]) -> Iterator[list[int]]:
 
 
 def _sample(course: Course, piece: Piece, words: list[int]) -> dict[str, str]:
-    """A question and today's answer, in plain words."""
-    asked = str(course.tokenizer.decode(list(piece.ids[: piece.first]), skip_special_tokens=True))
-    told = str(course.tokenizer.decode(words, skip_special_tokens=True))
-    return {"question": " ".join(asked.splitlines()[:1]), "answer": told.strip()}
+    """A question, its answer and today's, in plain words."""
+
+    def plain(ids: Sequence[int]) -> str:
+        return str(course.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    asked, expected = plain(piece.ids[: piece.first]), plain(piece.ids[piece.first :])
+    question = " ".join(asked.splitlines()[:1])
+    return {"question": question, "expected": expected, "answer": plain(words)}

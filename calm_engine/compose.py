@@ -237,6 +237,7 @@ def _samples(model: CalmForCausalLM, lessons: _Lessons) -> tuple[dict[str, str],
     return tuple(
         {
             "question": one.question,
+            "expected": one.answer,
             "answer": str(lessons.tokenizer.decode(words, skip_special_tokens=True)).strip(),
         }
         for one, words in zip(chosen, said, strict=True)
