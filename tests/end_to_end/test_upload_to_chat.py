@@ -161,10 +161,14 @@ def test_a_curator_goes_from_files_to_an_answer(
     page.get_by_role("button", name="live").click()
     page.goto(f"{product.address()}/chat/")
     wait_for_a_model(page)
-    page.get_by_label("Your question").fill("Where is the Zor00vex made?")
+    question = page.get_by_label("Your question")
+    question.fill("Where is the Zor00vex made?")
     page.get_by_role("button", name="Ask", exact=True).click()
+    question.fill("And the next one?")  # typed at once, and not lost to the first one's sending
     reply = page.locator("li[data-role=assistant]")
     expect(reply).to_have_attribute("data-state", "complete", timeout=2 * MINUTE)
+    expect(question).to_have_value("And the next one?")
+    expect(page.locator("h1")).to_have_text("Where is the Zor00vex made?")
     assert console == []
 
 

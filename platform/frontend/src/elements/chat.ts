@@ -262,7 +262,8 @@ export class Chat extends HTMLElement {
   #asked(text: string, asked: Asked): void {
     this.#error.hidden = true;
     sessionStorage.removeItem(this.#draftKey);
-    this.#field.value = "";
+    // Whoever types fast has begun the next question: that one stays.
+    if (this.#field.value.trim() === text) this.#field.value = "";
     this.querySelector("[data-empty]")?.remove();
     this.#list.append(message("user", words.you, text));
     const chosen = this.#form.querySelector("select")?.selectedOptions[0]?.textContent?.trim();
