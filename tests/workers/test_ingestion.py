@@ -6,10 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psutil
 import pytest
@@ -23,18 +21,10 @@ from counterpoint.celery import app
 from tests.apps.corpora import making
 from tests.apps.corpora.making import make_corpus, only_item, outcomes, send
 from tests.cast import Cast
+from tests.waiting import wait_until
 from workers.ingestion import extract
 
 SLOW = "\n".join(f"{n},{n}" for n in range(700_000)).encode()  # seconds of reading
-
-
-def until(true: Callable[[], Any], seconds: float = 180) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def item_now(cast: Cast, item: UploadItem) -> UploadItem:
@@ -169,12 +159,12 @@ def test_a_worker_killed_while_reading_loses_nothing(cast: Cast) -> None:
     forget_messages()
     upload = send(cast, make_corpus(cast), {"big.csv": SLOW})
     with worker() as first:
-        assert until(is_in(cast, upload, "extracting"))
+        assert wait_until(is_in(cast, upload, "extracting"), 180)
         children: list[psutil.Process] = []
-        assert until(lambda: children.extend(psutil.Process(first.pid).children()) or children)
+        assert wait_until(lambda: children.extend(psutil.Process(first.pid).children()) or children)
         first.kill()
         first.wait()
-    assert until(lambda: not any(is_alive(child) for child in children), 30), (
+    assert wait_until(lambda: not any(is_alive(child) for child in children), 30), (
         "the reader outlived it"
     )
     assert outcomes(cast, upload) == {"big.csv": "extracting"}
@@ -182,7 +172,7 @@ def test_a_worker_killed_while_reading_loses_nothing(cast: Cast) -> None:
         upload.items.update(claimed_at="2020-01-01T00:00:00Z")  # its lease passes
         assert actions.reconcile() == 1
     with worker():
-        assert until(is_in(cast, upload, "stored"))
+        assert wait_until(is_in(cast, upload, "stored"), 180)
     assert only_item(cast, upload).attempts == 2
 
 

@@ -10,8 +10,9 @@ from apps.chat.actions import stop
 from apps.chat.models import Message
 from apps.registry.models import Composition
 from apps.tenants.scope import tenant_scope
-from tests.apps.chat.making import Server, Visitor, make_model, model_server, wait_until
+from tests.apps.chat.making import Server, Visitor, make_model, model_server
 from tests.cast import Cast
+from tests.waiting import wait_until
 
 
 @pytest.fixture

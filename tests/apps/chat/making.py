@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +32,7 @@ from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
 from counterpoint.env import internal_secret
 from tests.cast import BACKEND, Cast
+from tests.waiting import wait_until
 
 MODEL = "handbook"
 CONTEXT = 1500  # tokens, which are bytes here
@@ -260,16 +260,6 @@ class Visitor:
 
 def said(events: list[Event]) -> str:
     return "".join(event.data["text"] for event in events if event.name == "token")
-
-
-def wait_until(happens: Any, seconds: float = 20.0) -> bool:
-    """Whether it happens within so many seconds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if happens():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def reply_of(cast: Cast, code: str) -> Message:

@@ -32,9 +32,9 @@ from tests.apps.chat.making import (
     said,
     start_server,
     stop_server,
-    wait_until,
 )
 from tests.cast import Cast
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("_quiet")]
 

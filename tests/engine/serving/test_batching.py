@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +13,7 @@ from calm_engine.generation import Piece, Sampling, answer
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.serving.batching import Batcher, Loaded, Ticket
 from tests.tiny import make_composition, make_tokenizer
+from tests.waiting import wait_until
 
 GREEDY = Sampling(max_new_tokens=12, temperature=0.0)
 
@@ -60,20 +60,13 @@ def started() -> Iterator[Callable[..., Batcher]]:
         batcher = Batcher(lambda: Loaded(model, make_tokenizer()), **settings)
         running.append(batcher)
         batcher.start()
-        until(lambda: batcher.state != "loading")
+        assert wait_until(lambda: batcher.state != "loading")
         assert batcher.failure is None
         return batcher
 
     yield start
     for batcher in running:
         batcher.stop()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.005)
 
 
 def reading(batcher: Batcher, name: str) -> float:
@@ -152,7 +145,7 @@ def test_who_leaves_is_gone_before_the_next_step(
     batcher.submit(waiting.ticket)
     endless.ticket.cancel()
     assert waiting.all() == alone(model, "my turn", GREEDY)
-    until(lambda: reading(batcher, "calm_running") == 0)
+    assert wait_until(lambda: reading(batcher, "calm_running") == 0)
     assert endless.arrived.qsize() < 80
 
 
@@ -209,7 +202,7 @@ def test_a_model_that_does_not_load_is_a_failure() -> None:
 
     batcher = Batcher(load)
     batcher.start()
-    until(lambda: batcher.state == "failed")
+    assert wait_until(lambda: batcher.state == "failed")
     assert isinstance(batcher.failure, InputError)
     with pytest.raises(InputError, match=r"server\.failed"):
         batcher.submit(Asker("x", GREEDY).ticket)

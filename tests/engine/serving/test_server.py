@@ -27,6 +27,7 @@ from calm_engine.serving.app import Door
 from calm_engine.serving.batching import Batcher, Loaded
 from tests.engine.serving.conftest import CONTEXT, SECRET, Folders, Running, command
 from tests.tiny import make_tokenizer
+from tests.waiting import wait_until
 
 QUESTION = [{"role": "user", "content": "Where is the MX-4 made?"}]
 CHAT = "/v1/chat/completions"
@@ -48,13 +49,6 @@ def post(server: Running, body: bytes, *, path: str = "chat/completions") -> htt
 def metric(server: Running, name: str) -> float:
     lines = httpx.get(f"{server.address}/metrics").text.splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
 
 
 # -- what it serves --------------------------------------------------------------------------------
@@ -174,9 +168,9 @@ def test_a_client_that_leaves_frees_its_place(client: OpenAI, server: Running) -
         messages=QUESTION, **{**GREEDY, "max_tokens": CONTEXT - 100}, stream=True
     )
     next(iter(stream))
-    until(lambda: metric(server, "calm_running") == 1)
+    assert wait_until(lambda: metric(server, "calm_running") == 1)
     stream.close()
-    until(lambda: metric(server, "calm_running") == 0, 3)
+    assert wait_until(lambda: metric(server, "calm_running") == 0, 3)
     drawn = metric(server, "calm_drawn_tokens_total")
     time.sleep(0.2)
     assert metric(server, "calm_drawn_tokens_total") == drawn
@@ -188,7 +182,7 @@ def test_a_client_that_hangs_up_on_a_whole_reply_frees_its_place(
     before = metric(server, 'calm_requests_total{model="ours",outcome="cancelled"}')
     with pytest.raises(openai.APITimeoutError):
         ask(client, max_tokens=CONTEXT - 100, timeout=0.3)
-    until(lambda: metric(server, "calm_running") == 0, 3)
+    assert wait_until(lambda: metric(server, "calm_running") == 0, 3)
     assert metric(server, 'calm_requests_total{model="ours",outcome="cancelled"}') == before + 1
 
 
@@ -208,7 +202,7 @@ def test_a_full_queue_says_when_to_come_back(server: Running) -> None:
     assert refused is not None
     assert refused.code == "server.busy"
     assert int(refused.response.headers["retry-after"]) > 0
-    until(lambda: metric(server, "calm_running") == 0)
+    assert wait_until(lambda: metric(server, "calm_running") == 0)
 
 
 # -- what it refuses -------------------------------------------------------------------------------
