@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from apps.runs.actions import start_augment
 from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from tests.cast import Cast
+from tests.waiting import wait_until
 from tests.workers.making import AUGMENT, make_parents
 from workers import housekeeping
 
@@ -38,13 +38,6 @@ def worker(db: None, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def wait(until: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not until():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.5)
-
-
 def test_a_worker_is_woken_and_leaves_with_its_run_given_back(
     cast: Cast, tmp_path: Path, worker: subprocess.Popen[bytes]
 ) -> None:
@@ -58,7 +51,7 @@ def test_a_worker_is_woken_and_leaves_with_its_run_given_back(
         with tenant_scope(cast.north):
             return Run.objects.filter(pk=run.pk, stage="train", step__gt=2).exists()
 
-    wait(is_training, "the worker was not woken")
+    assert wait_until(is_training, PATIENCE), "the worker was not woken"
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(PATIENCE) == 0
     with tenant_scope(cast.north):

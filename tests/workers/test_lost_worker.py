@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from counterpoint.storage import run_folder
 from tests.cast import Cast
+from tests.waiting import wait_until
 from tests.workers.making import AUGMENT, make_parents
 from workers import gpu
 from workers.launch import Place, start_time
@@ -62,19 +62,12 @@ def steps(place: Place, epoch: int) -> list[int]:
     return [event["step"] for event in told if event.get("stage") == "train"]
 
 
-def wait(until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not until():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.05)
-
-
 def meanwhile(place: Place, do: Callable[[], None]) -> threading.Thread:
     """Do something from another thread as soon as a checkpoint must be there."""
 
     def body() -> None:
         try:
-            wait(lambda: max(steps(place, 1), default=0) > 12)
+            assert wait_until(lambda: max(steps(place, 1), default=0) > 12, PATIENCE)
             do()
         finally:
             connections.close_all()
@@ -100,14 +93,14 @@ def test_a_killed_worker_takes_its_child_along_and_another_goes_on(
     surroundings["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     worker = subprocess.Popen([sys.executable, "-c", WORKER], env=surroundings)
     try:
-        wait(lambda: max(steps(place, 1), default=0) > 12)
+        assert wait_until(lambda: max(steps(place, 1), default=0) > 12, PATIENCE)
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
     child = child_of(place)
-    wait(lambda: start_time(child) is None)
+    assert wait_until(lambda: start_time(child) is None, PATIENCE)
     told = len(steps(place, 1))
-    wait(lambda: reap() == 1)
+    assert wait_until(lambda: reap() == 1, PATIENCE)
     assert len(steps(place, 1)) == told  # the rank under the launcher has died as well
     gpu.wake()
     after = now(cast, run)
@@ -142,7 +135,7 @@ def meanwhile_first_step(place: Place, leaving: threading.Event) -> threading.Th
     """Let the second attempt show where it goes on, and no more."""
 
     def body() -> None:
-        wait(lambda: bool(steps(place, 2)))
+        assert wait_until(lambda: bool(steps(place, 2)), PATIENCE)
         leaving.set()
 
     thread = threading.Thread(target=body)
