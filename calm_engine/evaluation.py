@@ -232,7 +232,7 @@ class Asker:
 def _slides(model: Any) -> bool:
     """Whether a layer attends to a sliding window: it counts padding behind a prefix as tokens."""
     is_together = isinstance(model, CalmForCausalLM)
-    parts = (model.top, *model.below) if is_together else (decoder_of(model),)
+    parts = (model.streams.top, *model.streams.below) if is_together else (decoder_of(model),)
     return any(kind != "full_attention" for part in parts for kind in part.kinds)
 
 

@@ -45,7 +45,9 @@ def parts_of(model: CalmForCausalLM) -> list[Part]:
             digest=(config.parents or {}).get(f"augmenter_{index}", ""),
             connections=[list(pair) for pair in config.joined[index]],
             bridges=tuple(
-                model.bridges[joint.index] for joint in model.joints if joint.augmenter == index
+                model.bridges[joint.index]
+                for joint in model.streams.joints
+                if joint.augmenter == index
             ),
             output_gate=model.output_gates[index] if len(model.output_gates) else None,
         )
@@ -113,11 +115,12 @@ def _assembled(model: CalmForCausalLM, parts: Sequence[Part]) -> CalmForCausalLM
         f"augmenter_{index}": part.digest for index, part in enumerate(parts)
     }
     made = type(model)(config, model.anchor, [part.augmenter for part in parts])
-    made.bridges = nn.ModuleList(bridge for part in parts for bridge in part.bridges)
-    made.output_gates = nn.ModuleList(
-        part.output_gate for part in parts if part.output_gate is not None
-    )
-    limits = [made.top.limit, *(one.limit for one in made.below)]
-    made.config.max_position_embeddings = min(limits)
+    # In place: the streams keep a view of these lists.
+    for at, bridge in enumerate(bridge for part in parts for bridge in part.bridges):
+        made.bridges[at] = bridge
+    for at, part in enumerate(parts):
+        if part.output_gate is not None:
+            made.output_gates[at] = part.output_gate
+    made.config.max_position_embeddings = made.streams.limit
     made.generation_config = copy.deepcopy(model.generation_config)
     return made.train(mode=False)

@@ -1,16 +1,15 @@
 """The composition: a frozen anchor and frozen augmenters, played together over trained bridges.
 
-Knows how both streams run side by side and what may move. Knows nothing of training, serving or
-where models are kept.
+The transformers class: birth, keeping, what may move, what a call means. How the streams run stands
+in `streams`. Knows nothing of training, serving or where models are kept.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -27,7 +26,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from calm_engine.bridge import Bridge, OutputGate, choose_heads, mix, rotary_angles
+from calm_engine.bridge import Bridge, OutputGate, choose_heads
 from calm_engine.cache import CalmCache
 from calm_engine.card import card_of, copy_tokenizer
 from calm_engine.config import CalmConfig
@@ -44,6 +43,7 @@ from calm_engine.parents import (
     verified,
 )
 from calm_engine.specs import BridgeSpec
+from calm_engine.streams import Joint, Streams, all_real, look
 
 Gate = float | Sequence[float] | Tensor  # see `CalmForCausalLM.forward`
 
@@ -51,35 +51,6 @@ WEIGHTS = "model.safetensors"
 
 # Random tokens (sequences, tokens) on which the anchor's stream is measured at birth.
 _MEASURED = (4, 64)
-
-
-@dataclass(frozen=True)
-class _Joint:
-    """One connection: which bridge joins which augmenter's layer to which anchor layer."""
-
-    index: int
-    augmenter: int
-    below: int
-    above: int
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    """One forward pass's tokens, with what is known of each position."""
-
-    ids: Tensor  # (batch, time)
-    positions: Tensor  # (batch, time)
-    real: Tensor | None  # (batch, seen + time), false on padding; None: all are real
-    seen: int  # tokens in the cache
-    cache: CalmCache | None
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What an augmenter made of the tokens: states by layer, and the last ones after its norm."""
-
-    states: dict[int, Tensor]
-    last: Tensor | None
 
 
 class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]  # transformers' class hook
@@ -108,10 +79,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         spec = config.spec
         self.anchor = anchor
         self.augmenters = nn.ModuleList(augmenters)
-        # Plain attributes, no modules: views of the parents, made once because looking is slow.
-        self.top = decoder_of(anchor)
-        self.below = [decoder_of(augmenter) for augmenter in augmenters]
-        self.joints = _joints(config)
+        joints = _joints(config)
         heads = choose_heads(
             spec,
             anchor_width=anchor.config.hidden_size,
@@ -124,7 +92,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
                 anchor_width=anchor.config.hidden_size,
                 augmenter_width=augmenters[joint.augmenter].config.hidden_size,
             )
-            for joint in self.joints
+            for joint in joints
         )
         self.output_gates = nn.ModuleList(
             OutputGate(
@@ -132,6 +100,13 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
                 augmenter_width=augmenter.config.hidden_size,
             )
             for augmenter in (augmenters if spec.output_path else ())
+        )
+        self.streams = Streams(
+            decoder_of(anchor),
+            [decoder_of(augmenter) for augmenter in augmenters],
+            joints,
+            self.bridges,
+            self.output_gates,
         )
         self.gate: Gate = 1.0
         self.bridges_on = True
@@ -182,19 +157,19 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
 
         The median over positions: a few positions of a trained model carry huge states.
         """
-        anchor = self.top
+        anchor = self.streams.top
         if sample_ids is None:
             source = torch.Generator().manual_seed(0)
-            shape = (_MEASURED[0], min(_MEASURED[1], self.limit))
+            shape = (_MEASURED[0], min(_MEASURED[1], self.streams.limit))
             sample_ids = torch.randint(anchor.vocabulary, shape, generator=source)
-        inputs = self._inputs(sample_ids.to(self.device), None, None, None)
+        inputs = look(sample_ids.to(self.device), None, None, None, limit=self.streams.limit)
         hidden = anchor.embed(inputs.ids, inputs.positions)
         run = anchor.begin(hidden, None, inputs.positions, None)
-        for layer in range(-1, max(joint.above for joint in self.joints) + 1):
+        for layer in range(-1, max(joint.above for joint in self.streams.joints) + 1):
             hidden = hidden if layer < 0 else anchor.layer(layer, hidden, run)
-            for joint in self._joints_at(layer):
+            for joint in self.streams.joints_at(layer):
                 power = hidden.float().pow(2).mean(-1).sqrt().median()
-                self._bridge(joint).scale.copy_(power)
+                self.streams.bridge(joint).scale.copy_(power)
 
     # -- keeping -----------------------------------------------------------------------------------
 
@@ -325,7 +300,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         return self.anchor.get_input_embeddings()
 
     def get_output_embeddings(self) -> nn.Module:
-        head: nn.Module = self.top.model.lm_head
+        head: nn.Module = self.streams.top.model.lm_head
         return head
 
     # -- switches ----------------------------------------------------------------------------------
@@ -380,18 +355,21 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         """
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
-        inputs = self._inputs(input_ids, attention_mask, position_ids, past_key_values)
+        streams = self.streams
+        inputs = look(input_ids, attention_mask, position_ids, past_key_values, limit=streams.limit)
         gates = self._gates(self.gate if gate is None else gate, rows=len(input_ids))
         is_let_in = any(isinstance(one, Tensor) or one != 0.0 for one in gates)
         is_open = is_let_in and (self.bridges_on or self.output_on)
         if is_open and past_key_values is not None:
             self._check_cache(past_key_values)
-        reads = self._read(inputs) if is_open else []
-        hidden = self._play(inputs, reads, gates)
+        crosses = is_open and self.bridges_on
+        reads = streams.read(inputs) if is_open else []
+        risen = streams.rise(inputs, crosses=crosses)
+        hidden = streams.join(inputs, risen, reads, gates, crosses=crosses)
         if past_key_values is not None:
-            past_key_values.real = _all_real(inputs)
+            past_key_values.real = all_real(inputs)
         keep = logits_to_keep if labels is None else _targets(labels)
-        logits = self._speak(hidden, reads, gates, keep)
+        logits = streams.speak(hidden, reads if self.output_on else [], gates, keep)
         loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
         held: dict[str, Any] = {"loss": loss, "logits": logits, "past_key_values": past_key_values}
         return CausalLMOutputWithPast(**held)
@@ -417,58 +395,14 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
     def new_cache(self) -> CalmCache:
         """An empty cache for this composition."""
         return CalmCache(
-            anchor=self.top.depth,
-            augmenters=[one.depth for one in self.below],
+            anchor=self.streams.top.depth,
+            augmenters=[one.depth for one in self.streams.below],
             bridges=len(self.bridges),
         )
 
-    @property
-    def limit(self) -> int:
-        """The longest sequence in tokens: the shortest of all parents' limits."""
-        return min(one.limit for one in (self.top, *self.below))
-
-    def _inputs(
-        self,
-        ids: Tensor,
-        mask: Tensor | None,
-        positions: Tensor | None,
-        cache: CalmCache | None,
-    ) -> _Inputs:
-        """Find out what is real and where it stands."""
-        batch, time = ids.shape
-        seen = 0 if cache is None else cache.get_seq_length()
-        if not batch or not time:
-            raise InputError("input.empty", "there is no token to read")
-        if seen + time > self.limit:
-            raise InputError(
-                "sequence.too_long",
-                "the sequence has more tokens than the composition has positions",
-                tokens=seen + time,
-                limit=self.limit,
-            )
-        if mask is None and cache is not None and cache.real is not None:
-            mask = torch.cat((cache.real, cache.real.new_ones(batch, time)), dim=1)
-        if mask is not None and mask.shape != (batch, seen + time):
-            raise InputError(
-                "input.mask",
-                "the attention mask must cover the cache and the new tokens",
-                found=tuple(mask.shape),
-                wanted=(batch, seen + time),
-            )
-        # Without a mask families take positions that jump for a second text, packed behind.
-        is_plain = positions is None or bool((positions.diff(dim=-1) == 1).all())
-        if mask is None and not is_plain:
-            raise InputError("input.positions", "positions that jump need an attention mask")
-        real = None if mask is None or (is_plain and bool(mask.all())) else mask.bool()
-        if positions is None and real is not None:
-            positions = (real.long().cumsum(-1) - 1).clamp(min=0)[:, -time:]
-        if positions is None:
-            positions = torch.arange(seen, seen + time, device=ids.device).expand(batch, -1)
-        return _Inputs(ids=ids, positions=positions, real=real, seen=seen, cache=cache)
-
     def _gates(self, gate: Gate, *, rows: int) -> list[float | Tensor]:
         """For each augmenter a number, or (batch,) numbers. Raises InputError("input.gate")."""
-        count = len(self.below)
+        count = len(self.augmenters)
         if isinstance(gate, Tensor) and gate.shape == (rows,):
             return [gate] * count
         if isinstance(gate, Tensor) and gate.shape == (rows, count):
@@ -494,139 +428,15 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
                 "this cache was begun with other parts or with the gate shut, and cannot go on so",
             )
 
-    @torch.no_grad()
-    def _read(self, inputs: _Inputs) -> list[_Read]:
-        """Let every augmenter read the tokens, without a graph: nothing in it may move."""
-        reads = []
-        for index, augmenter in enumerate(self.below):
-            joints = [joint for joint in self.joints if joint.augmenter == index]
-            wanted = {joint.below for joint in joints}
-            # With an output path all layers run, also while it is shut: the cache stays whole.
-            top = augmenter.depth if self.output_gates else max(wanted) + 1
-            cache = None if inputs.cache is None else inputs.cache.augmenters[index]
-            hidden = augmenter.embed(inputs.ids, inputs.positions)
-            run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
-            states = {}
-            for layer in range(top):
-                hidden = augmenter.layer(layer, hidden, run)
-                if layer in wanted:
-                    states[layer] = hidden
-            last = augmenter.norm(hidden) if top == augmenter.depth else None
-            reads.append(_Read(states=states, last=last))
-        return reads
-
-    def _play(self, inputs: _Inputs, reads: list[_Read], gates: Sequence[float | Tensor]) -> Tensor:
-        """Run the anchor, bridges joined in; its last states after its norm.
-
-        Below the first connection nothing that is trained has been met, so no graph is kept.
-        """
-        anchor = self.top
-        crosses = bool(reads) and self.bridges_on
-        first = min(joint.above for joint in self.joints) if crosses else anchor.depth
-        with torch.no_grad():
-            hidden = anchor.embed(inputs.ids, inputs.positions)
-            run = anchor.begin(
-                hidden,
-                inputs.real,
-                inputs.positions,
-                None if inputs.cache is None else inputs.cache.anchor,
-            )
-            for layer in range(first + 1 if crosses else anchor.depth):
-                hidden = anchor.layer(layer, hidden, run)
-            if not crosses:
-                states: Tensor = anchor.norm(hidden)
-                return states
-            view = _view(inputs, hidden)
-            angles = rotary_angles(inputs.positions, self._bridge(self.joints[0]).heads.width)
-        for layer in range(first, anchor.depth):
-            if layer > first:
-                hidden = anchor.layer(layer, hidden, run)
-            for joint in self._joints_at(layer):
-                cache = None if inputs.cache is None else inputs.cache.joints[joint.index]
-                hidden = self._bridge(joint)(
-                    hidden,
-                    reads[joint.augmenter].states[joint.below],
-                    view,
-                    angles=angles,
-                    cache=cache,
-                    gate=gates[joint.augmenter],
-                )
-        played: Tensor = anchor.norm(hidden)
-        return played
-
-    def _speak(
-        self,
-        hidden: Tensor,
-        reads: list[_Read],
-        gates: Sequence[float | Tensor],
-        keep: int | Tensor,
-    ) -> Tensor:
-        """Logits at the kept positions: the anchor's, each augmenter's mixed in after the other."""
-        chosen = _kept(hidden, keep)
-        logits = self.top.head(chosen)
-        if not self.output_on:
-            return logits
-        modules = cast("list[OutputGate]", list(self.output_gates))
-        for read, module, augmenter, gate in zip(reads, modules, self.below, gates, strict=False):
-            if read.last is None or (not torch.is_grad_enabled() and module.is_shut()):
-                continue
-            below = _kept(read.last, keep)
-            share = module(chosen, below)
-            if isinstance(gate, Tensor):
-                share = share * _kept(gate[:, None].expand(hidden.shape[:2]), keep)
-            elif gate != 1.0:
-                share = share * gate
-            logits = mix(logits, augmenter.head(below), share).to(logits.dtype)
-        return logits
-
-    def _bridge(self, joint: _Joint) -> Bridge:
-        return cast("Bridge", self.bridges[joint.index])
-
-    def _joints_at(self, layer: int) -> list[_Joint]:
-        return [joint for joint in self.joints if joint.above == layer]
-
 
 def _own(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Leave the parents out of a state dict."""
     return {n: t for n, t in state.items() if n.startswith(("bridges.", "output_gates."))}
 
 
-def _joints(config: CalmConfig) -> list[_Joint]:
+def _joints(config: CalmConfig) -> list[Joint]:
     pairs = [(i, a, b) for i, pairs in enumerate(config.joined) for a, b in pairs]
-    return [_Joint(index, i, a, b) for index, (i, a, b) in enumerate(pairs)]
-
-
-def _all_real(inputs: _Inputs) -> Tensor:
-    """(batch, seen + time): what the cache remembers of padding."""
-    if inputs.real is not None:
-        return inputs.real
-    batch, time = inputs.ids.shape
-    return torch.ones(batch, inputs.seen + time, dtype=torch.bool, device=inputs.ids.device)
-
-
-def _view(inputs: _Inputs, hidden: Tensor) -> Tensor | None:
-    """Where a bridge's queries may look, (batch, 1, time, seen + time); None: plainly causal.
-
-    A padded query looks at itself: a row with nothing to see has no softmax.
-    """
-    time, total = hidden.shape[1], inputs.seen + hidden.shape[1]
-    if inputs.real is None and (time == 1 or not inputs.seen):
-        return None
-    at = torch.arange(total, device=hidden.device)
-    asking = at[inputs.seen :, None]
-    causal = at <= asking
-    if inputs.real is None:
-        return causal[None, None]
-    return (causal & inputs.real[:, None, None, :]) | (at == asking)
-
-
-def _kept(states: Tensor, keep: int | Tensor) -> Tensor:
-    """Choose positions of (batch, time, ...): see `logits_to_keep`."""
-    if isinstance(keep, int):
-        return states[:, -keep:] if keep else states
-    if keep.dtype == torch.bool:
-        return states[keep]
-    return states[:, keep]
+    return [Joint(index, i, a, b) for index, (i, a, b) in enumerate(pairs)]
 
 
 def _targets(labels: Tensor) -> Tensor:

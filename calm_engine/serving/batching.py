@@ -46,7 +46,7 @@ class Loaded:
     @property
     def limit(self) -> int:
         """Tokens that prompt and answer may have together."""
-        return int(self.model.limit)
+        return int(self.model.streams.limit)
 
 
 @dataclass(eq=False)

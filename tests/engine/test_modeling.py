@@ -350,12 +350,12 @@ def test_a_text_longer_than_the_positions_is_refused(model: CalmForCausalLM) -> 
     cache = started(model, some_ids(rows=1, tokens=POSITIONS))
     with pytest.raises(InputError, match=r"sequence\.too_long"):
         said(model, some_ids(rows=1, tokens=1), past_key_values=cache)
-    assert model.limit == POSITIONS
+    assert model.streams.limit == POSITIONS
 
 
 def test_the_shorter_parent_sets_the_limit() -> None:
     model = CalmForCausalLM.compose(make_model("llama"), [make_model("llama", positions=10)])
-    assert model.limit == 10
+    assert model.streams.limit == 10
     with pytest.raises(InputError, match=r"sequence\.too_long"):
         said(model, some_ids(tokens=11))
 

@@ -187,7 +187,9 @@ def test_one_bad_request_does_not_stop_the_thread(
     model: CalmForCausalLM, started: Callable[..., Batcher]
 ) -> None:
     batcher = started(model)
-    bad = Asker("x" * (model.limit + 1), GREEDY)  # the door refuses it; the thread survives it
+    bad = Asker(
+        "x" * (model.streams.limit + 1), GREEDY
+    )  # the door refuses it; the thread survives it
     batcher.submit(bad.ticket)
     fault = bad.next()
     assert isinstance(fault, EngineError)
