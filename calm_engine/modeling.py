@@ -43,7 +43,7 @@ from calm_engine.parents import (
     verified,
 )
 from calm_engine.specs import BridgeSpec
-from calm_engine.streams import Joint, Streams, all_real, look
+from calm_engine.streams import Frozen, Joint, Read, Streams, all_real, look
 
 Gate = float | Sequence[float] | Tensor  # see `CalmForCausalLM.forward`
 
@@ -332,6 +332,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
+        frozen: Frozen | None = None,
         **_unused: Any,
     ) -> CausalLMOutputWithPast:
         """Run anchor and augmenters over the tokens.
@@ -347,6 +348,9 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         logits_to_keep   0: all. n: the last n. (n,) long: these positions. (batch, time) bool:
                          those that are true, and logits come as (chosen, vocabulary)
         num_items_in_batch   targets in all accumulated batches; divides the loss in place of ours
+        frozen           what `streams.freeze` made of these tokens behind this cache; then only
+                         what is trained, and what lies above it, is run. The frozen part of the
+                         cache is not moved on: it cannot be continued
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
         and at birth, they are the anchor's own, bit for bit.
@@ -363,13 +367,14 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         if is_open and past_key_values is not None:
             self._check_cache(past_key_values)
         crosses = is_open and self.bridges_on
-        reads = streams.read(inputs) if is_open else []
-        risen = streams.rise(inputs, crosses=crosses)
-        hidden = streams.join(inputs, risen, reads, gates, crosses=crosses)
+        reads: Sequence[Read] = ()
+        if is_open:
+            reads = streams.read(inputs) if frozen is None else frozen.reads
+        hidden = streams.play(inputs, reads, gates, frozen, crosses=crosses)
         if past_key_values is not None:
             past_key_values.real = all_real(inputs)
         keep = logits_to_keep if labels is None else _targets(labels)
-        logits = streams.speak(hidden, reads if self.output_on else [], gates, keep)
+        logits = streams.speak(hidden, reads if self.output_on else (), gates, keep)
         loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
         held: dict[str, Any] = {"loss": loss, "logits": logits, "past_key_values": past_key_values}
         return CausalLMOutputWithPast(**held)

@@ -1,7 +1,8 @@
 """One forward pass of a composition, part by part: what is frozen first, then what is trained.
 
-    look -> Inputs -> read -> [Read] \
-                   -> rise -> Risen   -> join -> last states -> speak -> logits
+    look -> Inputs -> read -> [Read]
+                   -> rise -> Risen  -> join    -> last states -> speak -> logits
+                                     -> pass_by -> last states (no bridge crossed)
 
 Knows how both streams run side by side. Knows no files, no training and no `generate`.
 """
@@ -55,8 +56,21 @@ class Risen:
     """The anchor's states where the first bridge joins, and what its further layers want."""
 
     hidden: Tensor  # (batch, time, anchor width)
-    layer: int  # whose output `hidden` is
     run: Pass
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What a pass makes of its tokens before anything trained is met: kept, it can be given again.
+
+    reads   of each augmenter
+    hidden  (batch, time, anchor width), where the first bridge joins
+    last    (batch, time, anchor width), after the anchor's norm, no bridge crossed
+    """
+
+    reads: tuple[Read, ...]
+    hidden: Tensor
+    last: Tensor
 
 
 def look(
@@ -161,20 +175,55 @@ class Streams:
             reads.append(Read(states=states, last=last))
         return reads
 
+    def freeze(self, inputs: Inputs) -> Frozen:
+        """Everything of these tokens that no training changes."""
+        reads = tuple(self.read(inputs))
+        risen = self.rise(inputs)
+        return Frozen(reads, risen.hidden, self.pass_by(risen))
+
+    def play(
+        self,
+        inputs: Inputs,
+        reads: Sequence[Read],
+        gates: Sequence[float | Tensor],
+        frozen: Frozen | None,
+        *,
+        crosses: bool,
+    ) -> Tensor:
+        """The anchor's last states after its norm, (batch, time, anchor width).
+
+        crosses   whether the bridges are joined in
+        frozen    what `freeze` made of these tokens, to go on from; None: everything is run
+        """
+        if crosses:
+            return self.join(inputs, self.rise(inputs, frozen), reads, gates)
+        return self.pass_by(self.rise(inputs)) if frozen is None else frozen.last
+
     @torch.no_grad()
-    def rise(self, inputs: Inputs, *, crosses: bool) -> Risen:
-        """Run the anchor to the first connection, or through where no bridge is to be crossed.
+    def rise(self, inputs: Inputs, frozen: Frozen | None = None) -> Risen:
+        """Run the anchor to the first connection, or go on from what was frozen there.
 
         Nothing that is trained has been met so far, so no graph is kept.
         """
         anchor = self.top
-        last = self.first if crosses else anchor.depth - 1
         cache = None if inputs.cache is None else inputs.cache.anchor
+        if frozen is not None:
+            run = anchor.begin(frozen.hidden, inputs.real, inputs.positions, cache)
+            return Risen(frozen.hidden, run)
         hidden = anchor.embed(inputs.ids, inputs.positions)
         run = anchor.begin(hidden, inputs.real, inputs.positions, cache)
-        for layer in range(last + 1):
+        for layer in range(self.first + 1):
             hidden = anchor.layer(layer, hidden, run)
-        return Risen(hidden, last, run)
+        return Risen(hidden, run)
+
+    @torch.no_grad()
+    def pass_by(self, risen: Risen) -> Tensor:
+        """Run the rest of the anchor alone; its last states after its norm."""
+        hidden = risen.hidden
+        for layer in range(self.first + 1, self.top.depth):
+            hidden = self.top.layer(layer, hidden, risen.run)
+        last: Tensor = self.top.norm(hidden)
+        return last
 
     def join(
         self,
@@ -182,20 +231,14 @@ class Streams:
         risen: Risen,
         reads: Sequence[Read],
         gates: Sequence[float | Tensor],
-        *,
-        crosses: bool,
     ) -> Tensor:
         """Run the rest of the anchor, bridges joined in; its last states after its norm."""
         anchor, hidden = self.top, risen.hidden
-        if not crosses:
-            with torch.no_grad():
-                states: Tensor = anchor.norm(hidden)
-                return states
         with torch.no_grad():
             view = _view(inputs, hidden)
             angles = rotary_angles(inputs.positions, self.bridge(self.joints[0]).heads.width)
-        for layer in range(risen.layer, anchor.depth):
-            if layer > risen.layer:
+        for layer in range(self.first, anchor.depth):
+            if layer > self.first:
                 hidden = anchor.layer(layer, hidden, risen.run)
             for joint in self.joints_at(layer):
                 cache = None if inputs.cache is None else inputs.cache.joints[joint.index]
@@ -207,8 +250,8 @@ class Streams:
                     cache=cache,
                     gate=gates[joint.augmenter],
                 )
-        played: Tensor = anchor.norm(hidden)
-        return played
+        last: Tensor = anchor.norm(hidden)
+        return last
 
     def speak(
         self,
