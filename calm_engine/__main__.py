@@ -94,8 +94,9 @@ class Events:
     def write(self, kind: str, told: dict[str, Any]) -> None:
         """Append one event. Facts that JSON does not know, such as paths, are written as text."""
         line = json.dumps({"type": kind, **told}, default=str)
-        self._file.write(line + "\n")
-        self._file.flush()
+        if process.is_first():
+            self._file.write(line + "\n")
+            self._file.flush()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -38,9 +38,18 @@ from calm_engine.digests import weights_digest
 from calm_engine.errors import InputError
 from calm_engine.families import check_folder
 from calm_engine.loop import Schedule
+from calm_engine.ranks import Ranks
 from calm_engine.selfstudy import Lesson, Study, study
 from calm_engine.specs import AugmentSpec, Outcome, Progress
-from calm_engine.training import Job, Probe, finished, prepare, publish, train
+from calm_engine.training import (
+    Job,
+    Prepared,
+    Probe,
+    arithmetic,
+    carry_out,
+    finished,
+    prepare,
+)
 
 ROUNDS = 56  # how often each entity is met; recall of the trial corpora was whole by then
 ASKED = 2  # facts of each entity that are asked for in a round
@@ -68,37 +77,32 @@ def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
     """
     if done := finished(spec):
         return done
-    device = prepare(spec)
+    ranks = prepare(spec)
+    made = yield from prepared(spec, ranks)
+    return (yield from carry_out(spec, "augmenter", made, ranks))
+
+
+def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepared]:
+    """A newborn model and everything it is to learn. Raises what `augment` raises."""
     yield Progress("data", message="finding facts")
     course = plan(spec)
     model = newborn(spec, course.tokenizer, tokens=course.tokens)
-    nn.Module.to(model, device)
-    job = _job(spec, course, model)
-    metrics: dict[str, float] = {}
-    for progress in train(job, spec):
-        metrics |= progress.metrics
-        yield progress
-    yield Progress("save", job.schedule.steps, job.schedule.steps)
+    nn.Module.to(model, ranks.device)
+    job = _job(spec, course, model, ranks)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
         course.tokenizer.save_pretrained(folder)
 
-    return publish(
-        spec,
-        "augmenter",
-        write,
-        parents={"tokenizer": weights_digest(spec.tokenizer)},
-        metrics=metrics,
-        facts={
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "facts": len(course.study.facts),
-            "passages": len(course.study.passages),
-            "tokens": course.tokens,
-            "steps": job.schedule.steps,
-            "documents": course.documents,
-        },
-    )
+    facts = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "facts": len(course.study.facts),
+        "passages": len(course.study.passages),
+        "tokens": course.tokens,
+        "steps": job.schedule.steps,
+        "documents": course.documents,
+    }
+    return Prepared(job, write, {"tokenizer": weights_digest(spec.tokenizer)}, facts)
 
 
 @dataclass(frozen=True)
@@ -283,14 +287,18 @@ def newborn(
     return model
 
 
-def _job(spec: AugmentSpec, course: Course, model: LlamaForCausalLM) -> Job:
+def _job(spec: AugmentSpec, course: Course, model: LlamaForCausalLM, ranks: Ranks) -> Job:
     feed = _Feed(course)
     words = _Words(course, len(course.tokenizer))
 
-    def loss_at(step: int) -> Tensor:
-        batch = feed.at(step)
-        hidden = _hidden(model, batch)
-        return words.loss(hidden, model.lm_head.weight, batch.wanted.to(hidden.device), step)
+    def losses_at(step: int) -> Iterator[Tensor]:
+        parts, said = feed.at(step, ranks, spec.gradient_accumulation_steps)
+        for batch in parts:
+            with arithmetic(spec, ranks):
+                hidden = _hidden(model, batch)
+                wanted = batch.wanted.to(hidden.device)
+                loss = words.loss(hidden, model.lm_head.weight, wanted, step)
+            yield loss * (len(wanted) / said)
 
     def probe() -> Probe:
         model.train(False)
@@ -301,7 +309,7 @@ def _job(spec: AugmentSpec, course: Course, model: LlamaForCausalLM) -> Job:
     model.train()
     steps = spec.steps or course.steps
     schedule = Schedule(steps, spec.learning_rate or PEAK, warmup=min(20, max(1, steps // 10)))
-    return Job(list(model.named_parameters()), loss_at, schedule, probe)
+    return Job(list(model.named_parameters()), losses_at, schedule, probe)
 
 
 class _Feed:
@@ -313,13 +321,16 @@ class _Feed:
         self.sizes: list[int] = []  # batches in each round so far
         self.held: tuple[int, list[list[list[Piece]]]] = (-1, [])
 
-    def at(self, step: int) -> Packed:
+    def at(self, step: int, ranks: Ranks, parts: int) -> tuple[list[Packed], int]:
+        """Our parts of the step's batch, and the tokens that the whole batch has to say."""
         number, before = 0, 0
         while step >= before + self._size(number):
             before += self._size(number)
             number += 1
         rows = self._round(number)[step - before]
-        return collate(rows, prefix=self.course.prefix, pad=self.pad)
+        said = sum(piece.targets for row in rows for piece in row)
+        shares = [part for part in ranks.share(rows, parts) if part]
+        return [collate(part, prefix=self.course.prefix, pad=self.pad) for part in shares], said
 
     def _size(self, number: int) -> int:
         while len(self.sizes) <= number:

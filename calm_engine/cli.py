@@ -135,9 +135,10 @@ def _estimate(args: argparse.Namespace) -> None:
     if args.json:
         _say(told.to_json())
         return
-    basis = "measured on this machine" if told.measured else "from the sizes alone"
-    _say(f"time    about {_span(told.seconds)} ({basis}), {told.steps} steps")
+    _say(f"time    about {_span(told.seconds)} (measured on this machine), {told.steps} steps")
     _say(f"memory  {_size(told.memory_bytes)}")
+    if told.device_memory_bytes:
+        _say(f"device  {_size(told.device_memory_bytes)}")
     _say(f"disk    {_size(told.disk_bytes)}")
 
 

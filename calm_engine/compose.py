@@ -8,44 +8,45 @@ text, whose target is what the bare anchor says. Knows no documents and no tenan
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from calm_engine.data import (
-    Example,
-    Padded,
-    chance_of,
-    encode,
-    end_of_answer,
-    pad_left,
-    pad_right,
-    question_prompt,
-    read_examples,
-    shared_prefix,
-)
+from calm_engine.data import IGNORED, Padded, Sequenced, chance_of, pad_right
 from calm_engine.families import check_folder
-from calm_engine.general import QUESTIONS
+from calm_engine.frozen import FrozenStates, behind, masked
+from calm_engine.lessons import Lessons, public_answers, samples
 from calm_engine.loop import Schedule
 from calm_engine.modeling import CalmForCausalLM
+from calm_engine.ranks import Ranks
 from calm_engine.specs import ComposeSpec, Outcome, Progress
-from calm_engine.training import Job, Probe, finished, prepare, publish, train
+from calm_engine.streams import Frozen
+from calm_engine.training import (
+    Job,
+    Prepared,
+    Probe,
+    arithmetic,
+    carry_out,
+    finished,
+    prepare,
+    stored_as,
+    work_folder,
+)
 
 STEPS = 120  # of 16 examples; in the trials unseen values were answered after 80
 PEAK = 2e-3
-GENERAL_TOKENS = 32  # of the anchor's own answer to each public question
-GENERAL_BATCH = 8
-SHOWN = 4  # questions of the samples
-SHOWN_TOKENS = 16
+PUBLIC_BATCH = 8
+HELD_OUT = 64  # examples on which the loss is told
 
-Sequenced = tuple[list[int], int]  # tokens, and the index of the first that is to be said
+ALL_ON, BRIDGES_OFF, PUBLIC = "all parts on", "bridges off", "public text"
 
 
 def compose(spec: ComposeSpec) -> Generator[Progress, None, Outcome]:
@@ -53,28 +54,37 @@ def compose(spec: ComposeSpec) -> Generator[Progress, None, Outcome]:
 
     With control="random" each augmenter is replaced by one of the same shape and random weights,
     kept inside the result: what that scores, knowledge did not do (CALM, section 5, ablation).
-    Raises InputError: "examples.empty", "parent.missing", what composing raises;
+    Raises InputError: "examples.empty", "parent.missing", "device.missing", what composing raises;
     InternalError("train.nan"); Cancelled when asked to stop.
     """
     if done := finished(spec):
         return done
-    device = prepare(spec)
+    ranks = prepare(spec)
+    made = yield from prepared(spec, ranks)
+    outcome = yield from carry_out(spec, "composition", made, ranks)
+    if ranks.is_first:
+        shutil.rmtree(_kept_in(spec), ignore_errors=True)
+    return outcome
+
+
+def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepared]:
+    """Parents, newborn bridges and everything to learn from. Raises what `compose` raises."""
     yield Progress("data", message="loading the parents")
-    lessons = _Lessons.of(spec)
+    lessons = Lessons.of(spec)
     augmenters: list[Path] = [Path(folder) for folder in spec.augmenters]
     if spec.control == "random":
-        augmenters = _strangers(spec, augmenters)
+        augmenters = _strangers(spec, augmenters, ranks)
     torch.manual_seed(spec.seed)
-    model = CalmForCausalLM.compose(Path(spec.anchor), augmenters, spec.bridge)
-    nn.Module.to(model, device)
+    model = CalmForCausalLM.compose(
+        Path(spec.anchor), augmenters, spec.bridge, dtype=stored_as(spec)
+    )
+    if spec.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if spec.shard_anchor:
+        ranks.shard(list(model.streams.top.layers))
+    nn.Module.to(model, ranks.device)
     yield Progress("data", message="asking the anchor public questions")
-    general = _general(model, lessons.tokenizer)
-    job = _job(spec, model, lessons, general)
-    metrics: dict[str, float] = {}
-    for progress in train(job, spec):
-        metrics |= progress.metrics
-        yield progress
-    yield Progress("save", job.schedule.steps, job.schedule.steps)
+    course = _Course.of(spec, model, lessons, ranks)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder, tokenizer=lessons.tokenizer)
@@ -83,126 +93,178 @@ def compose(spec: ComposeSpec) -> Generator[Progress, None, Outcome]:
                 shutil.copytree(stranger, folder / f"augmenter_{at}")
 
     named = model.trainable_parameters()
-    return publish(
-        spec,
-        "composition",
-        write,
-        parents=dict(model.config.parents or {}),
-        metrics=metrics,
-        facts={
-            "parameters": sum(parameter.numel() for _, parameter in named),
-            "examples": len(lessons.examples),
-            "entities": len({one.entity for one in lessons.examples}),
-            "steps": job.schedule.steps,
-            "control": spec.control,
-        },
-    )
+    facts = {
+        "parameters": sum(parameter.numel() for _, parameter in named),
+        "examples": len(lessons.examples),
+        "entities": len({one.entity for one in lessons.examples}),
+        "steps": course.steps,
+        "control": spec.control,
+    }
+    return Prepared(course.job(), write, dict(model.config.parents or {}), facts)
 
 
 @dataclass(frozen=True)
-class _Lessons:
-    """The examples as tokens, and how they are dealt out: a function of the step alone.
+class _Deck:
+    """Sequences to deal batches from, and their frozen states where those are kept."""
 
-    prefix  what the prompts of all chats begin with; the sequences go on from there
-    """
+    sequences: Sequence[Sequenced]
+    kept: FrozenStates | None
 
-    tokenizer: PreTrainedTokenizerBase
-    prefix: tuple[int, ...]
-    examples: tuple[Example, ...]
-    sequences: tuple[Sequenced, ...]
-    seed: int
+    def batch(self, chosen: Sequence[int], *, pad: int) -> _Batch:
+        frozen = None if self.kept is None else self.kept.batch(chosen)
+        return _Batch(pad_right([self.sequences[at] for at in chosen], pad=pad), frozen)
+
+    def targets(self, chosen: Sequence[int]) -> int:
+        """Tokens that are to be said."""
+        return sum(len(self.sequences[at][0]) - self.sequences[at][1] for at in chosen)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    padded: Padded
+    frozen: Frozen | None
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What each step learns from, and how: a function of the spec and the step's number."""
+
+    spec: ComposeSpec
+    model: CalmForCausalLM
+    lessons: Lessons
+    ranks: Ranks
+    examples: _Deck
+    public: _Deck
+    held_out: Sequence[Sequenced]
 
     @classmethod
-    def of(cls, spec: ComposeSpec) -> _Lessons:
-        check_folder(spec.anchor)
-        tokenizer = AutoTokenizer.from_pretrained(spec.anchor, local_files_only=True)
-        examples = read_examples(spec.examples)
-        end = end_of_answer(tokenizer)
-        prefix = shared_prefix(tokenizer)
+    def of(
+        cls, spec: ComposeSpec, model: CalmForCausalLM, lessons: Lessons, ranks: Ranks
+    ) -> _Course:
+        public = public_answers(model, lessons.tokenizer)
+        decks = {}
+        room, steps = spec.kept_bytes, spec.steps or STEPS
+        for name, sequences in (("examples", lessons.sequences), ("public", public)):
+            folder = _kept_in(spec) / name
+            kept = FrozenStates(model, lessons.prefix, sequences, folder, pad=lessons.end)
+            is_worth = steps * spec.batch_size >= 2 * len(sequences) and kept.size <= room
+            room -= kept.size if is_worth else 0
+            decks[name] = _Deck(sequences, kept if is_worth else None)
+        held_out = lessons.held_out(spec, most=HELD_OUT)
+        return cls(spec, model, lessons, ranks, decks["examples"], decks["public"], held_out)
 
-        def sequence(one: Example) -> Sequenced:
-            prompt = question_prompt(tokenizer, one.question)[len(prefix) :]
-            return [*prompt, *encode(tokenizer, one.answer), end], len(prompt)
+    @property
+    def steps(self) -> int:
+        return self.spec.steps or STEPS
 
-        sequences = tuple(map(sequence, examples))
-        return cls(tokenizer, tuple(prefix), tuple(examples), sequences, spec.seed)
+    def job(self) -> Job:
+        self.model.train()
+        warmup = min(10, max(1, self.steps // 8))
+        return Job(
+            self.model.trainable_parameters(),
+            self.losses_at,
+            Schedule(self.steps, self.spec.learning_rate or PEAK, warmup=warmup),
+            self.probe,
+            kind_at=lambda step: self.dealt(step)[0],
+            first=self.fill,
+            first_bytes=sum(kept.size for kept in self.kept),
+        )
 
-    def batch(self, number: int, size: int) -> Padded:
-        """The `number`-th batch: every example once before any comes again."""
-        chosen = []
-        for at in range(number * size, (number + 1) * size):
-            turn, place = divmod(at, len(self.sequences))
-            order = list(range(len(self.sequences)))
-            chance_of(self.seed, "order", turn).shuffle(order)
-            chosen.append(self.sequences[order[place]])
-        return pad_right(chosen, pad=end_of_answer(self.tokenizer))
+    @property
+    def kept(self) -> list[FrozenStates]:
+        return [deck.kept for deck in (self.examples, self.public) if deck.kept is not None]
 
+    def fill(self) -> Iterator[tuple[int, int]]:
+        """Read and keep the frozen states of all that will be learned from."""
+        total = sum(len(one.groups) for one in self.kept)
+        for done, _ in enumerate(chain.from_iterable(one.fill(self.ranks) for one in self.kept)):
+            yield done + 1, total
 
-def _job(
-    spec: ComposeSpec, model: CalmForCausalLM, lessons: _Lessons, general: Sequence[Sequenced]
-) -> Job:
-    def loss_at(step: int) -> Tensor:
-        chance = chance_of(spec.seed, "kind", step)
-        if chance.random() < spec.general_share:
-            size = min(GENERAL_BATCH, len(general))
-            pad = end_of_answer(lessons.tokenizer)
-            public = pad_right(chance.sample(general, size), pad=pad)
-            return _like_the_anchor(model, lessons.prefix, public)
-        is_off = chance.random() < spec.bridge.dropout
-        model.set_parts(bridges=not is_off)
-        return _say(model, lessons.prefix, lessons.batch(step, spec.batch_size))
+    def dealt(self, step: int) -> tuple[str, list[int]]:
+        """The kind of a step, and which sequences it learns from."""
+        chance = chance_of(self.spec.seed, "kind", step)
+        if chance.random() < self.spec.general_share:
+            every = range(len(self.public.sequences))
+            return PUBLIC, chance.sample(every, min(PUBLIC_BATCH, len(every)))
+        is_off = chance.random() < self.spec.bridge.dropout
+        chosen = self.lessons.turn(step, self.spec.batch_size)
+        return BRIDGES_OFF if is_off else ALL_ON, chosen
 
-    def probe() -> Probe:
-        model.set_parts()
-        model.train(False)
-        samples = _samples(model, lessons)
-        model.train()
-        return Probe(samples=samples)
+    def losses_at(self, step: int) -> Iterator[Tensor]:
+        """Our parts of the step's loss, in nats for each token that the whole step has to say."""
+        kind, chosen = self.dealt(step)
+        deck = self.public if kind == PUBLIC else self.examples
+        loss_of = like_the_anchor if kind == PUBLIC else say
+        self.model.set_parts(bridges=kind != BRIDGES_OFF)
+        for part in self.ranks.share(chosen, self.spec.gradient_accumulation_steps):
+            if part:
+                batch = deck.batch(part, pad=self.lessons.end)
+                with arithmetic(self.spec, self.ranks):
+                    loss = loss_of(self.model, self.lessons.prefix, batch.padded, batch.frozen)
+                yield loss * (deck.targets(part) / deck.targets(chosen))
 
-    model.train()
-    steps = spec.steps or STEPS
-    schedule = Schedule(steps, spec.learning_rate or PEAK, warmup=min(10, max(1, steps // 8)))
-    return Job(model.trainable_parameters(), loss_at, schedule, probe)
+    def probe(self) -> Probe:
+        """A few answers of today, and the loss on what is not learned."""
+        self.model.set_parts()
+        self.model.train(False)
+        with arithmetic(self.spec, self.ranks):
+            probe = Probe(self._held_out_loss(), samples(self.model, self.lessons))
+        self.model.train()
+        return probe
+
+    @torch.no_grad()
+    def _held_out_loss(self) -> dict[str, float]:
+        told = count = 0.0
+        for start in range(0, len(self.held_out), self.spec.batch_size):
+            rows = self.held_out[start : start + self.spec.batch_size]
+            part = pad_right(rows, pad=self.lessons.end)
+            targets = int((part.labels != IGNORED).sum())
+            told += float(say(self.model, self.lessons.prefix, part)) * targets
+            count += targets
+        return {"held_out_loss": told / count} if count else {}
 
 
 def _play(
-    model: CalmForCausalLM, prefix: Sequence[int], batch: Padded, *, gate: float | None = None
+    model: CalmForCausalLM,
+    prefix: Sequence[int],
+    batch: Padded,
+    frozen: Frozen | None,
+    *,
+    gate: float | None = None,
 ) -> CausalLMOutputWithPast:
-    """Run the batch behind the prefix, which is read once for all rows and without a graph.
-
-    Nothing of the prefix is to be said and it is the same in every chat: reading it anew in every
-    row, with a graph, would double the time of a step. The loss is that of whole rows.
-    """
+    """Run the batch behind the prefix, from its frozen states where they are given."""
     device = model.device
-    rows = len(batch.ids)
-    cache = model.new_cache()
-    mask = batch.mask.to(device)
-    if prefix:
-        with torch.no_grad():
-            ids = torch.tensor([list(prefix)], device=device)
-            model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1, gate=gate)
-        cache.batch_repeat_interleave(rows)
-        mask = torch.cat((mask.new_ones(rows, len(prefix)), mask), dim=1)
-    ids, labels = batch.ids.to(device), batch.labels.to(device)
+    if frozen is not None and (gate == 0.0 or not model.bridges_on):
+        prefix = ()  # the frozen last states have seen it, and no layer is run again
+    cache = behind(model, prefix, len(batch.ids), gate=gate)
     out: CausalLMOutputWithPast = model(
-        ids, mask, labels=labels, past_key_values=cache, use_cache=True, gate=gate
+        batch.ids.to(device),
+        masked(batch.mask, prefix).to(device),
+        labels=batch.labels.to(device),
+        past_key_values=cache,
+        use_cache=True,
+        gate=gate,
+        frozen=frozen,
     )
     return out
 
 
-def _say(model: CalmForCausalLM, prefix: Sequence[int], batch: Padded) -> Tensor:
+def say(
+    model: CalmForCausalLM, prefix: Sequence[int], batch: Padded, frozen: Frozen | None = None
+) -> Tensor:
     """Cross-entropy of the answers, in nats."""
-    loss = _play(model, prefix, batch).loss
+    loss = _play(model, prefix, batch, frozen).loss
     assert loss is not None
     return loss
 
 
-def _like_the_anchor(model: CalmForCausalLM, prefix: Sequence[int], batch: Padded) -> Tensor:
+def like_the_anchor(
+    model: CalmForCausalLM, prefix: Sequence[int], batch: Padded, frozen: Frozen | None = None
+) -> Tensor:
     """KL(anchor || composition) at the answers of public questions, in nats."""
-    model.set_parts()
     with torch.no_grad():
-        wanted = _play(model, prefix, batch, gate=0.0).logits
-    found = _play(model, prefix, batch).logits
+        wanted = _play(model, prefix, batch, frozen, gate=0.0).logits
+    found = _play(model, prefix, batch, frozen).logits
     assert wanted is not None
     assert found is not None
     return functional.kl_div(
@@ -213,77 +275,19 @@ def _like_the_anchor(model: CalmForCausalLM, prefix: Sequence[int], batch: Padde
     )
 
 
-@torch.no_grad()
-def _general(model: CalmForCausalLM, tokenizer: PreTrainedTokenizerBase) -> list[Sequenced]:
-    """Public questions with the bare anchor's own greedy answers, from behind the shared prefix."""
-    end = end_of_answer(tokenizer)
-    skip = len(shared_prefix(tokenizer))
-    prompts = [question_prompt(tokenizer, question) for question in QUESTIONS]
-    said = _generate(model, prompts, end=end, tokens=GENERAL_TOKENS, gate=0.0)
-    return [
-        ([*p[skip:], *words], len(p) - skip)
-        for p, words in zip(prompts, said, strict=True)
-        if words
-    ]
+def _kept_in(spec: ComposeSpec) -> Path:
+    return work_folder(spec) / "frozen"
 
 
-def _samples(model: CalmForCausalLM, lessons: _Lessons) -> tuple[dict[str, str], ...]:
-    """A few fixed questions of the examples with today's answers."""
-    chance = chance_of(lessons.seed, "samples")
-    chosen = chance.sample(lessons.examples, min(SHOWN, len(lessons.examples)))
-    prompts = [question_prompt(lessons.tokenizer, one.question) for one in chosen]
-    end = end_of_answer(lessons.tokenizer)
-    said = _generate(model, prompts, end=end, tokens=SHOWN_TOKENS, gate=None)
-    return tuple(
-        {
-            "question": one.question,
-            "expected": one.answer,
-            "answer": str(lessons.tokenizer.decode(words, skip_special_tokens=True)).strip(),
-        }
-        for one, words in zip(chosen, said, strict=True)
-    )
-
-
-@torch.no_grad()
-def _generate(
-    model: CalmForCausalLM,
-    prompts: Sequence[list[int]],
-    *,
-    end: int,
-    tokens: int,
-    gate: float | None,
-) -> list[list[int]]:
-    """Greedy answers, the end token included where it was said."""
-    ids, mask = pad_left(prompts, pad=end)
-    was_training = model.training
-    model.train(False)
-    generate = cast("Any", model).generate  # transformers types it for its own classes alone
-    rows = generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        max_new_tokens=tokens,
-        do_sample=False,
-        gate=gate,
-        eos_token_id=end,
-        pad_token_id=end,
-    )
-    model.train(was_training)
-    answers = []
-    for row in rows[:, ids.shape[1] :].tolist():
-        stop = row.index(end) + 1 if end in row else len(row)
-        answers.append(row[:stop])
-    return answers
-
-
-def _strangers(spec: ComposeSpec, folders: Sequence[Path]) -> list[Path]:
+def _strangers(spec: ComposeSpec, folders: Sequence[Path], ranks: Ranks) -> list[Path]:
     """Augmenters of the same shape and random weights, in the work folder; the same at a resume."""
-    made = []
-    for at, folder in enumerate(folders):
+    made = [work_folder(spec) / f"random_{at}" for at in range(len(folders))]
+    for at, (folder, stranger) in enumerate(zip(folders, made, strict=True)):
         check_folder(folder)
-        torch.manual_seed(spec.seed + 1 + at)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        stranger = Path(spec.work or f"{spec.output}.work") / f"random_{at}"
-        make: Any = AutoModelForCausalLM.from_config  # untyped there
-        make(config).save_pretrained(stranger)
-        made.append(stranger)
+        if ranks.is_first:
+            torch.manual_seed(spec.seed + 1 + at)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            make: Any = AutoModelForCausalLM.from_config  # untyped there
+            make(config).save_pretrained(stranger)
+    ranks.wait()
     return made

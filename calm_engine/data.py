@@ -180,6 +180,11 @@ class Piece:
         """Tokens in all."""
         return len(self.ids) + sum(len(ids) for ids, _ in self.branches)
 
+    @property
+    def targets(self) -> int:
+        """Tokens that are to be said."""
+        return len(self.ids) - self.first + sum(len(ids) - first for ids, first in self.branches)
+
 
 def piece_of(lesson: Lesson, tokenizer: PreTrainedTokenizerBase, prefix: Sequence[int]) -> Piece:
     """A lesson as tokens; a question is asked in a chat, its shared prefix left out."""
@@ -293,6 +298,8 @@ def _parts(row: Sequence[Piece], prefix: Sequence[int]) -> Iterator[_Part]:
 
 # -- padded batches --------------------------------------------------------------------------------
 
+Sequenced = tuple[list[int], int]  # tokens, and the index of the first that is to be said
+
 
 @dataclass(frozen=True)
 class Padded:
@@ -303,7 +310,7 @@ class Padded:
     labels: Tensor
 
 
-def pad_right(sequences: Sequence[tuple[Sequence[int], int]], *, pad: int) -> Padded:
+def pad_right(sequences: Sequence[Sequenced], *, pad: int) -> Padded:
     """Batch sequences (tokens, index of the first that is to be said)."""
     time = max(len(ids) for ids, _ in sequences)
     ids = torch.full((len(sequences), time), pad)

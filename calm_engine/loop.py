@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from calm_engine.errors import InternalError
+from calm_engine.ranks import ALONE, Ranks
 
 Named = Sequence[tuple[str, nn.Parameter]]
+LossesAt = Callable[[int], Iterable[Tensor]]
 
 CLIP = 1.0  # largest norm of a step's gradient
 BETAS = (0.9, 0.98)  # short runs: a second moment that forgets within fifty steps
@@ -57,15 +59,17 @@ def optimizer_of(named: Named, *, decay: float = 0.01) -> AdamW:
 def steps(
     named: Named,
     optimizer: AdamW,
-    loss_at: Callable[[int], Tensor],
+    losses_at: LossesAt,
     schedule: Schedule,
     *,
+    ranks: Ranks = ALONE,
     start: int = 0,
 ) -> Iterator[Taken]:
     """Take the steps from `start` on, one at each demand; the caller does the rest in between.
 
-    loss_at   the loss of a step as a function of its number alone: a step that is taken again
-              after a resume sees what it would have seen
+    losses_at   the parts of a step's loss that are this process's, as a function of the step's
+                number alone: a step that is taken again after a resume sees what it would have
+                seen. Each part's graph is gone before the next is made; gradients add up
     Raises InternalError("train.nan") when a loss is not finite; the weights are then those before.
     """
     parameters = [parameter for _, parameter in named]
@@ -73,11 +77,15 @@ def steps(
         began = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
-        loss = loss_at(step)
-        told = float(loss.detach())
+        told = 0.0
+        for loss in losses_at(step):
+            told += float(loss.detach())
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        told = ranks.total(told)
         if not math.isfinite(told):
+            optimizer.zero_grad(set_to_none=True)
             raise InternalError("train.nan", "the loss is not a number", step=step)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        ranks.sum_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -51,6 +51,11 @@ def _ancestors() -> Iterator[int]:
         pid = int(told.rpartition(")")[2].split()[1])
 
 
+def is_first() -> bool:
+    """Whether this process speaks for all that train together: its launcher numbers them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 # -- cores -----------------------------------------------------------------------------------------
 
 

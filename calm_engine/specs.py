@@ -161,6 +161,10 @@ class TrainSpec(Spec):
     checkpoint_every  steps between checkpoints
     device            "auto", "cpu", "cuda"
     threads           torch threads; None: the cores really available
+    precision         of frozen models and of the arithmetic: "auto", as models are stored;
+                      "float32"; "bfloat16". What is trained is kept in float32
+    gradient_accumulation_steps   parts into which a step's batch is cut, one in memory at a time;
+                      with several processes, of each one's share
     """
 
     output: str
@@ -173,13 +177,21 @@ class TrainSpec(Spec):
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
+    precision: str = "auto"
+    gradient_accumulation_steps: int = 1
 
     def __post_init__(self) -> None:
         if not self.output:
             raise _bad("output", "must name a folder")
-        for name in ("batch_size", "checkpoint_every", "keep_checkpoints"):
+        counts = ("batch_size", "checkpoint_every", "keep_checkpoints")
+        for name in (*counts, "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise _bad(name, "must be at least 1")
+        if self.batch_size % self.gradient_accumulation_steps:
+            why = "the batch must be cut into equal parts"
+            raise _refuse("batch_size", "gradient_accumulation_steps", why)
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise _bad("precision", "must be auto, float32 or bfloat16")
         if self.steps is not None and self.steps < 1:
             raise _bad("steps", "must be at least 1")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -224,6 +236,11 @@ class ComposeSpec(TrainSpec):
                     the bridges' share only: what is held out must not be in this file
     general_share   share of batches of public text with the bare anchor's distribution as target
     control         "none", or "random": replace each augmenter by one of random weights, same shape
+    held_out        JSON lines as `examples`, only to tell the loss on what is not learned; or None
+    kept_bytes      disk for states that no training changes, read once for each example and deleted
+                    with the run; where they do not fit, or would not be used twice, none are kept
+    shard_anchor    with several processes: each keeps its part of the anchor's layers (FSDP2)
+    gradient_checkpointing   run layers again for their slopes instead of keeping what is in between
     """
 
     anchor: str = ""
@@ -232,6 +249,10 @@ class ComposeSpec(TrainSpec):
     bridge: BridgeSpec = field(default_factory=BridgeSpec)
     general_share: float = 0.25
     control: str = "none"
+    held_out: str | None = None
+    kept_bytes: int = 4 * 2**30
+    shard_anchor: bool = False
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -245,6 +266,8 @@ class ComposeSpec(TrainSpec):
             raise _bad("general_share", "must lie in [0, 1)")
         if self.control not in ("none", "random"):
             raise _bad("control", "must be none or random")
+        if self.kept_bytes < 0:
+            raise _bad("kept_bytes", "must not be negative")
 
 
 @dataclass(frozen=True)
@@ -316,10 +339,14 @@ class Outcome(Spec):
 
 @dataclass(frozen=True)
 class Estimate(Spec):
-    """What a run will need, measured by two steps on the real device where that is possible."""
+    """What a run will need, measured by a dry run on the real device.
+
+    memory_bytes, device_memory_bytes   at most, of the machine and of the accelerator
+    disk_bytes   at most: what is kept while it runs, checkpoints and the result
+    """
 
     seconds: float
     memory_bytes: int
     disk_bytes: int
     steps: int = 0
-    measured: bool = False
+    device_memory_bytes: int = 0

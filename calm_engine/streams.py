@@ -149,6 +149,10 @@ class Streams:
     def joints_at(self, layer: int) -> list[Joint]:
         return [joint for joint in self.joints if joint.above == layer]
 
+    def layers_read(self, augmenter: int) -> set[int]:
+        """The layers of an augmenter that a bridge reads."""
+        return {joint.below for joint in self.joints if joint.augmenter == augmenter}
+
     @property
     def limit(self) -> int:
         """The longest sequence in tokens: the shortest of all parents' limits."""
@@ -159,8 +163,7 @@ class Streams:
         """Let every augmenter read the tokens, without a graph: nothing in it may move."""
         reads = []
         for index, augmenter in enumerate(self.below):
-            joints = [joint for joint in self.joints if joint.augmenter == index]
-            wanted = {joint.below for joint in joints}
+            wanted = self.layers_read(index)
             # With an output path all layers run, also while it is shut: the cache stays whole.
             top = augmenter.depth if self.output_gates else max(wanted) + 1
             cache = None if inputs.cache is None else inputs.cache.augmenters[index]

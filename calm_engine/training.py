@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from calm_engine import checkpoints, digests
 from calm_engine.errors import Cancelled, EngineError, InputError
-from calm_engine.loop import Named, Schedule, Taken, optimizer_of, steps
+from calm_engine.loop import LossesAt, Named, Schedule, Taken, optimizer_of, steps
 from calm_engine.process import stop_requested, threads
+from calm_engine.ranks import Ranks
 from calm_engine.specs import Outcome, Progress, TrainSpec
 
 OUTCOME = "outcome.json"
@@ -38,32 +38,83 @@ class Probe:
 class Job:
     """One training: what may move, the loss of a step, and how to look at the result so far.
 
-    loss_at    loss of a step, a function of the step's number alone
+    losses_at  the parts of a step's loss, a function of the step's number alone: see `loop.steps`
     probe      called at every checkpoint and at the end
+    kind_at    what sort of step it is, a function of its number too: sorts differ in their cost
+    first      what is done once before the steps, a piece at each demand: (pieces done, in all)
+    first_bytes   that it leaves on disk until the end
     """
 
     named: Named
-    loss_at: Callable[[int], Tensor]
+    losses_at: LossesAt
     schedule: Schedule
     probe: Callable[[], Probe] = Probe
+    kind_at: Callable[[int], str] = lambda _step: "step"
+    first: Callable[[], Iterator[tuple[int, int]]] = lambda: iter(())
+    first_bytes: int = 0
 
 
-def prepare(spec: TrainSpec) -> torch.device:
-    """Set threads and seed; the device to train on. Raises InputError("device.missing")."""
+@dataclass(frozen=True)
+class Prepared:
+    """A training ready to begin, and what is to be told and written when it is done.
+
+    write    put the result's files into a folder
+    parents  digests by role
+    facts    of the result, by name
+    """
+
+    job: Job
+    write: Callable[[Path], object]
+    parents: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+
+def prepare(spec: TrainSpec) -> Ranks:
+    """Set threads and seed; where to train. Raises InputError("device.missing")."""
     torch.set_num_threads(threads(spec.threads))
     torch.manual_seed(spec.seed)
-    if spec.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device.missing", "no such device here", device=spec.device)
-    wanted = "cuda" if spec.device != "cpu" and torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+    return Ranks.here(spec.device)
 
 
-def train(job: Job, spec: TrainSpec) -> Iterator[Progress]:
+def arithmetic(spec: TrainSpec, ranks: Ranks) -> torch.autocast:
+    """The arithmetic of a step: bfloat16 where the spec says so; what is trained stays float32."""
+    is_short = spec.precision == "bfloat16"
+    return torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=is_short)
+
+
+def stored_as(spec: TrainSpec) -> torch.dtype | None:
+    """What frozen models are loaded in; None: as they are stored."""
+    return None if spec.precision == "auto" else getattr(torch, spec.precision)
+
+
+def carry_out(
+    spec: TrainSpec, kind: str, made: Prepared, ranks: Ranks
+) -> Generator[Progress, None, Outcome]:
+    """Train what was prepared, and publish the result."""
+    metrics: dict[str, float] = {}
+    for progress in train(made.job, spec, ranks):
+        metrics |= progress.metrics
+        yield progress
+    total = made.job.schedule.steps
+    yield Progress("save", total, total)
+    if ranks.is_first:
+        publish(spec, kind, made, metrics)
+    ranks.wait()
+    outcome = finished(spec)
+    assert outcome is not None
+    return outcome
+
+
+def train(job: Job, spec: TrainSpec, ranks: Ranks) -> Iterator[Progress]:
     """Take all steps, resuming where a checkpoint of the same spec stands; tell how it goes.
 
     Asked to stop, it writes a checkpoint and raises `Cancelled`. Raises what `steps` raises.
     """
     work, key = work_folder(spec), spec_digest(spec)
+    for done, total in job.first():
+        yield Progress("data", done, total, "reading the examples once")
+        if ranks.any(stop_requested()):
+            raise Cancelled(step=0)
     optimizer = optimizer_of(job.named)
     start = 0
     if found := checkpoints.newest(work, spec=key):
@@ -71,13 +122,17 @@ def train(job: Job, spec: TrainSpec) -> Iterator[Progress]:
         start = found.step
         yield Progress("train", start, job.schedule.steps, f"resumed at step {start}")
     clock = _Clock(start, job.schedule.steps)
-    for taken in steps(job.named, optimizer, job.loss_at, job.schedule, start=start):
+    taking = steps(job.named, optimizer, job.losses_at, job.schedule, ranks=ranks, start=start)
+    for taken in taking:
         clock.note(taken)
         is_last = taken.step == job.schedule.steps
-        if is_last or taken.step % spec.checkpoint_every == 0 or stop_requested():
-            tensors = checkpoints.pack(job.named, optimizer)
-            checkpoints.save(work, taken.step, tensors, {"spec": key}, keep=spec.keep_checkpoints)
-            if stop_requested() and not is_last:
+        is_asked = ranks.any(stop_requested())
+        if is_last or taken.step % spec.checkpoint_every == 0 or is_asked:
+            if ranks.is_first:
+                held = checkpoints.pack(job.named, optimizer)
+                checkpoints.save(work, taken.step, held, {"spec": key}, keep=spec.keep_checkpoints)
+            ranks.wait()
+            if is_asked and not is_last:
                 raise Cancelled(step=taken.step)
             yield clock.news(taken, job.probe())
         elif taken.step % NEWS_EVERY == 0:
@@ -142,26 +197,15 @@ def finished(spec: TrainSpec) -> Outcome | None:
     raise InputError("output.exists", "something else is in the output folder", path=output.name)
 
 
-def publish(
-    spec: TrainSpec,
-    kind: str,
-    write: Callable[[Path], object],
-    *,
-    parents: Mapping[str, str],
-    metrics: Mapping[str, float],
-    facts: Mapping[str, Any],
-) -> Outcome:
-    """Write the result folder whole, its outcome inside, and say what it is."""
+def publish(spec: TrainSpec, kind: str, made: Prepared, metrics: Mapping[str, float]) -> None:
+    """Write the result folder whole, its outcome inside: `finished` reads it."""
     told = {
         "kind": kind,
-        "parents": dict(parents),
+        "parents": dict(made.parents),
         "metrics": dict(metrics),
-        "facts": dict(facts),
+        "facts": dict(made.facts),
+        "spec": spec_digest(spec),
     }
-    output = Path(spec.output)
-    with checkpoints.whole(output) as aside:
-        write(aside)
-        text = json.dumps(told | {"spec": spec_digest(spec)}, indent=2, sort_keys=True)
-        (aside / OUTCOME).write_text(text, encoding="utf-8")
-    digest = digests.folder_digest(output)
-    return Outcome.from_dict(told | {"folder": str(output), "digest": digest})
+    with checkpoints.whole(Path(spec.output)) as aside:
+        made.write(aside)
+        (aside / OUTCOME).write_text(json.dumps(told, indent=2, sort_keys=True), encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from calm_engine.compose import _say, compose
+from calm_engine.compose import compose, say
 from calm_engine.data import pad_right
 from calm_engine.digests import verify, weights_digest
 from calm_engine.modeling import CalmForCausalLM
@@ -66,6 +66,6 @@ def test_a_shared_prefix_changes_no_loss() -> None:
     rows = [([20, 21, 22, 23], 2), ([30, 31, 32, 33, 34, 35], 4)]
     whole = pad_right([([*prefix, *ids], len(prefix) + first) for ids, first in rows], pad=0)
     expected = model(whole.ids, whole.mask, labels=whole.labels).loss
-    found = _say(model, prefix, pad_right(rows, pad=0))
+    found = say(model, prefix, pad_right(rows, pad=0))
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(_say(model, (), whole), expected)
+    torch.testing.assert_close(say(model, (), whole), expected)
