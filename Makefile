@@ -53,12 +53,15 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow lint types docs-check
+.PHONY: test test-slow bench lint types docs-check
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: setup browser ## The slow proofs
 	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/ready ## Training and decoding beside the anchor alone, as ratios with their bars
+	@$(BIN)/python -m calm_engine.bench
 
 lint: $(VENV)/ready ## ruff and djade
 	$(BIN)/ruff check .

@@ -1,0 +1,58 @@
+"""`python -m calm_engine.bench`: every figure with its bar; exit status 1 when one is missed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from calm_engine.bench import decoding, estimates, sizes, training
+from calm_engine.bench.figures import Figure, show
+from calm_engine.bench.models import anchor_folder
+from calm_engine.errors import EngineError
+from calm_engine.process import threads
+
+PARTS = ("sizes", "training", "decoding", "estimates")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the parts that were asked for."""
+    parser = argparse.ArgumentParser(prog="python -m calm_engine.bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all")
+    parser.add_argument("--anchor", type=Path, help="a model's folder; else the demo's anchor")
+    args = parser.parse_args(arguments)
+    if unknown := set(args.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(threads())
+    print(f"{device.type}, {torch.get_num_threads()} threads, {os.cpu_count()} cores", flush=True)
+    with tempfile.TemporaryDirectory(prefix="calm-bench-") as scratch:
+        try:
+            return show(list(_measured(args.parts or PARTS, args.anchor, device, Path(scratch))))
+        except EngineError as error:
+            parser.error(str(error))
+
+
+def _measured(
+    parts: Sequence[str], given: Path | None, device: torch.device, scratch: Path
+) -> Iterator[Figure]:
+    if "sizes" in parts:
+        yield from sizes.measure()
+    if set(parts) == {"sizes"}:
+        return
+    anchor = anchor_folder(scratch, given)
+    if "training" in parts:
+        yield from training.measure(anchor, device)
+    if "decoding" in parts:
+        yield from decoding.measure(anchor, device)
+    if "estimates" in parts:
+        yield from estimates.measure(anchor, scratch)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
