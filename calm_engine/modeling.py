@@ -43,7 +43,7 @@ from calm_engine.parents import (
     verified,
 )
 from calm_engine.specs import BridgeSpec
-from calm_engine.streams import Joint, Streams, all_real, look
+from calm_engine.streams import Joint, Read, Streams, all_real, look
 
 Gate = float | Sequence[float] | Tensor  # see `CalmForCausalLM.forward`
 
@@ -311,7 +311,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         gate   one number for all augmenters, or one for each
         Raises InputError("input.gate") for another count than that of the augmenters.
         """
-        self._gates(gate, rows=1)
+        self.gates_for(gate, rows=1)
         self.gate = gate
 
     def set_parts(self, *, bridges: bool = True, output: bool = True) -> None:
@@ -332,6 +332,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
+        reads: Sequence[Read] | None = None,
         **_unused: Any,
     ) -> CausalLMOutputWithPast:
         """Run anchor and augmenters over the tokens.
@@ -347,6 +348,8 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         logits_to_keep   0: all. n: the last n. (n,) long: these positions. (batch, time) bool:
                          those that are true, and logits come as (chosen, vocabulary)
         num_items_in_batch   targets in all accumulated batches; divides the loss in place of ours
+        reads            what each augmenter made of these very tokens, when that is known already:
+                         then they do not run, and their part of the cache has the tokens
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
         and at birth, they are the anchor's own, bit for bit.
@@ -357,13 +360,13 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             past_key_values = self.new_cache()
         streams = self.streams
         inputs = look(input_ids, attention_mask, position_ids, past_key_values, limit=streams.limit)
-        gates = self._gates(self.gate if gate is None else gate, rows=len(input_ids))
-        is_let_in = any(isinstance(one, Tensor) or one != 0.0 for one in gates)
-        is_open = is_let_in and (self.bridges_on or self.output_on)
+        gates = self.gates_for(gate, rows=len(input_ids))
+        is_open = self.is_open(gates)
         if is_open and past_key_values is not None:
-            self._check_cache(past_key_values)
+            self._check_cache(past_key_values, ahead=0 if reads is None else input_ids.shape[1])
         crosses = is_open and self.bridges_on
-        reads = streams.read(inputs) if is_open else []
+        if reads is None or not is_open:
+            reads = streams.read(inputs) if is_open else []
         risen = streams.rise(inputs, crosses=crosses)
         hidden = streams.join(inputs, risen, reads, gates, crosses=crosses)
         if past_key_values is not None:
@@ -400,9 +403,13 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             bridges=len(self.bridges),
         )
 
-    def _gates(self, gate: Gate, *, rows: int) -> list[float | Tensor]:
-        """For each augmenter a number, or (batch,) numbers. Raises InputError("input.gate")."""
+    def gates_for(self, gate: Gate | None, *, rows: int) -> list[float | Tensor]:
+        """For each augmenter a number, or (batch,) numbers; None: `set_gate`'s.
+
+        Raises InputError("input.gate").
+        """
         count = len(self.augmenters)
+        gate = self.gate if gate is None else gate
         if isinstance(gate, Tensor) and gate.shape == (rows,):
             return [gate] * count
         if isinstance(gate, Tensor) and gate.shape == (rows, count):
@@ -418,9 +425,17 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             augmenters=count,
         )
 
-    def _check_cache(self, cache: CalmCache) -> None:
-        """All parts that will be used have seen the same tokens, or it cannot be continued."""
-        found = [part.get_seq_length() for part in cache.augmenters]
+    def is_open(self, gates: Sequence[float | Tensor]) -> bool:
+        """Whether anything of the augmenters is to be heard; if not, they need not run."""
+        is_let_in = any(isinstance(gate, Tensor) or gate != 0.0 for gate in gates)
+        return is_let_in and (self.bridges_on or self.output_on)
+
+    def _check_cache(self, cache: CalmCache, *, ahead: int) -> None:
+        """All parts that will be used have seen the same tokens, or it cannot be continued.
+
+        ahead   tokens that the augmenters have read before the others
+        """
+        found = [part.get_seq_length() - ahead for part in cache.augmenters]
         found += [layer.get_seq_length() for layer in cache.joints if self.bridges_on]
         if any(seen != cache.get_seq_length() for seen in found):
             raise InputError(

@@ -140,26 +140,30 @@ class Streams:
         """The longest sequence in tokens: the shortest of all parents' limits."""
         return min(one.limit for one in (self.top, *self.below))
 
-    @torch.no_grad()
     def read(self, inputs: Inputs) -> list[Read]:
         """Let every augmenter read the tokens, without a graph: nothing in it may move."""
-        reads = []
-        for index, augmenter in enumerate(self.below):
-            joints = [joint for joint in self.joints if joint.augmenter == index]
-            wanted = {joint.below for joint in joints}
-            # With an output path all layers run, also while it is shut: the cache stays whole.
-            top = augmenter.depth if self.output_gates else max(wanted) + 1
-            cache = None if inputs.cache is None else inputs.cache.augmenters[index]
-            hidden = augmenter.embed(inputs.ids, inputs.positions)
-            run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
-            states = {}
-            for layer in range(top):
-                hidden = augmenter.layer(layer, hidden, run)
-                if layer in wanted:
-                    states[layer] = hidden
-            last = augmenter.norm(hidden) if top == augmenter.depth else None
-            reads.append(Read(states=states, last=last))
-        return reads
+        return [self.read_one(index, inputs) for index in range(len(self.below))]
+
+    @torch.no_grad()
+    def read_one(self, index: int, inputs: Inputs, *, is_whole: bool = False) -> Read:
+        """Let one augmenter read the tokens.
+
+        is_whole   run all of its layers, also where no part of the composition asks for the last
+        """
+        augmenter = self.below[index]
+        wanted = {joint.below for joint in self.joints if joint.augmenter == index}
+        # With an output path all layers run, also while it is shut: the cache stays whole.
+        top = augmenter.depth if is_whole or self.output_gates else max(wanted) + 1
+        cache = None if inputs.cache is None else inputs.cache.augmenters[index]
+        hidden = augmenter.embed(inputs.ids, inputs.positions)
+        run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
+        states = {}
+        for layer in range(top):
+            hidden = augmenter.layer(layer, hidden, run)
+            if layer in wanted:
+                states[layer] = hidden
+        last = augmenter.norm(hidden) if top == augmenter.depth else None
+        return Read(states=states, last=last)
 
     @torch.no_grad()
     def rise(self, inputs: Inputs, *, crosses: bool) -> Risen:
