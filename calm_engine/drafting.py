@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from calm_engine.errors import InputError
 from calm_engine.generation import Answer, Chooser, Piece, Sampling, end_tokens, pieces
@@ -91,7 +92,7 @@ class Drafter:
 
     def __init__(
         self,
-        model: Any,
+        model: PreTrainedModel,
         drafting: Drafting,
         *,
         gate: Gate | None,
@@ -189,7 +190,7 @@ class Drafter:
 
 @torch.inference_mode()
 def stream_drafted(
-    model: CalmForCausalLM,
+    model: PreTrainedModel,
     input_ids: Tensor,
     sampling: Sampling,
     drafting: Drafting,
@@ -219,7 +220,7 @@ def stream_drafted(
 
 
 def generate_drafted(
-    model: CalmForCausalLM,
+    model: PreTrainedModel,
     input_ids: Tensor,
     *,
     max_new_tokens: int,
@@ -257,7 +258,7 @@ def generate_drafted(
 
 @torch.inference_mode()
 def answer_drafted(
-    model: CalmForCausalLM,
+    model: PreTrainedModel,
     tokenizer: Any,
     prompt: Sequence[int],
     sampling: Sampling,

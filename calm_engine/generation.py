@@ -288,10 +288,11 @@ def pieces(row: Answer, source: Generator[Tensor, int, None]) -> Iterator[Piece]
 @torch.inference_mode()
 def answer(
     model: Any, tokenizer: Any, prompt: Sequence[int], sampling: Sampling
-) -> Iterator[Piece]:
-    """Yield one answer piece by piece; stop iterating to cancel.
+) -> Generator[Piece, None, tuple[int, ...]]:
+    """Yield one answer piece by piece, and return its tokens; stop iterating to cancel.
 
     prompt   token ids, at least one
     """
     row = Answer(tokenizer, sampling, end_tokens(model, tokenizer))
     yield from pieces(row, steps(model, prompt, sampling.gate))
+    return tuple(row.tokens)

@@ -51,6 +51,18 @@ class Read:
 
 
 @dataclass(frozen=True)
+class Crossing:
+    """What one bridge was given and what came of it, for whoever wants to look at it later."""
+
+    joint: Joint
+    before: Tensor  # (batch, time, anchor width)
+    after: Tensor  # the same, the bridge's part added
+    read: Tensor  # (batch, time, augmenter width)
+    view: Tensor | None  # where it may look: see `Bridge.forward`
+    angles: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
 class Risen:
     """The anchor's states where the first bridge joins, and what its further layers want."""
 
@@ -188,8 +200,12 @@ class Streams:
         gates: Sequence[float | Tensor],
         *,
         crosses: bool,
+        crossings: list[Crossing] | None = None,
     ) -> Tensor:
-        """Run the rest of the anchor, bridges joined in; its last states after its norm."""
+        """Run the rest of the anchor, bridges joined in; its last states after its norm.
+
+        crossings   None: what passes over the bridges is forgotten; a list: it is added there
+        """
         anchor, hidden = self.top, risen.hidden
         if not crosses:
             with torch.no_grad():
@@ -203,14 +219,12 @@ class Streams:
                 hidden = anchor.layer(layer, hidden, risen.run)
             for joint in self.joints_at(layer):
                 cache = None if inputs.cache is None else inputs.cache.joints[joint.index]
+                before, read = hidden, reads[joint.augmenter].states[joint.below]
                 hidden = self.bridge(joint)(
-                    hidden,
-                    reads[joint.augmenter].states[joint.below],
-                    view,
-                    angles=angles,
-                    cache=cache,
-                    gate=gates[joint.augmenter],
+                    before, read, view, angles=angles, cache=cache, gate=gates[joint.augmenter]
                 )
+                if crossings is not None:
+                    crossings.append(Crossing(joint, before, hidden, read, view, angles))
         played: Tensor = anchor.norm(hidden)
         return played
 
@@ -227,18 +241,37 @@ class Streams:
         """
         chosen = _kept(hidden, keep)
         logits = self.top.head(chosen)
+        for index, share in self.shares(chosen, reads, gates, keep).items():
+            last = reads[index].last
+            assert last is not None  # only such have a share
+            logits = mix(logits, self.below[index].head(_kept(last, keep)), share).to(logits.dtype)
+        return logits
+
+    def shares(
+        self,
+        chosen: Tensor,
+        reads: Sequence[Read],
+        gates: Sequence[float | Tensor],
+        keep: int | Tensor,
+    ) -> dict[int, Tensor]:
+        """The output path's g at the kept positions, the request's gate in it, by augmenter.
+
+        chosen   the anchor's last states there
+        An augmenter that is not mixed in is left out: it was not read to its end, or the path is
+        shut and no slope is asked for.
+        """
+        found = {}
         modules = cast("list[OutputGate]", list(self.output_gates))
-        for read, module, augmenter, gate in zip(reads, modules, self.below, gates, strict=False):
+        for index, (read, module, gate) in enumerate(zip(reads, modules, gates, strict=False)):
             if read.last is None or (not torch.is_grad_enabled() and module.is_shut()):
                 continue
-            below = _kept(read.last, keep)
-            share = module(chosen, below)
+            share: Tensor = module(chosen, _kept(read.last, keep))
             if isinstance(gate, Tensor):
-                share = share * _kept(gate[:, None].expand(hidden.shape[:2]), keep)
+                share = share * _kept(gate[:, None].expand(read.last.shape[:2]), keep)
             elif gate != 1.0:
                 share = share * gate
-            logits = mix(logits, augmenter.head(below), share).to(logits.dtype)
-        return logits
+            found[index] = share
+        return found
 
 
 def all_real(inputs: Inputs) -> Tensor:
