@@ -107,6 +107,7 @@ class Drafter:
         gates = model.gates_for(gate, rows=1)
         self._is_open = model.is_open(gates)
         self._index = _chosen(model, drafting, gates)
+        self._head = model.streams.below[self._index].head
         self._cache = model.new_cache()
         self.proposed = self.accepted = self.passes = 0
 
@@ -135,22 +136,23 @@ class Drafter:
         """The token with those drafted after it, all read by the augmenter that drafts."""
         block: list[int] = [token]
         reads: list[Read] = []
+        said: list[Tensor] = []
         if not self._is_open:
             return block, None
-        streams = self._model.streams
-        room = streams.limit - self._cache.get_seq_length() - 1
+        room = self._model.streams.limit - self._cache.get_seq_length() - 1
         longest = min(self._how.tokens, self._left - 1, room)
         while True:
             reads.append(self._read(_moved(self._look(block[-1:]), len(reads))))
+            said.append(self._head(_last(reads[-1])))  # the output path wants the last one too
             if len(block) > longest:
                 break
-            logits = streams.below[self._index].head(_last(reads[-1]))[0, -1].float()
+            logits = said[-1][0, -1].float()  # (vocabulary,)
             guess = self._guess(logits, len(block) - 1)
             if guess in self._ends or self._is_unsure(logits, guess):
                 break
             block.append(guess)
         self.proposed += len(block) - 1
-        return block, _joined(reads)
+        return block, _joined(reads, said)
 
     def _is_unsure(self, logits: Tensor, token: int) -> bool:
         least = self._how.confidence
@@ -303,12 +305,13 @@ def _moved(inputs: Inputs, ahead: int) -> Inputs:
     return replace(inputs, positions=inputs.positions + ahead, seen=inputs.seen + ahead)
 
 
-def _joined(reads: Sequence[Read]) -> Read:
-    """What was read token by token, as if it had been read at once."""
+def _joined(reads: Sequence[Read], said: Sequence[Tensor]) -> Read:
+    """What was read, and said, token by token, as if at once."""
     states = {
         layer: torch.cat([read.states[layer] for read in reads], dim=1) for layer in reads[0].states
     }
-    return Read(states=states, last=torch.cat([_last(read) for read in reads], dim=1))
+    last = torch.cat([_last(read) for read in reads], dim=1)
+    return Read(states=states, last=last, logits=torch.cat(list(said), dim=1))
 
 
 def _last(read: Read) -> Tensor:

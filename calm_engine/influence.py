@@ -101,9 +101,11 @@ def influence(
     if not isinstance(model, CalmForCausalLM):
         raise InputError("influence.model", "only a composition has parts that can have influence")
     ids, start = _real(input_ids, attention_mask, start)
-    streams = model.streams
-    inputs = look(ids, None, None, None, limit=streams.limit)
-    gates = model.gates_for(gate, rows=1)
+    streams, gates = model.streams, model.gates_for(gate, rows=1)
+    if start == ids.shape[1]:
+        return []
+    # The last token is judged and not read: an answer may be one longer than what can be read.
+    inputs = look(ids[:, :-1], None, None, None, limit=streams.limit)
     asking = torch.arange(start - 1, ids.shape[1] - 1, device=ids.device)
     is_open = model.is_open(gates)
     reads = streams.read(inputs) if is_open else []

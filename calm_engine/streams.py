@@ -48,6 +48,7 @@ class Read:
 
     states: dict[int, Tensor]  # (batch, time, augmenter width) each
     last: Tensor | None
+    logits: Tensor | None = None  # (batch, time, vocabulary), where its head has spoken already
 
 
 @dataclass(frozen=True)
@@ -242,10 +243,16 @@ class Streams:
         chosen = _kept(hidden, keep)
         logits = self.top.head(chosen)
         for index, share in self.shares(chosen, reads, gates, keep).items():
-            last = reads[index].last
-            assert last is not None  # only such have a share
-            logits = mix(logits, self.below[index].head(_kept(last, keep)), share).to(logits.dtype)
+            said = self._said(index, reads[index], keep)
+            logits = mix(logits, said, share).to(logits.dtype)
         return logits
+
+    def _said(self, index: int, read: Read, keep: int | Tensor) -> Tensor:
+        """An augmenter's own logits at the kept positions."""
+        if read.logits is not None:
+            return _kept(read.logits, keep)
+        assert read.last is not None  # or it would have no share
+        return self.below[index].head(_kept(read.last, keep))
 
     def shares(
         self,

@@ -12,7 +12,7 @@ from calm_engine.errors import InputError
 from calm_engine.influence import TokenInfluence, influence
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import BridgeSpec
-from tests.tiny import awaken, make_composition, make_model, make_pair, some_ids
+from tests.tiny import POSITIONS, awaken, make_composition, make_model, make_pair, some_ids
 
 START = 5
 ROUNDING = 1e-4  # nats
@@ -184,6 +184,14 @@ def test_without_an_output_path_the_bridges_alone_are_told() -> None:
     assert all(one.unbridged == one.anchor for one in told)
     assert set(shares(told, 0)) == {0.0}
     assert min(added(told, 0)) > 0.0
+
+
+def test_an_answer_that_filled_every_position_can_be_judged() -> None:
+    model, ids = make_composition("llama"), some_ids(rows=1, tokens=POSITIONS + 1)
+    assert len(influence(model, ids, START)) == POSITIONS + 1 - START
+    with pytest.raises(InputError) as refusal:
+        influence(model, some_ids(rows=1, tokens=POSITIONS + 2), START)
+    assert refusal.value.code == "sequence.too_long"
 
 
 def test_an_answer_without_words_has_no_influence() -> None:
