@@ -3,6 +3,8 @@
     draft   the augmenter reads the newest token, says the next, reads that, ... up to K tokens
     verify  the anchor reads all of them at once; the augmenter's states are those of the draft
     keep    tokens are taken while they equal the draft; the caches forget the rest
+    listen  after a draft that was refused whole the augmenter only guesses the next token, unheard,
+            until a guess is right: where it knows nothing, drafts are time lost
 
 Source: speculative decoding (Leviathan et al., arXiv 2211.17192). We differ in how a draft is
 judged: the token that the composition draws is compared with the draft, in place of a test of
@@ -39,8 +41,7 @@ class Drafting:
     """How far ahead an augmenter speaks.
 
     tokens       K, the longest draft; at least 1
-    confidence   a draft ends before a token to which the augmenter gives less than this, in [0, 1]:
-                 of public text it knows little, and a refused draft is time lost
+    confidence   a draft ends before a token to which the augmenter gives less than this, in [0, 1]
     augmenter    which one drafts; None: the first whose gate is not 0
     Raises InputError("draft.value") naming the field.
     """
@@ -109,6 +110,7 @@ class Drafter:
         self._index = _chosen(model, drafting, gates)
         self._head = model.streams.below[self._index].head
         self._cache = model.new_cache()
+        self._listens = False
         self.proposed = self.accepted = self.passes = 0
 
     def steps(self, prompt: Sequence[int]) -> Generator[Tensor, int, None]:
@@ -121,7 +123,7 @@ class Drafter:
         token = yield self._verify(inputs, read, keep=1)[0]
         while True:
             self._left -= 1
-            block, read = self._draft(token)
+            block, read, guess = self._draft(token)
             rows = self._verify(self._look(block), read, keep=len(block))
             kept = 0
             for kept, row in enumerate(rows, start=1):
@@ -131,28 +133,33 @@ class Drafter:
                 self.accepted += 1
                 self._left -= 1
             self._cache.crop(kept - len(block))
+            if len(block) > 1:
+                self._listens = kept == 1
+            elif token == guess:
+                self._listens = False
 
-    def _draft(self, token: int) -> tuple[list[int], Read | None]:
-        """The token with those drafted after it, all read by the augmenter that drafts."""
+    def _draft(self, token: int) -> tuple[list[int], Read | None, int | None]:
+        """The token with those drafted after it, all read by the augmenter that drafts.
+
+        Also what it would say next; None where it does not run.
+        """
         block: list[int] = [token]
         reads: list[Read] = []
         said: list[Tensor] = []
         if not self._is_open:
-            return block, None
+            return block, None, None
         room = self._model.streams.limit - self._cache.get_seq_length() - 1
-        longest = min(self._how.tokens, self._left - 1, room)
+        longest = 0 if self._listens else min(self._how.tokens, self._left - 1, room)
         while True:
             reads.append(self._read(_moved(self._look(block[-1:]), len(reads))))
             said.append(self._head(_last(reads[-1])))  # the output path wants the last one too
-            if len(block) > longest:
-                break
             logits = said[-1][0, -1].float()  # (vocabulary,)
             guess = self._guess(logits, len(block) - 1)
-            if guess in self._ends or self._is_unsure(logits, guess):
+            if len(block) > longest or guess in self._ends or self._is_unsure(logits, guess):
                 break
             block.append(guess)
         self.proposed += len(block) - 1
-        return block, _joined(reads, said)
+        return block, _joined(reads, said), guess
 
     def _is_unsure(self, logits: Tensor, token: int) -> bool:
         least = self._how.confidence

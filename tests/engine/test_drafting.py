@@ -163,6 +163,14 @@ def test_an_augmenter_that_always_disagrees_costs_no_word() -> None:
     assert list(told.tokens) == plain(model, ids)
     assert told.acceptance == 0.0
     assert told.passes == COUNT
+    assert told.proposed == 4  # refused whole, it drafts no more
+
+
+def test_an_augmenter_drafts_again_when_it_guessed_right() -> None:
+    model, ids = make_composition("llama"), some_ids(rows=1, tokens=19, seed=6)
+    told = drafted(model, ids, draft_tokens=1)
+    assert told.proposed - told.accepted > 1  # refused, and later refused anew
+    assert told.accepted > 0
 
 
 @pytest.mark.parametrize("make", [lambda: with_twin(voice=1.0), lambda: make_composition("llama")])
