@@ -9,10 +9,13 @@ import random
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from calm_engine.influence import Judged
 
 # An unfinished character of UTF-8 is at most three bytes, each of them shown as this sign.
 BROKEN = "\ufffd"
@@ -60,12 +63,14 @@ class Piece:
     drawn    tokens drawn so far, the one that ends the answer counted too
     tokens   scored tokens whose text has now been shown; empty unless they were asked for
     finish   None while it goes on, else "stop" or "length"
+    judged   on the last piece, where it was asked for: see `influence`
     """
 
     text: str = ""
     drawn: int = 0
     tokens: tuple[Scored, ...] = ()
     finish: str | None = None
+    judged: Judged | None = None
 
 
 def choose(logits: Tensor, *, temperature: float, top_p: float, draw: float) -> int:

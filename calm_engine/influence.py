@@ -77,6 +77,18 @@ class TokenInfluence:
         return self.logprob - self.anchor
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A finished text with what was done to its last tokens.
+
+    texts    of every token, the prompt's too, so that positions can be shown
+    tokens   those of the answer
+    """
+
+    texts: tuple[str, ...]
+    tokens: tuple[TokenInfluence, ...]
+
+
 @torch.inference_mode()
 def influence(
     model: PreTrainedModel,
