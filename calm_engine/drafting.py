@@ -150,8 +150,9 @@ class Drafter:
             return block, None, None
         room = self._model.streams.limit - self._cache.get_seq_length() - 1
         longest = 0 if self._listens else min(self._how.tokens, self._left - 1, room)
+        inputs = self._look(block)
         while True:
-            reads.append(self._read(_moved(self._look(block[-1:]), len(reads))))
+            reads.append(self._read(_moved(inputs, block)))
             said.append(self._head(_last(reads[-1])))  # the output path wants the last one too
             logits = said[-1][0, -1].float()  # (vocabulary,)
             guess = self._guess(logits, len(block) - 1)
@@ -307,9 +308,15 @@ def _chosen(model: CalmForCausalLM, drafting: Drafting, gates: Sequence[float | 
     return index
 
 
-def _moved(inputs: Inputs, ahead: int) -> Inputs:
-    """The same tokens after `ahead` others, which only the augmenter that drafts has read."""
-    return replace(inputs, positions=inputs.positions + ahead, seen=inputs.seen + ahead)
+def _moved(inputs: Inputs, block: Sequence[int]) -> Inputs:
+    """The block's last token after the others, which only the augmenter that drafts has read.
+
+    inputs   of its first token
+    """
+    ahead = len(block) - 1
+    ids = torch.full_like(inputs.ids, block[-1])
+    seen = inputs.seen + ahead
+    return replace(inputs, ids=ids, positions=inputs.positions + ahead, seen=seen)
 
 
 def _joined(reads: Sequence[Read], said: Sequence[Tensor]) -> Read:

@@ -307,6 +307,15 @@ def test_a_value_that_cannot_be_is_refused_by_name(how: dict[str, float], field:
     assert refusal.value.facts["field"] == field
 
 
+def test_an_augmenter_of_another_vocabulary_is_refused() -> None:
+    model = with_two()
+    model.streams.below[0].vocabulary -= 1
+    with pytest.raises(InputError) as refusal:
+        drafted(model, some_ids(rows=1))
+    assert refusal.value.code == "draft.vocabulary"
+    assert drafted(model, some_ids(rows=1), augmenter=1).proposed > 0
+
+
 def test_several_rows_and_bare_models_are_refused() -> None:
     model = make_composition("llama")
     with pytest.raises(InputError) as refusal:
