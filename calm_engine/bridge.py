@@ -149,6 +149,30 @@ class Bridge(nn.Module):
         joined: Tensor = anchor + added.to(anchor.dtype)
         return joined
 
+    def attention(
+        self,
+        anchor: Tensor,
+        augmenter: Tensor,
+        mask: Tensor | None,
+        *,
+        angles: tuple[Tensor, Tensor] | None = None,
+        asking: Tensor,
+    ) -> Tensor:
+        """Where positions look, a mean over the heads: (batch, asking, time), each row's sum is 1.
+
+        asking   (asking,) the positions that are wanted; the rest is as in `forward`, which keeps
+                 no such weights: they would cost it time and memory
+        """
+        asked = self.norm_anchor(anchor.to(self.out.weight.dtype))
+        read = self.project(self.norm_augmenter(augmenter.to(self.out.weight.dtype)))
+        query, key, _ = self._split(asked, read, angles)
+        key = key.repeat_interleave(self.heads.count // self.heads.shared, dim=1)
+        scores = query[:, :, asking] @ key.transpose(-1, -2) / self.heads.width**0.5
+        at = torch.arange(key.shape[2], device=key.device)
+        seen = at <= asking[:, None] if mask is None else mask[:, :, asking]
+        shares: Tensor = scores.masked_fill(~seen, -torch.inf).float().softmax(-1).mean(dim=1)
+        return shares
+
     def _check_widths(self, anchor: Tensor, augmenter: Tensor) -> None:
         found = (anchor.shape[-1], augmenter.shape[-1])
         promised = (self.anchor_width, self.augmenter_width)
@@ -171,11 +195,7 @@ class Bridge(nn.Module):
         """Grouped causal cross attention: (batch, time, heads * width)."""
         batch, time, _ = asked.shape
         heads = self.heads
-        query = self.query(asked).view(batch, time, heads.count, heads.width).transpose(1, 2)
-        both = self.key_value(read).view(batch, time, 2 * heads.shared, heads.width).transpose(1, 2)
-        key, value = both.chunk(2, dim=1)
-        if self.has_positions and angles is not None:
-            query, key = _rotate(query, angles), _rotate(key, angles)
+        query, key, value = self._split(asked, read, angles)
         if cache is not None:
             key, value = cache.update(key, value)
         group = heads.count // heads.shared
@@ -187,6 +207,19 @@ class Bridge(nn.Module):
             is_causal=mask is None and time > 1,
         )
         return attended.transpose(1, 2).reshape(batch, time, heads.count * heads.width)
+
+    def _split(
+        self, asked: Tensor, read: Tensor, angles: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (batch, heads, time, width), and the keys and values of the shared heads."""
+        batch, time, _ = asked.shape
+        heads = self.heads
+        query = self.query(asked).view(batch, time, heads.count, heads.width).transpose(1, 2)
+        both = self.key_value(read).view(batch, time, 2 * heads.shared, heads.width).transpose(1, 2)
+        key, value = both.chunk(2, dim=1)
+        if self.has_positions and angles is not None:
+            query, key = _rotate(query, angles), _rotate(key, angles)
+        return query, key, value
 
 
 class OutputGate(nn.Module):

@@ -6,12 +6,16 @@ The model server and `calm generate` both use it, so a seed gives the same words
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from calm_engine.influence import Judged
 
 # An unfinished character of UTF-8 is at most three bytes, each of them shown as this sign.
 BROKEN = "\ufffd"
@@ -59,12 +63,14 @@ class Piece:
     drawn    tokens drawn so far, the one that ends the answer counted too
     tokens   scored tokens whose text has now been shown; empty unless they were asked for
     finish   None while it goes on, else "stop" or "length"
+    judged   on the last piece, where it was asked for: see `influence`
     """
 
     text: str = ""
     drawn: int = 0
     tokens: tuple[Scored, ...] = ()
     finish: str | None = None
+    judged: Judged | None = None
 
 
 def choose(logits: Tensor, *, temperature: float, top_p: float, draw: float) -> int:
@@ -91,6 +97,32 @@ def _nucleus(weights: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
         ordered, tokens = weights.sort(descending=True)
     keep = int((ordered.cumsum(0) < top_p).sum()) + 1
     return ordered[:keep], tokens[:keep]
+
+
+class Chooser:
+    """Tokens by one row's own luck: the nth depends on its logits and on the nth draw alone.
+
+    So one may ask what a coming token would be, and nothing that is drawn later changes.
+    """
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._how = sampling
+        # Python's generator and not torch's: one small state a row, the same on every device.
+        self._draws = random.Random(sampling.seed)  # noqa: S311 sampling, no secret
+        self._coming: deque[float] = deque()
+
+    def take(self, logits: Tensor) -> int:
+        """The next token, from one row of logits, (vocabulary,)."""
+        token = self.guess(logits, 0)
+        self._coming.popleft()
+        return token
+
+    def guess(self, logits: Tensor, ahead: int) -> int:
+        """What `take` would give for these logits after `ahead` other tokens."""
+        while len(self._coming) <= ahead:
+            self._coming.append(self._draws.random())
+        how, draw = self._how, self._coming[ahead]
+        return choose(logits, temperature=how.temperature, top_p=how.top_p, draw=draw)
 
 
 def score(logits: Tensor, token: int, tokenizer: Any, top: int) -> Scored:
@@ -187,16 +219,14 @@ class Answer:
 
     def __post_init__(self) -> None:
         self._words = Words(self.tokenizer, self.sampling.stop)
-        # Python's generator and not torch's: one small state a row, the same on every device.
-        self._draws = random.Random(self.sampling.seed)  # noqa: S311 sampling, no secret
+        self.chooser = Chooser(self.sampling)
         self._scored: list[tuple[int, Scored]] = []
         self._shown = 0
 
     def take(self, logits: Tensor) -> Piece:
         """Draw the next token from one row of logits, (vocabulary,), and say what it adds."""
-        draw = self._draws.random()
         how = self.sampling
-        token = choose(logits, temperature=how.temperature, top_p=how.top_p, draw=draw)
+        token = self.chooser.take(logits)
         self.tokens.append(token)
         if token in self.ends:
             return self._close("stop", self._words.end())
@@ -224,32 +254,50 @@ class Answer:
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every id that ends an answer, from the generation settings and the tokenizer."""
+    """Every id that ends an answer, from the generation settings and the tokenizer, if any."""
     settings = getattr(model, "generation_config", None)
-    found = [getattr(settings, "eos_token_id", None), tokenizer.eos_token_id]
+    found = [getattr(one, "eos_token_id", None) for one in (settings, tokenizer)]
     ids = [token for item in found for token in (item if isinstance(item, list) else [item])]
     return frozenset(token for token in ids if token is not None)
+
+
+def steps(model: Any, prompt: Sequence[int], gate: float) -> Generator[Tensor, int, None]:
+    """Yield the next token's logits, (vocabulary,), on the CPU; be sent the token that was chosen.
+
+    prompt   token ids, at least one
+    """
+    fresh: list[int] = list(prompt)
+    cache: Any = None
+    while True:
+        out = model(
+            input_ids=torch.tensor([fresh], device=model.device),
+            past_key_values=cache,
+            use_cache=True,
+            gate=gate,
+            logits_to_keep=1,
+        )
+        cache = out.past_key_values
+        fresh = [(yield out.logits[0, -1].float().cpu())]
+
+
+def pieces(row: Answer, source: Generator[Tensor, int, None]) -> Iterator[Piece]:
+    """Yield an answer piece by piece, its logits coming from a generator such as `steps`."""
+    logits = next(source)
+    while True:
+        yield row.take(logits)
+        if row.finish is not None:
+            return
+        logits = source.send(row.tokens[-1])
 
 
 @torch.inference_mode()
 def answer(
     model: Any, tokenizer: Any, prompt: Sequence[int], sampling: Sampling
-) -> Iterator[Piece]:
-    """Yield one answer piece by piece; stop iterating to cancel.
+) -> Generator[Piece, None, tuple[int, ...]]:
+    """Yield one answer piece by piece, and return its tokens; stop iterating to cancel.
 
     prompt   token ids, at least one
     """
     row = Answer(tokenizer, sampling, end_tokens(model, tokenizer))
-    fresh = torch.tensor([list(prompt)], device=model.device)  # (1, time)
-    cache: Any = None
-    while row.finish is None:
-        out = model(
-            input_ids=fresh,
-            past_key_values=cache,
-            use_cache=True,
-            gate=sampling.gate,
-            logits_to_keep=1,
-        )
-        cache = out.past_key_values
-        yield row.take(out.logits[0, -1].float().cpu())
-        fresh = torch.tensor([[row.tokens[-1]]], device=model.device)
+    yield from pieces(row, steps(model, prompt, sampling.gate))
+    return tuple(row.tokens)

@@ -311,7 +311,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         gate   one number for all augmenters, or one for each
         Raises InputError("input.gate") for another count than that of the augmenters.
         """
-        self._gates(gate, rows=1)
+        self.gates_for(gate, rows=1)
         self.gate = gate
 
     def set_parts(self, *, bridges: bool = True, output: bool = True) -> None:
@@ -333,6 +333,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
         frozen: Frozen | None = None,
+        reads: Sequence[Read] | None = None,
         **_unused: Any,
     ) -> CausalLMOutputWithPast:
         """Run anchor and augmenters over the tokens.
@@ -351,6 +352,8 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         frozen           what `streams.freeze` made of these tokens behind this cache; then only
                          what is trained, and what lies above it, is run. The frozen part of the
                          cache is not moved on: it cannot be continued
+        reads            what each augmenter made of these very tokens, when that is known already:
+                         then they do not run, and their part of the cache has the tokens
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
         and at birth, they are the anchor's own, bit for bit.
@@ -361,15 +364,15 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             past_key_values = self.new_cache()
         streams = self.streams
         inputs = look(input_ids, attention_mask, position_ids, past_key_values, limit=streams.limit)
-        gates = self._gates(self.gate if gate is None else gate, rows=len(input_ids))
-        is_let_in = any(isinstance(one, Tensor) or one != 0.0 for one in gates)
-        is_open = is_let_in and (self.bridges_on or self.output_on)
+        gates = self.gates_for(gate, rows=len(input_ids))
+        is_open = self.is_open(gates)
         if is_open and past_key_values is not None:
-            self._check_cache(past_key_values)
+            self._check_cache(past_key_values, ahead=0 if reads is None else input_ids.shape[1])
         crosses = is_open and self.bridges_on
-        reads: Sequence[Read] = ()
-        if is_open:
-            reads = streams.read(inputs) if frozen is None else frozen.reads
+        if frozen is not None:
+            reads = frozen.reads
+        if reads is None or not is_open:
+            reads = streams.read(inputs) if is_open else []
         hidden = streams.play(inputs, reads, gates, frozen, crosses=crosses)
         if past_key_values is not None:
             past_key_values.real = all_real(inputs)
@@ -405,9 +408,13 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             bridges=len(self.bridges),
         )
 
-    def _gates(self, gate: Gate, *, rows: int) -> list[float | Tensor]:
-        """For each augmenter a number, or (batch,) numbers. Raises InputError("input.gate")."""
+    def gates_for(self, gate: Gate | None, *, rows: int) -> list[float | Tensor]:
+        """For each augmenter a number, or (batch,) numbers; None: `set_gate`'s.
+
+        Raises InputError("input.gate").
+        """
         count = len(self.augmenters)
+        gate = self.gate if gate is None else gate
         if isinstance(gate, Tensor) and gate.shape == (rows,):
             return [gate] * count
         if isinstance(gate, Tensor) and gate.shape == (rows, count):
@@ -423,9 +430,17 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             augmenters=count,
         )
 
-    def _check_cache(self, cache: CalmCache) -> None:
-        """All parts that will be used have seen the same tokens, or it cannot be continued."""
-        found = [part.get_seq_length() for part in cache.augmenters]
+    def is_open(self, gates: Sequence[float | Tensor]) -> bool:
+        """Whether anything of the augmenters is to be heard; if not, they need not run."""
+        is_let_in = any(isinstance(gate, Tensor) or gate != 0.0 for gate in gates)
+        return is_let_in and (self.bridges_on or self.output_on)
+
+    def _check_cache(self, cache: CalmCache, *, ahead: int) -> None:
+        """All parts that will be used have seen the same tokens, or it cannot be continued.
+
+        ahead   tokens that the augmenters have read before the others
+        """
+        found = [part.get_seq_length() - ahead for part in cache.augmenters]
         found += [layer.get_seq_length() for layer in cache.joints if self.bridges_on]
         if any(seen != cache.get_seq_length() for seen in found):
             raise InputError(

@@ -49,6 +49,19 @@ class Read:
 
     states: dict[int, Tensor]  # (batch, time, augmenter width) each
     last: Tensor | None
+    logits: Tensor | None = None  # (batch, time, vocabulary), where its head has spoken already
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """What one bridge was given and what came of it, for whoever wants to look at it later."""
+
+    joint: Joint
+    before: Tensor  # (batch, time, anchor width)
+    after: Tensor  # the same, the bridge's part added
+    read: Tensor  # (batch, time, augmenter width)
+    view: Tensor | None  # where it may look: see `Bridge.forward`
+    angles: tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -158,25 +171,30 @@ class Streams:
         """The longest sequence in tokens: the shortest of all parents' limits."""
         return min(one.limit for one in (self.top, *self.below))
 
-    @torch.no_grad()
     def read(self, inputs: Inputs) -> list[Read]:
         """Let every augmenter read the tokens, without a graph: nothing in it may move."""
-        reads = []
-        for index, augmenter in enumerate(self.below):
-            wanted = self.layers_read(index)
-            # With an output path all layers run, also while it is shut: the cache stays whole.
-            top = augmenter.depth if self.output_gates else max(wanted) + 1
-            cache = None if inputs.cache is None else inputs.cache.augmenters[index]
-            hidden = augmenter.embed(inputs.ids, inputs.positions)
-            run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
-            states = {}
-            for layer in range(top):
-                hidden = augmenter.layer(layer, hidden, run)
-                if layer in wanted:
-                    states[layer] = hidden
-            last = augmenter.norm(hidden) if top == augmenter.depth else None
-            reads.append(Read(states=states, last=last))
-        return reads
+        return [self.read_one(index, inputs) for index in range(len(self.below))]
+
+    @torch.no_grad()
+    def read_one(self, index: int, inputs: Inputs, *, is_whole: bool = False) -> Read:
+        """Let one augmenter read the tokens.
+
+        is_whole   run all of its layers, also where no part of the composition asks for the last
+        """
+        augmenter = self.below[index]
+        wanted = self.layers_read(index)
+        # With an output path all layers run, also while it is shut: the cache stays whole.
+        top = augmenter.depth if is_whole or self.output_gates else max(wanted) + 1
+        cache = None if inputs.cache is None else inputs.cache.augmenters[index]
+        hidden = augmenter.embed(inputs.ids, inputs.positions)
+        run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
+        states = {}
+        for layer in range(top):
+            hidden = augmenter.layer(layer, hidden, run)
+            if layer in wanted:
+                states[layer] = hidden
+        last = augmenter.norm(hidden) if top == augmenter.depth else None
+        return Read(states=states, last=last)
 
     def freeze(self, inputs: Inputs) -> Frozen:
         """Everything of these tokens that no training changes."""
@@ -234,8 +252,13 @@ class Streams:
         risen: Risen,
         reads: Sequence[Read],
         gates: Sequence[float | Tensor],
+        *,
+        crossings: list[Crossing] | None = None,
     ) -> Tensor:
-        """Run the rest of the anchor, bridges joined in; its last states after its norm."""
+        """Run the rest of the anchor, bridges joined in; its last states after its norm.
+
+        crossings   None: what passes over the bridges is forgotten; a list: it is added there
+        """
         anchor, hidden = self.top, risen.hidden
         with torch.no_grad():
             view = _view(inputs, hidden)
@@ -245,14 +268,12 @@ class Streams:
                 hidden = anchor.layer(layer, hidden, risen.run)
             for joint in self.joints_at(layer):
                 cache = None if inputs.cache is None else inputs.cache.joints[joint.index]
+                before, read = hidden, reads[joint.augmenter].states[joint.below]
                 hidden = self.bridge(joint)(
-                    hidden,
-                    reads[joint.augmenter].states[joint.below],
-                    view,
-                    angles=angles,
-                    cache=cache,
-                    gate=gates[joint.augmenter],
+                    before, read, view, angles=angles, cache=cache, gate=gates[joint.augmenter]
                 )
+                if crossings is not None:
+                    crossings.append(Crossing(joint, before, hidden, read, view, angles))
         last: Tensor = anchor.norm(hidden)
         return last
 
@@ -269,18 +290,43 @@ class Streams:
         """
         chosen = _kept(hidden, keep)
         logits = self.top.head(chosen)
+        for index, share in self.shares(chosen, reads, gates, keep).items():
+            said = self._said(index, reads[index], keep)
+            logits = mix(logits, said, share).to(logits.dtype)
+        return logits
+
+    def _said(self, index: int, read: Read, keep: int | Tensor) -> Tensor:
+        """An augmenter's own logits at the kept positions."""
+        if read.logits is not None:
+            return _kept(read.logits, keep)
+        assert read.last is not None  # or it would have no share
+        return self.below[index].head(_kept(read.last, keep))
+
+    def shares(
+        self,
+        chosen: Tensor,
+        reads: Sequence[Read],
+        gates: Sequence[float | Tensor],
+        keep: int | Tensor,
+    ) -> dict[int, Tensor]:
+        """The output path's g at the kept positions, the request's gate in it, by augmenter.
+
+        chosen   the anchor's last states there
+        An augmenter that is not mixed in is left out: it was not read to its end, or the path is
+        shut and no slope is asked for.
+        """
+        found = {}
         modules = cast("list[OutputGate]", list(self.output_gates))
-        for read, module, augmenter, gate in zip(reads, modules, self.below, gates, strict=False):
+        for index, (read, module, gate) in enumerate(zip(reads, modules, gates, strict=False)):
             if read.last is None or (not torch.is_grad_enabled() and module.is_shut()):
                 continue
-            below = _kept(read.last, keep)
-            share = module(chosen, below)
+            share: Tensor = module(chosen, _kept(read.last, keep))
             if isinstance(gate, Tensor):
-                share = share * _kept(gate[:, None].expand(hidden.shape[:2]), keep)
+                share = share * _kept(gate[:, None].expand(read.last.shape[:2]), keep)
             elif gate != 1.0:
                 share = share * gate
-            logits = mix(logits, augmenter.head(below), share).to(logits.dtype)
-        return logits
+            found[index] = share
+        return found
 
 
 def all_real(inputs: Inputs) -> Tensor:

@@ -42,6 +42,11 @@ WORDING: dict[str, str] = {
     "Train the augmenter with this anchor's tokenizer, then compose again.",
     "composition.weights": "The bridges in this folder do not fit its config.json. "
     "Restore the folder from its source or from a backup.",
+    "draft.model": "Only a composition has an augmenter that can draft. "
+    "Leave the drafts out, or name a composition.",
+    "draft.vocabulary": "An augmenter of another vocabulary than the anchor's cannot draft. "
+    "Choose another augmenter, or no drafts.",
+    "influence.model": "Only a composition has parts that can have influence. Name a composition.",
     "parent.digest": "A parent[, the {role},] is not the one that this composition was "
     "built on: its weights differ. Give the original folder, or compose again.",
     "parent.missing": "A model that this composition was built on is not there. "

@@ -158,7 +158,7 @@ class Door:
             top_logprobs=ask.logprobs,
             gate=gate,
         )
-        ticket = Ticket(prompt, sampling, deliver)
+        ticket = Ticket(prompt, sampling, deliver, is_judged=ask.influence)
         try:
             self._batcher.submit(ticket)
         except EngineError as error:
@@ -204,7 +204,8 @@ class Door:
                 last = piece
         usage = Usage(len(job.ticket.prompt), last.drawn)
         scored = None if job.ask.logprobs is None else tokens
-        return job.form.whole("".join(texts), scored, last.finish or "stop", usage)
+        finish = last.finish or "stop"
+        return job.form.whole("".join(texts), scored, finish, usage, last.judged)
 
     async def _events(self, job: _Job, request: Request) -> AsyncIterator[bytes]:
         """The reply as server-sent events; a fault midway becomes the last event."""

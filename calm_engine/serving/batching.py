@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ import torch
 from calm_engine.cache import CalmCache
 from calm_engine.errors import EngineError, InputError, InternalError
 from calm_engine.generation import Answer, Piece, Sampling, end_tokens
+from calm_engine.influence import Judged, influence
 from calm_engine.serving.metrics import Meters
 
 logger = logging.getLogger(__name__)
@@ -53,13 +54,15 @@ class Loaded:
 class Ticket:
     """One request on its way through the batch. `cancel` may be called from any thread.
 
-    prompt    token ids, at least one
-    deliver   called on the model thread with each piece, and with an error in place of the last
+    prompt      token ids, at least one
+    deliver     called on the model thread with each piece, and with an error in place of the last
+    is_judged   the last piece tells what the parts of the composition did to each token
     """
 
     prompt: tuple[int, ...]
     sampling: Sampling
     deliver: Deliver
+    is_judged: bool = False
     asked: float = field(default_factory=time.monotonic)
     cancelled: bool = False
 
@@ -354,8 +357,25 @@ class Batcher:
 
     def _deliver(self, row: _Row, piece: Piece) -> None:
         self.meters.drawn_tokens.inc()
-        if not row.ticket.cancelled:
+        if row.ticket.cancelled:
+            return
+        if piece.finish is None or not row.ticket.is_judged:
             row.ticket.deliver(piece)
+            return
+        try:
+            row.ticket.deliver(replace(piece, judged=self._judge(row)))
+        except Exception as error:
+            logger.exception("judging an answer failed")
+            row.ticket.deliver(_fault(error))
+
+    def _judge(self, row: _Row) -> Judged:
+        """Two passes over the whole text; they hold up the other answers meanwhile."""
+        assert self.loaded is not None  # rows come after the model
+        model, tokenizer = self.loaded.model, self.loaded.tokenizer
+        text = [*row.ticket.prompt, *row.answer.tokens]
+        ids = torch.tensor([text], device=model.device)
+        told = influence(model, ids, len(row.ticket.prompt), gate=row.gate)
+        return Judged(tuple(tokenizer.decode([token]) for token in text), tuple(told))
 
     def _give_up(self) -> None:
         """Tell everyone whose answer will not be finished."""

@@ -5,6 +5,7 @@ Everything a client sends is checked here, once; what is refused names its field
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from calm_engine.generation import Scored
+    from calm_engine.influence import Judged
 
 STOPS = 16
 STOP_LENGTH = 256  # characters
@@ -65,6 +67,7 @@ class Ask:
     max_tokens   None: as many as fit
     logprobs     None: none; n: with the n likeliest tokens beside each
     gate         0 is the anchor alone, 1 the composition
+    influence    chat only, not streamed: tell what the parts of the composition did to each token
     """
 
     model: str
@@ -79,6 +82,7 @@ class Ask:
     gate: float | None = None
     stream: bool = False
     include_usage: bool = False
+    influence: bool = False
 
 
 def read_json(body: bytes) -> Json:
@@ -103,11 +107,14 @@ def read_chat(values: Json) -> Ask:
     if top is not None and not wanted:
         raise _bad("top_logprobs", "needs `logprobs` to be true")
     _refuse_other_forms(values, ("tools", "functions", "logit_bias", "audio", "modalities"))
+    if _flag(values, "influence") and _flag(values, "stream"):
+        raise _bad("influence", "needs `stream` to be false", "unsupported_value")
     limit = _whole(values, "max_completion_tokens", 1)
     return Ask(
         messages=_messages(values),
         max_tokens=limit if limit is not None else _whole(values, "max_tokens", 1),
         logprobs=(top or 0) if wanted else None,
+        influence=_flag(values, "influence"),
         **_common(values),
     )
 
@@ -299,7 +306,14 @@ class Form:
     fingerprint: str
     chat: bool
 
-    def whole(self, text: str, tokens: Sequence[Scored] | None, finish: str, usage: Usage) -> Json:
+    def whole(
+        self,
+        text: str,
+        tokens: Sequence[Scored] | None,
+        finish: str,
+        usage: Usage,
+        judged: Judged | None = None,
+    ) -> Json:
         """The reply of a request that did not stream."""
         message = {"role": "assistant", "content": text}
         choice = {
@@ -307,6 +321,7 @@ class Form:
             **({"message": message} if self.chat else {"text": text}),
             "logprobs": self._logprobs(tokens, 0),
             "finish_reason": finish,
+            **({} if judged is None else {"influence": _influence(judged)}),
         }
         kind = "chat.completion" if self.chat else "text_completion"
         return {**self._head(kind), "choices": [choice], "usage": usage.body()}
@@ -368,6 +383,21 @@ def _plain_logprobs(tokens: Sequence[Scored], offset: int) -> Json:
         "top_logprobs": [dict(t.top) for t in tokens],
         "text_offset": offsets,
     }
+
+
+def _influence(judged: Judged) -> list[Json]:
+    """Ours, beside OpenAI's: a line for each token of the answer; places are told by their text."""
+    told = []
+    for one in judged.tokens:
+        line = dataclasses.asdict(one) | {"token": judged.texts[one.position]}
+        for augmenter in line["augmenters"]:
+            for bridge in augmenter["bridges"]:
+                bridge["attention"] = [
+                    {"position": place, "token": judged.texts[place], "share": share}
+                    for place, share in bridge["attention"]
+                ]
+        told.append(line)
+    return told
 
 
 def model_body(name: str, created: int) -> Json:

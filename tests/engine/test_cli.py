@@ -168,6 +168,45 @@ def test_generate_answers_and_the_gate_shuts(
     assert said[0] != said[2]
 
 
+def test_drafts_leave_the_answer_as_it_is_and_are_counted(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["generate", str(models / "composition"), "Where?", *parents(models)]
+    call += ["--max-tokens", "12"]
+    said = []
+    for flags in ([], ["--draft", "3", "--confidence", "0"]):
+        assert main([*call, *flags]) == 0
+        told = capsys.readouterr()
+        said.append(told.out)
+    assert said[0] == said[1]
+    figures = [int(number) for number in re.findall(r"\d+", told.err.splitlines()[-1])]
+    drafted, accepted, passes, tokens = figures
+    assert 0 <= accepted <= drafted
+    assert drafted > 0
+    assert passes + accepted == tokens
+    assert "`draft_tokens`" in refused(capsys, *call, "--draft", "0")
+    bare = ["generate", str(models / "anchor"), "Where?", "--draft", "2"]
+    assert main(bare) == 2
+    assert "Only a composition" in capsys.readouterr().err
+
+
+def test_influence_is_told_for_each_token(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["generate", str(models / "composition"), "Where?", *parents(models)]
+    call += ["--max-tokens", "5", "--influence"]
+    tables = []
+    for gate in ("1", "0"):
+        assert main([*call, "--gate", gate]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        head = next(at for at, line in enumerate(lines) if line.startswith("token "))
+        assert lines[head].split()[1:] == [
+            *("together", "no", "bridge", "anchor", "share", "0", "added", "0")
+        ]
+        tables.append([[float(word) for word in line.split()[-5:]] for line in lines[head + 1 :]])
+    assert len(tables[0]) == 5
+    assert any(together != anchor for together, _, anchor, _, _ in tables[0])
+    assert all(row[0] == row[1] == row[2] and row[3:] == [0.0, 0.0] for row in tables[1])
+
+
 def test_import_brings_a_folder_in_and_refuses_a_pickle(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

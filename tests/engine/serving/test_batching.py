@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -208,3 +209,30 @@ def test_a_model_that_does_not_load_is_a_failure() -> None:
     assert isinstance(batcher.failure, InputError)
     with pytest.raises(InputError, match=r"server\.failed"):
         batcher.submit(Asker("x", GREEDY).ticket)
+
+
+class Wrapped:
+    """A model that answers like a composition and is none, so that its answers cannot be judged."""
+
+    def __init__(self, model: CalmForCausalLM) -> None:
+        self._model = model
+
+    def __call__(self, **given: object) -> object:
+        return self._model(**given)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._model, name)
+
+
+def test_an_answer_that_cannot_be_judged_fails_alone(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(Wrapped(model))
+    judged, other = Asker("one", GREEDY), Asker("two", GREEDY)
+    judged.ticket = replace(judged.ticket, is_judged=True)
+    for asker in (judged, other):
+        batcher.submit(asker.ticket)
+    assert other.all() == alone(model, "two", GREEDY)
+    arrived = [judged.next() for _ in range(GREEDY.max_new_tokens)]
+    assert isinstance(arrived[-1], InputError)
+    assert arrived[-1].code == "influence.model"

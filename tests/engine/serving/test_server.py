@@ -151,6 +151,40 @@ def test_log_probabilities_come_with_their_tokens(client: OpenAI) -> None:
     assert len(plain.tokens) == len(plain.token_logprobs) == len(plain.top_logprobs) == 40
 
 
+def test_influence_comes_for_each_token_when_it_is_asked_for(
+    client: OpenAI, server: Running
+) -> None:
+    settings = {**GREEDY, "messages": QUESTION, "logprobs": True}
+    choice = client.chat.completions.create(**settings).choices[0]
+    assert "influence" not in choice.model_dump()
+    body = settings | {"influence": True}
+    told = post(server, json.dumps(body).encode()).json()["choices"][0]
+    assert told["message"]["content"] == choice.message.content
+    assert [one["token"] for one in told["influence"]] == [
+        token["token"] for token in told["logprobs"]["content"]
+    ]
+    for one, token in zip(told["influence"], told["logprobs"]["content"], strict=True):
+        assert one["logprob"] == pytest.approx(token["logprob"], abs=1e-3)
+        (augmenter,) = one["augmenters"]
+        assert 0.0 < augmenter["share"] < 1.0
+        assert all(bridge["added"] > 0.0 for bridge in augmenter["bridges"])
+        assert all(place["position"] < one["position"] for place in bridge_places(augmenter))
+    assert any(abs(one["logprob"] - one["anchor"]) > 0.1 for one in told["influence"])
+    bare = post(server, json.dumps(body | {"model": "anchor"}).encode()).json()["choices"][0]
+    assert all(one["logprob"] == one["anchor"] for one in bare["influence"])
+
+
+def bridge_places(augmenter: dict[str, Any]) -> list[dict[str, Any]]:
+    return [place for bridge in augmenter["bridges"] for place in bridge["attention"]]
+
+
+def test_influence_is_not_streamed(server: Running) -> None:
+    body = {"model": "ours", "messages": QUESTION, "stream": True, "influence": True}
+    reply = post(server, json.dumps(body).encode())
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "influence"
+
+
 def test_it_counts_what_it_does(client: OpenAI, server: Running) -> None:
     before = metric(server, "calm_drawn_tokens_total")
     ask(client, max_tokens=7)
@@ -251,6 +285,7 @@ def test_an_unknown_address_has_openais_shape(server: Running) -> None:
         ("stop", ""),
         ("stop", [7]),
         ("stream", "yes"),
+        ("influence", 1),
         ("logprobs", 3),
         ("top_logprobs", 3),
         ("tools", [{"type": "function"}]),
