@@ -19,7 +19,7 @@ from calm_engine.augment import augment
 from calm_engine.compose import compose
 from calm_engine.errors import InputError
 from calm_engine.evaluation import evaluate
-from calm_engine.families import load_parent, read_config
+from calm_engine.families import check_finite, load_parent, read_config
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import AugmentSpec, ComposeSpec, Estimate, Outcome, Progress
 
@@ -35,7 +35,8 @@ def load(
 ) -> tuple[CalmForCausalLM | PreTrainedModel, PreTrainedTokenizerBase]:
     """A composition beside its parents, or a plain model, with its tokenizer.
 
-    Raises InputError as `CalmForCausalLM.from_pretrained` and `families.load_parent` do.
+    Raises InputError as `CalmForCausalLM.from_pretrained`, `families.load_parent` and
+    `families.check_finite` do.
     """
     if read_config(Path(folder)).get("model_type") == "calm":
         model: PreTrainedModel = CalmForCausalLM.from_pretrained(
@@ -43,6 +44,7 @@ def load(
         )
     else:
         model = load_parent(folder)
+        check_finite(model)
     return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from calm_engine.errors import InputError
 
 # An unfinished character of UTF-8 is at most three bytes, each of them shown as this sign.
 BROKEN = "\ufffd"
@@ -231,6 +233,27 @@ def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(token for token in ids if token is not None)
 
 
+def room_for(model: Any, prompt: Sequence[int]) -> int:
+    """Positions that the prompt leaves; the model may be any decoder. Raises as `answer` does."""
+    limit, words = int(model.config.max_position_embeddings), int(model.config.vocab_size)
+    if len(prompt) >= limit:
+        raise InputError(
+            "sequence.too_long",
+            "the prompt leaves no position for an answer",
+            tokens=len(prompt),
+            limit=limit,
+        )
+    strange = [token for token in prompt if not 0 <= token < words]
+    if strange:
+        raise InputError(
+            "input.tokens",
+            "a token id lies outside the vocabulary",
+            token=strange[0],
+            vocabulary=words,
+        )
+    return limit - len(prompt)
+
+
 @torch.inference_mode()
 def answer(
     model: Any, tokenizer: Any, prompt: Sequence[int], sampling: Sampling
@@ -238,8 +261,13 @@ def answer(
     """Yield one answer piece by piece; stop iterating to cancel.
 
     prompt   token ids, at least one
+
+    Where the model's positions end the answer does so too. Raises InputError: "sequence.too_long"
+    for a prompt that leaves no position for a word, "input.tokens" for ids that no word has.
     """
-    row = Answer(tokenizer, sampling, end_tokens(model, tokenizer))
+    room = room_for(model, prompt)
+    how = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, room))
+    row = Answer(tokenizer, how, end_tokens(model, tokenizer))
     fresh = torch.tensor([list(prompt)], device=model.device)  # (1, time)
     cache: Any = None
     while row.finish is None:

@@ -31,6 +31,7 @@ from calm_engine.errors import InputError, InternalError
 from calm_engine.families import (
     FAMILIES,
     PICKLES,
+    check_finite,
     check_folder,
     decoder_of,
     load_parent,
@@ -100,6 +101,7 @@ def _from_folder(source: Path, output: Path) -> Outcome:
     """Copy what belongs to the model, bit by bit; other files stay behind."""
     check_folder(source)
     model = load_parent(source)
+    check_finite(model)
     tokenizer = _tokenizer(source)
     told = Told(source.name, _licence_of(source), source.name, digests.weights_digest(source))
     with whole(output) as aside:
@@ -159,6 +161,7 @@ def _from_gguf(source: Path, output: Path) -> Outcome:
     )
     read, tokenizer = _read(source)
     model = _clean(read, _stored_as(reader))
+    check_finite(model)
     del reader, read
     with whole(output) as aside:
         model.save_pretrained(aside)
@@ -181,7 +184,9 @@ def _opened(source: Path) -> GGUFReader:
         raise _damaged(source)
     family = _word(reader, "general.architecture")
     if family not in FAMILIES:
-        raise InputError("model.family", f"models of type {family} cannot be composed yet")
+        raise InputError(
+            "model.family", f"models of type {family} cannot be composed yet", kind=family
+        )
     return reader
 
 

@@ -31,19 +31,21 @@ from calm_engine.cache import CalmCache
 from calm_engine.card import card_of, copy_tokenizer
 from calm_engine.config import CalmConfig
 from calm_engine.errors import InputError
-from calm_engine.families import decoder_of, read_config
+from calm_engine.families import decoder_of
 from calm_engine.parents import (
     Parent,
-    check_vocabularies,
+    check_bits,
+    check_together,
     check_words,
+    checked,
     config_of,
     digest_of,
-    loaded,
     located,
+    read_composition,
     verified,
 )
 from calm_engine.specs import BridgeSpec
-from calm_engine.streams import Joint, Streams, all_real, look
+from calm_engine.streams import Joint, Streams, all_real, check_tokens, look
 
 Gate = float | Sequence[float] | Tensor  # see `CalmForCausalLM.forward`
 
@@ -139,9 +141,10 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         if not augmenters:
             raise InputError("compose.augmenters", "a composition needs at least one augmenter")
         spec = bridge or BridgeSpec()
+        check_bits(augmenters)
         check_words(anchor, augmenters)
-        played = loaded(anchor, dtype)
-        joined = [loaded(augmenter, dtype) for augmenter in augmenters]
+        played = checked(anchor, dtype)
+        joined = [checked(augmenter, dtype) for augmenter in augmenters]
         parents = {"anchor": digest_of(anchor)}
         parents |= {f"augmenter_{i}": digest_of(one) for i, one in enumerate(augmenters)}
         config = config_of(played, joined, spec, parents)
@@ -162,6 +165,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             source = torch.Generator().manual_seed(0)
             shape = (_MEASURED[0], min(_MEASURED[1], self.streams.limit))
             sample_ids = torch.randint(anchor.vocabulary, shape, generator=source)
+        check_tokens(sample_ids, vocabulary=anchor.vocabulary)
         inputs = look(sample_ids.to(self.device), None, None, None, limit=self.streams.limit)
         hidden = anchor.embed(inputs.ids, inputs.positions)
         run = anchor.begin(hidden, None, inputs.positions, None)
@@ -222,20 +226,19 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         device_map           a device by name, or None; compositions are not spread over several
         Raises InputError: "parent.digest" naming the parent that differs, "parent.missing",
         "composition.config" and "composition.weights" when the folder's own files do not fit or
-        cannot be read, and what `compose` raises.
+        cannot be read, and what `compose` raises but for numbers that are none: the digest vouches
+        for the parents, which are not looked through again at each start.
         """
         root = Path(pretrained_model_name_or_path)
-        if read_config(root).get("model_type") != CalmConfig.model_type:
-            raise InputError("composition.config", "the folder holds no composition")
-        config = CalmConfig.from_pretrained(root, local_files_only=True)
-        assert isinstance(config, CalmConfig)
+        config = read_composition(root)
         top, *below = located(root, config, anchor, augmenters)
+        check_bits(below)
         roles = ["anchor", *(f"augmenter_{i}" for i in range(len(below)))]
         models = [
             verified(parent, role, (config.parents or {}).get(role, ""), dtype)
             for parent, role in zip([top, *below], roles, strict=True)
         ]
-        check_vocabularies(decoder_of(models[0]), [decoder_of(model) for model in models[1:]])
+        check_together(config, models)
         model = cls(config, models[0], models[1:])
         try:
             own = load_file(root / WEIGHTS)
@@ -350,12 +353,16 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
         and at birth, they are the anchor's own, bit for bit.
-        Raises InputError: "sequence.too_long", "cache.parts", and "input.empty", "input.mask",
-        "input.positions", "input.gate" for arguments that do not fit.
+        Raises InputError: "sequence.too_long", "cache.parts", and "input.empty", "input.tokens",
+        "input.mask", "input.positions", "input.gate" for arguments that do not fit.
         """
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
         streams = self.streams
+        is_begun = past_key_values is not None and past_key_values.get_seq_length() > 0
+        # On a GPU looking at ids waits for it: there a prompt is checked, and no step after it.
+        if not is_begun or input_ids.device.type == "cpu":
+            check_tokens(input_ids, vocabulary=streams.top.vocabulary)
         inputs = look(input_ids, attention_mask, position_ids, past_key_values, limit=streams.limit)
         gates = self._gates(self.gate if gate is None else gate, rows=len(input_ids))
         is_let_in = any(isinstance(one, Tensor) or one != 0.0 for one in gates)

@@ -59,6 +59,20 @@ class Risen:
     run: Pass
 
 
+def check_tokens(ids: Tensor, *, vocabulary: int) -> None:
+    """Raises InputError("input.tokens") for ids that no word has. Waits for a GPU."""
+    if not ids.numel():
+        return
+    lowest, highest = (int(bound) for bound in ids.aminmax())
+    if lowest < 0 or highest >= vocabulary:
+        raise InputError(
+            "input.tokens",
+            "a token id lies outside the vocabulary",
+            token=lowest if lowest < 0 else highest,
+            vocabulary=vocabulary,
+        )
+
+
 def look(
     ids: Tensor,
     mask: Tensor | None,
