@@ -66,6 +66,10 @@ _NOTES = {
     "unsloth_fixed",
     "unsloth_version",
     "use_bfloat16",
+    # What transformers puts there when it reads a GGUF file.
+    "_model_name_or_path",
+    "feed_forward_length",  # GPT-2; the weights' shapes tell it again
+    "unk_token_id",
     # Ids and lists that concern generation or a head that no decoder here has.
     "bos_token_id",
     "decoder_start_token_id",
