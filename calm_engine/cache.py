@@ -72,6 +72,14 @@ class CalmCache(Cache):
         if tokens_to_remove < 0:
             self._change_columns(slice(None, tokens_to_remove))
 
+    def rewind(self, layer: int, seen: int) -> None:
+        """Let one of the anchor's layers forget all but the first `seen` tokens, in place."""
+        held = self.anchor.layers[layer]
+        assert isinstance(held, DynamicLayer)
+        if held.is_initialized:
+            keys, values = _held(held)
+            held.keys, held.values = keys[:, :, :seen], values[:, :, :seen]
+
     def trim(self) -> None:
         """Drop the leading columns that are padding in every row."""
         if not self.rows or self.real is None:

@@ -201,7 +201,8 @@ FAMILIES: dict[str, type[Decoder]] = {
 }
 
 
-def _check_family(kind: str) -> None:
+def check_family(kind: str) -> None:
+    """Raises InputError("model.family") for a family that is not listed here."""
     if kind not in FAMILIES:
         raise InputError(
             "model.family",
@@ -218,7 +219,7 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
     a head over the vocabulary.
     """
     kind = str(model.config.model_type)
-    _check_family(kind)
+    check_family(kind)
     if getattr(model, "lm_head", None) is None:
         raise InputError("model.head", "the model has no head over its vocabulary", kind=kind)
     decoder = FAMILIES[kind](model)
@@ -244,7 +245,7 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
             files=", ".join(pickled),
         )
     config = read_config(root)
-    _check_family(str(config.get("model_type")))
+    check_family(str(config.get("model_type")))
     check_known(config)
     if not any(root.glob("*.safetensors")):
         raise InputError("model.folder", "no safetensors file in the folder", folder=root.name)

@@ -25,13 +25,23 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils.generic import can_return_tuple
 
 from calm_engine.bridge import Bridge, OutputGate, choose_heads
 from calm_engine.cache import CalmCache
 from calm_engine.card import card_of, copy_tokenizer
+from calm_engine.citizenship import (
+    Citizen,
+    check_inputs,
+    check_options,
+    device_of,
+    dtype_of,
+    parents_of,
+)
 from calm_engine.config import CalmConfig
+from calm_engine.digests import weights_digest
 from calm_engine.errors import InputError
-from calm_engine.families import decoder_of
+from calm_engine.families import decoder_of, tensors_digest
 from calm_engine.parents import (
     Parent,
     check_bits,
@@ -55,7 +65,7 @@ WEIGHTS = "model.safetensors"
 _MEASURED = (4, 64)
 
 
-class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]  # transformers' class hook
+class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call]  # transformers' class hook
     """Anchor and augmenters read every token; bridges carry states, the output path carries words.
 
     Source: CALM (arXiv 2401.02412), section 3. We differ: bridges are causal and zero at birth, and
@@ -67,16 +77,20 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
     config_class = CalmConfig
     base_model_prefix = "anchor"
     main_input_name = "input_ids"
-    supports_gradient_checkpointing = False
     _supports_sdpa = True
     _skip_keys_device_placement = ["past_key_values"]
 
     def __init__(
         self,
         config: CalmConfig,
-        anchor: PreTrainedModel,
-        augmenters: Sequence[PreTrainedModel],
+        anchor: PreTrainedModel | None = None,
+        augmenters: Sequence[PreTrainedModel] = (),
     ) -> None:
+        """Join the parents by bridges that are zero; without an anchor all are made at random."""
+        if anchor is None:
+            config = copy.deepcopy(config)
+            config.parents = None  # those that it tells of are others
+            anchor, augmenters = parents_of(config, config._attn_implementation)
         super().__init__(config)
         spec = config.spec
         self.anchor = anchor
@@ -184,17 +198,27 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         tokenizer: PreTrainedTokenizerBase | None = None,
         is_main_process: bool = True,
         state_dict: dict[str, Tensor] | None = None,
-        **_unused: Any,
+        self_contained: bool = False,
+        **options: Any,
     ) -> None:
         """Write the bridges and gates, the config with the parents' digests, tokenizer and card.
 
-        tokenizer    None: the files of the folder that the anchor came from, if it came from one
-        state_dict   tensors to write in place of the present ones; the parents' are left out
+        tokenizer       None: the files of the folder that the anchor came from, if from one
+        state_dict      tensors to write in place of the present ones; the parents' are left out
+        self_contained  write the parents as well, into the folders inside where loading looks
+        Raises InputError("model.option") for options of transformers that a composition lacks.
         """
+        check_options(options)
         if not is_main_process:
             return
         root = Path(save_directory)
         root.mkdir(parents=True, exist_ok=True)
+        if self_contained:
+            self._save_parents(root)
+        elif self.config.parents is None:  # made from a config alone
+            parents = (self.anchor, *self.augmenters)
+            told = zip(self._roles(), map(tensors_digest, parents), strict=True)
+            self.config.parents = dict(told)
         own = _own(self.state_dict() if state_dict is None else state_dict)
         held = {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
         save_file(held, root / WEIGHTS, metadata={"format": "pt"})
@@ -208,6 +232,16 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         trained = sum(parameter.numel() for _, parameter in self.trainable_parameters())
         (root / "README.md").write_text(card_of(self.config, trained), encoding="utf-8")
 
+    def _save_parents(self, root: Path) -> None:
+        """Write anchor and augmenters and note the digests of what was written."""
+        parents = dict(zip(self._roles(), (self.anchor, *self.augmenters), strict=True))
+        for role, parent in parents.items():
+            parent.save_pretrained(root / role)
+        self.config.parents = {role: weights_digest(root / role) for role in parents}
+
+    def _roles(self) -> list[str]:
+        return ["anchor", *(f"augmenter_{i}" for i in range(len(self.augmenters)))]
+
     @classmethod
     def from_pretrained(  # type: ignore[override]  # parents are told beside the folder
         cls,
@@ -215,27 +249,34 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         *_args: Any,
         anchor: Parent | None = None,
         augmenters: Sequence[Parent] | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device_map: Any = None,
-        **_unused: Any,
+        attn_implementation: str | None = None,
+        **options: Any,
     ) -> CalmForCausalLM:
         """Load a saved composition beside its parents, whose weights must be those it was built on.
 
         anchor, augmenters   folders or transformers models; None: the folders `anchor`,
                              `augmenter_0`, ... inside the composition (a self-contained one)
-        device_map           a device by name, or None; compositions are not spread over several
-        Raises InputError: "parent.digest" naming the parent that differs, "parent.missing",
+        dtype                of the parents that are loaded from folders; None: as stored
+        device_map           one device, or None; compositions are not spread over several
+        attn_implementation  of the parents, or None
+        Raises InputError: "model.option" for options of transformers that a composition lacks,
+        "parent.digest" naming the parent that differs, "parent.missing",
         "composition.config" and "composition.weights" when the folder's own files do not fit or
         cannot be read, and what `compose` raises but for numbers that are none: the digest vouches
         for the parents, which are not looked through again at each start.
         """
+        check_options(options)
+        held_as = dtype_of(dtype if dtype is not None else options.get("torch_dtype"))
+        device = device_of(device_map)
         root = Path(pretrained_model_name_or_path)
         config = read_composition(root)
         top, *below = located(root, config, anchor, augmenters)
         check_bits(below)
         roles = ["anchor", *(f"augmenter_{i}" for i in range(len(below)))]
         models = [
-            verified(parent, role, (config.parents or {}).get(role, ""), dtype)
+            verified(parent, role, (config.parents or {}).get(role, ""), held_as)
             for parent, role in zip([top, *below], roles, strict=True)
         ]
         check_together(config, models)
@@ -247,8 +288,10 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         model.load_own(own)
         if (root / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(root, local_files_only=True)
-        if isinstance(device_map, str) and device_map != "auto":
-            nn.Module.to(model, torch.device(device_map))
+        if attn_implementation is not None:
+            model.set_attn_implementation(attn_implementation)
+        if device is not None:
+            nn.Module.to(model, device)
         return model.train(mode=False)
 
     def own_state(self) -> dict[str, Tensor]:
@@ -324,6 +367,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
 
     # -- running -----------------------------------------------------------------------------------
 
+    @can_return_tuple  # type: ignore[untyped-decorator]  # transformers'
     def forward(
         self,
         input_ids: Tensor,
@@ -335,7 +379,9 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
-        **_unused: Any,
+        shift_labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **others: Any,
     ) -> CausalLMOutputWithPast:
         """Run anchor and augmenters over the tokens.
 
@@ -350,12 +396,17 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         logits_to_keep   0: all. n: the last n. (n,) long: these positions. (batch, time) bool:
                          those that are true, and logits come as (chosen, vocabulary)
         num_items_in_batch   targets in all accumulated batches; divides the loss in place of ours
+        shift_labels     labels that are shifted already, in place of `labels`
+        output_hidden_states   also what each layer of the anchor is given, bridges joined in, and
+                         the last states after the norm: (batch, time, anchor width) each
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
         and at birth, they are the anchor's own, bit for bit.
         Raises InputError: "sequence.too_long", "cache.parts", and "input.empty", "input.tokens",
-        "input.mask", "input.positions", "input.gate" for arguments that do not fit.
+        "input.mask", "input.positions", "input.gate" for arguments that do not fit, and
+        "input.embeds", "output.attentions" for what other models can be asked for.
         """
+        check_inputs(others)
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
         streams = self.streams
@@ -371,14 +422,24 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             self._check_cache(past_key_values)
         crosses = is_open and self.bridges_on
         reads = streams.read(inputs) if is_open else []
-        risen = streams.rise(inputs, crosses=crosses)
-        hidden = streams.join(inputs, risen, reads, gates, crosses=crosses)
+        is_told = (
+            self.config.output_hidden_states
+            if output_hidden_states is None
+            else output_hidden_states
+        )
+        heard: list[Tensor] | None = [] if is_told else None
+        risen = streams.rise(inputs, crosses=crosses, heard=heard)
+        hidden = streams.join(
+            inputs, risen, reads, gates, crosses=crosses, heard=heard, checkpoint=self.checkpoint
+        )
         if past_key_values is not None:
             past_key_values.real = all_real(inputs)
-        keep = logits_to_keep if labels is None else _targets(labels)
+        wanted = _shifted(labels) if shift_labels is None else shift_labels
+        keep = logits_to_keep if wanted is None else wanted != -100
         logits = streams.speak(hidden, reads if self.output_on else [], gates, keep)
-        loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
+        loss = None if wanted is None else _loss(logits, wanted, num_items_in_batch)
         held: dict[str, Any] = {"loss": loss, "logits": logits, "past_key_values": past_key_values}
+        held["hidden_states"] = None if heard is None else (*heard, hidden)
         return CausalLMOutputWithPast(**held)
 
     def _prepare_cache_for_generation(
@@ -446,16 +507,16 @@ def _joints(config: CalmConfig) -> list[Joint]:
     return [Joint(index, i, a, b) for index, (i, a, b) in enumerate(pairs)]
 
 
-def _targets(labels: Tensor) -> Tensor:
-    """(batch, time) bool: positions whose next token is to be said."""
-    return functional.pad(labels[:, 1:] != -100, (0, 1), value=False)
+def _shifted(labels: Tensor | None) -> Tensor | None:
+    """(batch, time): at each position the token that is to be said next, -100 for none."""
+    return None if labels is None else functional.pad(labels[:, 1:], (0, 1), value=-100)
 
 
-def _loss(logits: Tensor, labels: Tensor, count: Tensor | int | None) -> Tensor:
+def _loss(logits: Tensor, wanted: Tensor, count: Tensor | int | None) -> Tensor:
     """Cross-entropy over the targets, in nats; a mean, or a sum over `count`."""
-    wanted = labels[:, 1:][labels[:, 1:] != -100]
-    total = functional.cross_entropy(logits.float(), wanted, reduction="sum")
-    return total / max(int(wanted.numel()) if count is None else int(count), 1)
+    targets = wanted[wanted != -100]
+    total = functional.cross_entropy(logits.float(), targets, reduction="sum")
+    return total / max(int(targets.numel()) if count is None else int(count), 1)
 
 
 AutoConfig.register("calm", CalmConfig)

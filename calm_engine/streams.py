@@ -8,7 +8,7 @@ Knows how both streams run side by side. Knows no files, no training and no `gen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,6 +19,8 @@ from calm_engine.bridge import Bridge, OutputGate, mix, rotary_angles
 from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
 from calm_engine.families import Decoder, Pass
+
+Checkpoint = Callable[..., Tensor]  # as torch.utils.checkpoint.checkpoint: a function and states
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,11 @@ class Streams:
         return reads
 
     @torch.no_grad()
-    def rise(self, inputs: Inputs, *, crosses: bool) -> Risen:
+    def rise(self, inputs: Inputs, *, crosses: bool, heard: list[Tensor] | None = None) -> Risen:
         """Run the anchor to the first connection, or through where no bridge is to be crossed.
 
         Nothing that is trained has been met so far, so no graph is kept.
+        heard   gets what each layer is given, unless it is None
         """
         anchor = self.top
         last = self.first if crosses else anchor.depth - 1
@@ -187,6 +190,8 @@ class Streams:
         hidden = anchor.embed(inputs.ids, inputs.positions)
         run = anchor.begin(hidden, inputs.real, inputs.positions, cache)
         for layer in range(last + 1):
+            if heard is not None:
+                heard.append(hidden)
             hidden = anchor.layer(layer, hidden, run)
         return Risen(hidden, last, run)
 
@@ -198,8 +203,14 @@ class Streams:
         gates: Sequence[float | Tensor],
         *,
         crosses: bool,
+        heard: list[Tensor] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Tensor:
-        """Run the rest of the anchor, bridges joined in; its last states after its norm."""
+        """Run the rest of the anchor, bridges joined in; its last states after its norm.
+
+        heard        gets what each layer is given, unless it is None
+        checkpoint   runs each layer so that its activations are computed again for the slopes
+        """
         anchor, hidden = self.top, risen.hidden
         if not crosses:
             with torch.no_grad():
@@ -210,7 +221,9 @@ class Streams:
             angles = rotary_angles(inputs.positions, self.bridge(self.joints[0]).heads.width)
         for layer in range(risen.layer, anchor.depth):
             if layer > risen.layer:
-                hidden = anchor.layer(layer, hidden, risen.run)
+                if heard is not None:
+                    heard.append(hidden)
+                hidden = self._climb(inputs, layer, hidden, risen.run, checkpoint)
             for joint in self.joints_at(layer):
                 cache = None if inputs.cache is None else inputs.cache.joints[joint.index]
                 hidden = self.bridge(joint)(
@@ -223,6 +236,21 @@ class Streams:
                 )
         played: Tensor = anchor.norm(hidden)
         return played
+
+    def _climb(
+        self, inputs: Inputs, layer: int, hidden: Tensor, run: Pass, checkpoint: Checkpoint | None
+    ) -> Tensor:
+        """One layer of the anchor; its activations are not kept where `checkpoint` is given."""
+        if checkpoint is None or not torch.is_grad_enabled():
+            return self.top.layer(layer, hidden, run)
+
+        def again(states: Tensor) -> Tensor:
+            if inputs.cache is not None:
+                # The second time the cache holds what the first one added.
+                inputs.cache.rewind(layer, inputs.seen)
+            return self.top.layer(layer, states, run)
+
+        return checkpoint(again, hidden)
 
     def speak(
         self,

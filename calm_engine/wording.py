@@ -25,6 +25,8 @@ WORDING: dict[str, str] = {
     "Give the complete folder of a model, or bring the model in with `calm import`.",
     "model.head": "The model[ of type {kind}] has no head that gives its words. "
     "Give a causal language model and not its body alone.",
+    "model.option": "A composition does not take the option[ {option}] that was given. "
+    "Leave it out.",
     "model.quantised": "A quantised model[ ({bits} bits)] runs only on a GPU, with its quantiser "
     "installed. Take the model in bfloat16, or a machine with a GPU.",
     "model.tokenizer": "The model's tokenizer.json is missing or cannot be read. "
