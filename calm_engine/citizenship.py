@@ -6,7 +6,7 @@ streams and no folders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -49,6 +49,18 @@ def check_inputs(given: Mapping[str, Any]) -> None:
         value = given.get(name)
         if value is not None and value is not False:
             raise InputError(codes[name], f"`{name}` cannot be given: {reason}", argument=name)
+
+
+def chosen_states(
+    states: tuple[Tensor, ...], asked: bool | list[int] | None
+) -> tuple[Tensor | None, ...]:
+    """All states of the anchor's stream, or what the layers that were asked for give.
+
+    states   the embeddings, then what each layer gives, the last after the norm
+    """
+    if not isinstance(asked, list):
+        return states
+    return tuple(one if layer in asked else None for layer, one in enumerate(states[1:]))
 
 
 def check_options(given: Mapping[str, Any]) -> None:
@@ -116,30 +128,9 @@ def _model_of(described: dict[str, Any], attention: str | None) -> PreTrainedMod
 
 
 class Citizen(PreTrainedModel):  # type: ignore[no-untyped-call]  # transformers' class hook
-    """Methods of transformers' class that mean something else for a composition, or nothing.
+    """Methods of transformers' class that mean something else for a composition, or nothing."""
 
-    `checkpoint` is what computes activations again in the backward pass; None keeps them.
-    """
-
-    supports_gradient_checkpointing = True
-    gradient_checkpointing = False
-    checkpoint: Callable[..., Tensor] | None = None
-
-    def _set_gradient_checkpointing(
-        self,
-        enable: bool = True,
-        gradient_checkpointing_func: Callable[..., Tensor] | None = None,
-        every_n_layers: int = 1,
-    ) -> None:
-        """The anchor's layers above the first connection are the only ones that keep a graph."""
-        if enable and every_n_layers != 1:
-            raise InputError(
-                "model.option",
-                "`every_n_layers`: all layers with a graph are computed again",
-                option="every_n_layers",
-            )
-        self.gradient_checkpointing = enable
-        self.checkpoint = gradient_checkpointing_func if enable else None
+    supports_gradient_checkpointing = True  # transformers marks layers; `Streams.join` heeds them
 
     def enable_input_require_grads(self) -> None:
         """Nothing to do: the graph starts at a bridge, and never at the frozen embeddings."""

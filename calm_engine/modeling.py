@@ -34,6 +34,7 @@ from calm_engine.citizenship import (
     Citizen,
     check_inputs,
     check_options,
+    chosen_states,
     device_of,
     dtype_of,
     parents_of,
@@ -261,6 +262,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         dtype                of the parents that are loaded from folders; None: as stored
         device_map           one device, or None; compositions are not spread over several
         attn_implementation  of the parents, or None
+        output_loading_info  also return transformers' report, in which nothing is ever missing
         Raises InputError: "model.option" for options of transformers that a composition lacks,
         "parent.digest" naming the parent that differs, "parent.missing",
         "composition.config" and "composition.weights" when the folder's own files do not fit or
@@ -292,7 +294,11 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
             model.set_attn_implementation(attn_implementation)
         if device is not None:
             nn.Module.to(model, device)
-        return model.train(mode=False)
+        model.train(mode=False)
+        if options.get("output_loading_info"):
+            nothing = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+            return model, {name: set() for name in nothing}  # type: ignore[return-value]  # as there
+        return model
 
     def own_state(self) -> dict[str, Tensor]:
         """What a saved composition holds: the trained weights and the measured scales, by name."""
@@ -380,7 +386,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
         shift_labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
+        output_hidden_states: bool | list[int] | None = None,
         **others: Any,
     ) -> CausalLMOutputWithPast:
         """Run anchor and augmenters over the tokens.
@@ -398,7 +404,8 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         num_items_in_batch   targets in all accumulated batches; divides the loss in place of ours
         shift_labels     labels that are shifted already, in place of `labels`
         output_hidden_states   also what each layer of the anchor is given, bridges joined in, and
-                         the last states after the norm: (batch, time, anchor width) each
+                         the last states after the norm: (batch, time, anchor width) each. A list
+                         of layers: what these give, and None for the others
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
         and at birth, they are the anchor's own, bit for bit.
@@ -429,9 +436,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         )
         heard: list[Tensor] | None = [] if is_told else None
         risen = streams.rise(inputs, crosses=crosses, heard=heard)
-        hidden = streams.join(
-            inputs, risen, reads, gates, crosses=crosses, heard=heard, checkpoint=self.checkpoint
-        )
+        hidden = streams.join(inputs, risen, reads, gates, crosses=crosses, heard=heard)
         if past_key_values is not None:
             past_key_values.real = all_real(inputs)
         wanted = _shifted(labels) if shift_labels is None else shift_labels
@@ -439,7 +444,8 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         logits = streams.speak(hidden, reads if self.output_on else [], gates, keep)
         loss = None if wanted is None else _loss(logits, wanted, num_items_in_batch)
         held: dict[str, Any] = {"loss": loss, "logits": logits, "past_key_values": past_key_values}
-        held["hidden_states"] = None if heard is None else (*heard, hidden)
+        if heard is not None:
+            held["hidden_states"] = chosen_states((*heard, hidden), output_hidden_states)
         return CausalLMOutputWithPast(**held)
 
     def _prepare_cache_for_generation(

@@ -8,9 +8,9 @@ Knows how both streams run side by side. Knows no files, no training and no `gen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,6 @@ from calm_engine.bridge import Bridge, OutputGate, mix, rotary_angles
 from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
 from calm_engine.families import Decoder, Pass
-
-Checkpoint = Callable[..., Tensor]  # as torch.utils.checkpoint.checkpoint: a function and states
 
 
 @dataclass(frozen=True)
@@ -204,12 +202,10 @@ class Streams:
         *,
         crosses: bool,
         heard: list[Tensor] | None = None,
-        checkpoint: Checkpoint | None = None,
     ) -> Tensor:
         """Run the rest of the anchor, bridges joined in; its last states after its norm.
 
-        heard        gets what each layer is given, unless it is None
-        checkpoint   runs each layer so that its activations are computed again for the slopes
+        heard   gets what each layer is given, unless it is None
         """
         anchor, hidden = self.top, risen.hidden
         if not crosses:
@@ -223,7 +219,7 @@ class Streams:
             if layer > risen.layer:
                 if heard is not None:
                     heard.append(hidden)
-                hidden = self._climb(inputs, layer, hidden, risen.run, checkpoint)
+                hidden = self._climb(inputs, layer, hidden, risen.run)
             for joint in self.joints_at(layer):
                 cache = None if inputs.cache is None else inputs.cache.joints[joint.index]
                 hidden = self.bridge(joint)(
@@ -237,11 +233,14 @@ class Streams:
         played: Tensor = anchor.norm(hidden)
         return played
 
-    def _climb(
-        self, inputs: Inputs, layer: int, hidden: Tensor, run: Pass, checkpoint: Checkpoint | None
-    ) -> Tensor:
-        """One layer of the anchor; its activations are not kept where `checkpoint` is given."""
-        if checkpoint is None or not torch.is_grad_enabled():
+    def _climb(self, inputs: Inputs, layer: int, hidden: Tensor, run: Pass) -> Tensor:
+        """One layer of the anchor; where it is marked, training does not keep its activations.
+
+        transformers' own layers do so in training mode only, in which a frozen parent never is.
+        """
+        module: Any = self.top.layers[layer]
+        is_marked = getattr(module, "gradient_checkpointing", False) and self.bridges.training
+        if not (is_marked and torch.is_grad_enabled()):
             return self.top.layer(layer, hidden, run)
 
         def again(states: Tensor) -> Tensor:
@@ -250,7 +249,8 @@ class Streams:
                 inputs.cache.rewind(layer, inputs.seen)
             return self.top.layer(layer, states, run)
 
-        return checkpoint(again, hidden)
+        out: Tensor = module._gradient_checkpointing_func(again, hidden)
+        return out
 
     def speak(
         self,
