@@ -385,7 +385,6 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
-        shift_labels: Tensor | None = None,
         output_hidden_states: bool | list[int] | None = None,
         **others: Any,
     ) -> CausalLMOutputWithPast:
@@ -402,7 +401,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         logits_to_keep   0: all. n: the last n. (n,) long: these positions. (batch, time) bool:
                          those that are true, and logits come as (chosen, vocabulary)
         num_items_in_batch   targets in all accumulated batches; divides the loss in place of ours
-        shift_labels     labels that are shifted already, in place of `labels`
+        others           `shift_labels`: labels that are shifted already, in place of `labels`
         output_hidden_states   also what each layer of the anchor is given, bridges joined in, and
                          the last states after the norm: (batch, time, anchor width) each. A list
                          of layers: what these give, and None for the others
@@ -439,7 +438,9 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         hidden = streams.join(inputs, risen, reads, gates, crosses=crosses, heard=heard)
         if past_key_values is not None:
             past_key_values.real = all_real(inputs)
-        wanted = _shifted(labels) if shift_labels is None else shift_labels
+        # Not named above: the Trainer takes every such name for a column that data must have.
+        shifted: Tensor | None = others.get("shift_labels")
+        wanted = _shifted(labels) if shifted is None else shifted
         keep = logits_to_keep if wanted is None else wanted != -100
         logits = streams.speak(hidden, reads if self.output_on else [], gates, keep)
         loss = None if wanted is None else _loss(logits, wanted, num_items_in_batch)
