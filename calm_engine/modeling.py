@@ -56,7 +56,8 @@ from calm_engine.parents import (
     verified,
 )
 from calm_engine.specs import BridgeSpec
-from calm_engine.streams import Joint, Streams, all_real, check_tokens, look
+from calm_engine.static_cache import StaticCalmCache
+from calm_engine.streams import Joint, Streams, all_real, check_tokens, look, look_static
 
 Gate = float | Sequence[float] | Tensor  # see `CalmForCausalLM.forward`
 
@@ -408,23 +409,33 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
         and at birth, they are the anchor's own, bit for bit.
-        Raises InputError: "sequence.too_long", "cache.parts", and "input.empty", "input.tokens",
+        Raises InputError: "sequence.too_long", "cache.parts", "cache.kind" for a cache that is not
+        `new_cache`'s, "cache.room" for a full static one, and "input.empty", "input.tokens",
         "input.mask", "input.positions", "input.gate" for arguments that do not fit, and
         "input.embeds", "output.attentions" for what other models can be asked for.
         """
         check_inputs(others)
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
+        if not isinstance(past_key_values, CalmCache | None):
+            raise InputError("cache.kind", "a composition keeps the cache that `new_cache` makes")
         streams = self.streams
-        is_begun = past_key_values is not None and past_key_values.get_seq_length() > 0
-        # On a GPU looking at ids waits for it: there a prompt is checked, and no step after it.
-        if not is_begun or input_ids.device.type == "cpu":
+        is_begun = past_key_values is not None and past_key_values.is_begun
+        # Looking at ids waits for a GPU: there a prompt is checked, and no step after it.
+        is_looked_at = not is_begun or input_ids.device.type == "cpu"
+        if is_looked_at and not torch.compiler.is_compiling():
             check_tokens(input_ids, vocabulary=streams.top.vocabulary)
-        inputs = look(input_ids, attention_mask, position_ids, past_key_values, limit=streams.limit)
+        if isinstance(past_key_values, StaticCalmCache):
+            inputs = look_static(input_ids, attention_mask, position_ids, past_key_values)
+        else:
+            limit = streams.limit
+            inputs = look(input_ids, attention_mask, position_ids, past_key_values, limit=limit)
         gates = self._gates(self.gate if gate is None else gate, rows=len(input_ids))
         is_let_in = any(isinstance(one, Tensor) or one != 0.0 for one in gates)
         is_open = is_let_in and (self.bridges_on or self.output_on)
-        if is_open and past_key_values is not None:
+        if isinstance(past_key_values, StaticCalmCache):
+            past_key_values.check_parts(is_open=is_open)
+        elif is_open and past_key_values is not None:
             self._check_cache(past_key_values)
         crosses = is_open and self.bridges_on
         reads = streams.read(inputs) if is_open else []
@@ -436,7 +447,9 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         heard: list[Tensor] | None = [] if is_told else None
         risen = streams.rise(inputs, crosses=crosses, heard=heard)
         hidden = streams.join(inputs, risen, reads, gates, crosses=crosses, heard=heard)
-        if past_key_values is not None:
+        if isinstance(past_key_values, StaticCalmCache):
+            past_key_values.grow(input_ids.shape[1])
+        elif past_key_values is not None:
             past_key_values.real = all_real(inputs)
         # Not named above: the Trainer takes every such name for a column that data must have.
         shifted: Tensor | None = others.get("shift_labels")
@@ -449,31 +462,53 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
             held["hidden_states"] = chosen_states((*heard, hidden), output_hidden_states)
         return CausalLMOutputWithPast(**held)
 
-    def _prepare_cache_for_generation(
+    def _prepare_cache_for_generation(  # type: ignore[override]  # there it is said to be a bool
         self,
         generation_config: GenerationConfig,
         model_kwargs: dict[str, Any],
-        *rest: Any,
-        **named: Any,
-    ) -> Any:
+        _mode: Any,
+        _batch_size: int,
+        max_cache_length: int,
+    ) -> None:
         """`generate` starts with our cache; it would make one that knows a single stream.
 
-        Raises InputError("cache.kind") for a static, quantised or offloaded cache.
+        Raises InputError("cache.kind") for a quantised or offloaded cache, "sequence.too_long" for
+        a static one with more room than there are positions.
         """
-        if generation_config.cache_implementation not in (None, "dynamic"):
-            raise InputError("cache.kind", "a composition keeps its own dynamic cache")
+        kind = generation_config.cache_implementation
+        if kind not in (None, "dynamic", "static"):
+            raise InputError("cache.kind", "a composition keeps a dynamic or a static cache")
         if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
-            model_kwargs["past_key_values"] = self.new_cache()
-        prepare: Any = GenerationMixin._prepare_cache_for_generation
-        return prepare(self, generation_config, model_kwargs, *rest, **named)
+            room = max(max_cache_length, generation_config.max_cache_len or 0)
+            fixed = room if kind == "static" else None
+            model_kwargs["past_key_values"] = self.new_cache(static=fixed)
 
-    def new_cache(self) -> CalmCache:
-        """An empty cache for this composition."""
-        return CalmCache(
-            anchor=self.streams.top.depth,
-            augmenters=[one.depth for one in self.streams.below],
-            bridges=len(self.bridges),
-        )
+    @staticmethod
+    def create_masks_for_generate(
+        *, inputs_embeds: Tensor, attention_mask: Tensor | None, **_unused: Any
+    ) -> Tensor | None:
+        """What `generate` gives beside a static cache: which of the new tokens are real."""
+        return None if attention_mask is None else attention_mask[:, -inputs_embeds.shape[1] :]
+
+    def new_cache(self, *, static: int | None = None) -> CalmCache:
+        """An empty cache for this composition.
+
+        static   tokens that it has room for, all taken at once, so that the decode step keeps its
+                 shapes and can be compiled; None: it grows
+        Raises InputError("sequence.too_long") for more room than the composition has positions.
+        """
+        top, bridges = self.streams.top.depth, len(self.bridges)
+        below = [one.depth for one in self.streams.below]
+        if static is None:
+            return CalmCache(anchor=top, augmenters=below, bridges=bridges)
+        if static > self.streams.limit:
+            raise InputError(
+                "sequence.too_long",
+                "a static cache cannot have more room than there are positions",
+                tokens=static,
+                limit=self.streams.limit,
+            )
+        return StaticCalmCache(anchor=top, augmenters=below, bridges=bridges, room=static)
 
     def _gates(self, gate: Gate, *, rows: int) -> list[float | Tensor]:
         """For each augmenter a number, or (batch,) numbers. Raises InputError("input.gate")."""

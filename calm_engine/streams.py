@@ -19,6 +19,7 @@ from calm_engine.bridge import Bridge, OutputGate, mix, rotary_angles
 from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
 from calm_engine.families import Decoder, Pass
+from calm_engine.static_cache import StaticCalmCache
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Inputs:
 
     ids: Tensor  # (batch, time)
     positions: Tensor  # (batch, time)
-    real: Tensor | None  # (batch, seen + time), false on padding; None: all are real
-    seen: int  # tokens in the cache
+    real: Tensor | None  # (batch, seen + time), false on padding; None: all are real. With a static
+    # cache (batch, room), false also where nothing is yet
+    seen: int | Tensor  # tokens in the cache; () with a static one
     cache: CalmCache | None
 
 
@@ -116,6 +118,32 @@ def look(
     if positions is None:
         positions = torch.arange(seen, seen + time, device=ids.device).expand(batch, -1)
     return Inputs(ids=ids, positions=positions, real=real, seen=seen, cache=cache)
+
+
+def look_static(
+    ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: StaticCalmCache
+) -> Inputs:
+    """The same with a static cache: shapes never change, and no tensor decides what Python does.
+
+    mask   (batch, any + time), whose last columns tell of the new tokens; None: all are real
+    Raises InputError: "input.empty", "input.mask", and "cache.room" where it is not compiled.
+    """
+    batch, time = ids.shape
+    if not batch or not time:
+        raise InputError("input.empty", "there is no token to read")
+    if mask is not None and (mask.ndim != 2 or mask.shape[0] != batch or mask.shape[1] < time):
+        raise InputError(
+            "input.mask", "the attention mask must cover the new tokens", found=tuple(mask.shape)
+        )
+    if not torch.compiler.is_compiling():
+        cache.check_room(time)
+    fresh = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask[:, -time:].bool()
+    seen = cache.length.to(ids.device).clone()  # the cache counts on in place
+    columns = cache.note(fresh)
+    assert cache.real is not None
+    if positions is None:
+        positions = (cache.real.long().cumsum(-1) - 1).clamp(min=0)[:, columns]
+    return Inputs(ids=ids, positions=positions, real=cache.real, seen=seen, cache=cache)
 
 
 class Streams:
@@ -245,6 +273,7 @@ class Streams:
 
         def again(states: Tensor) -> Tensor:
             if inputs.cache is not None:
+                assert isinstance(inputs.seen, int)  # nobody trains with a static cache
                 # The second time the cache holds what the first one added.
                 inputs.cache.rewind(layer, inputs.seen)
             return self.top.layer(layer, states, run)
@@ -283,6 +312,7 @@ def all_real(inputs: Inputs) -> Tensor:
     """(batch, seen + time): what the cache remembers of padding."""
     if inputs.real is not None:
         return inputs.real
+    assert isinstance(inputs.seen, int)  # a static cache always tells
     batch, time = inputs.ids.shape
     return torch.ones(batch, inputs.seen + time, dtype=torch.bool, device=inputs.ids.device)
 
@@ -292,11 +322,12 @@ def _view(inputs: Inputs, hidden: Tensor) -> Tensor | None:
 
     A padded query looks at itself: a row with nothing to see has no softmax.
     """
-    time, total = hidden.shape[1], inputs.seen + hidden.shape[1]
+    time = hidden.shape[1]
     if inputs.real is None and (time == 1 or not inputs.seen):
         return None
+    total = int(inputs.seen) + time if inputs.real is None else inputs.real.shape[1]
     at = torch.arange(total, device=hidden.device)
-    asking = at[inputs.seen :, None]
+    asking = (inputs.seen + torch.arange(time, device=hidden.device))[:, None]
     causal = at <= asking
     if inputs.real is None:
         return causal[None, None]
