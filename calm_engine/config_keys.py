@@ -23,6 +23,7 @@ _NO_CODE = "_attn_implementation_autoset"
 # Read by transformers though no field of a config class has the name: older names, and what its
 # loading looks for.
 _READ = {
+    "head_dim",  # layers ask for it, also where the class has no such field
     "model_type",
     "name_or_path",
     "num_labels",
@@ -52,6 +53,7 @@ _NOTES = {
     "finetuning_task",
     "gradient_checkpointing",
     "is_llama_config",  # SmolLM
+    "num_local_experts",  # Qwen3 MoE, beside num_experts
     "max_sequence_length",  # Llama, beside max_position_embeddings
     "n_ctx",  # GPT-2, beside n_positions
     "n_special",

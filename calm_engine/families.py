@@ -123,7 +123,10 @@ class Decoder:
 
 
 class LlamaLike(Decoder):
-    """Llama, SmolLM2 and 3, Mistral, Qwen2 and 3, OLMo2, Phi-3: rotary positions, RMS norms."""
+    """Llama, SmolLM2 and 3, Mistral, Qwen2 and 3, OLMo2, Phi-3: rotary positions, RMS norms.
+
+    Mixtures of experts too: which experts a token goes to is the layer's own affair.
+    """
 
     norm_name = "norm"
     embedding_name = "embed_tokens"
@@ -193,10 +196,14 @@ FAMILIES: dict[str, type[Decoder]] = {
     "gpt_neox": GptNeoxLike,
     "llama": LlamaLike,
     "mistral": LlamaLike,
+    "mixtral": LlamaLike,
     "olmo2": LlamaLike,
+    "olmoe": LlamaLike,
     "phi3": LlamaLike,
     "qwen2": LlamaLike,
+    "qwen2_moe": LlamaLike,
     "qwen3": LlamaLike,
+    "qwen3_moe": LlamaLike,
     "smollm3": LlamaLike,
 }
 
