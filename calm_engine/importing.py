@@ -105,13 +105,14 @@ def _from_folder(source: Path, output: Path) -> Outcome:
     tokenizer = _tokenizer(source)
     told = Told(source.name, _licence_of(source), source.name, digests.weights_digest(source))
     with whole(output) as aside:
-        for path in _belonging(source):
+        for path in belonging(source):
             shutil.copyfile(path, aside / path.name)
         _check_same(model, tokenizer, aside)
     return _outcome(output, model, tokenizer, told)
 
 
-def _belonging(source: Path) -> Iterator[Path]:
+def belonging(source: Path) -> Iterator[Path]:
+    """A model folder's files: weights, config, tokenizer, card and licences; no programs."""
     for path in sorted(source.iterdir()):
         is_named = path.name in (*_KEPT, *TOKENIZER_FILES) or _LICENCES.fullmatch(path.name)
         if path.is_file() and (is_named or path.suffix == ".safetensors"):

@@ -219,7 +219,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
             self._save_parents(root)
         elif self.config.parents is None:  # made from a config alone
             parents = (self.anchor, *self.augmenters)
-            told = zip(self._roles(), map(tensors_digest, parents), strict=True)
+            told = zip(self.roles, map(tensors_digest, parents), strict=True)
             self.config.parents = dict(told)
         own = _own(self.state_dict() if state_dict is None else state_dict)
         held = {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
@@ -236,12 +236,14 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
 
     def _save_parents(self, root: Path) -> None:
         """Write anchor and augmenters and note the digests of what was written."""
-        parents = dict(zip(self._roles(), (self.anchor, *self.augmenters), strict=True))
+        parents = dict(zip(self.roles, (self.anchor, *self.augmenters), strict=True))
         for role, parent in parents.items():
             parent.save_pretrained(root / role)
         self.config.parents = {role: weights_digest(root / role) for role in parents}
 
-    def _roles(self) -> list[str]:
+    @property
+    def roles(self) -> list[str]:
+        """What each parent is called: "anchor", "augmenter_0", ..."""
         return ["anchor", *(f"augmenter_{i}" for i in range(len(self.augmenters)))]
 
     @classmethod
