@@ -468,8 +468,8 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         self,
         generation_config: GenerationConfig,
         model_kwargs: dict[str, Any],
-        _mode: Any,
-        _batch_size: int,
+        mode: Any,
+        batch_size: int,
         max_cache_length: int,
     ) -> None:
         """`generate` starts with our cache; it would make one that knows a single stream.
@@ -480,10 +480,15 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         kind = generation_config.cache_implementation
         if kind not in (None, "dynamic", "static"):
             raise InputError("cache.kind", "a composition keeps a dynamic or a static cache")
-        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
+        is_wanted = generation_config.use_cache and model_kwargs.get("past_key_values") is None
+        if is_wanted and kind == "static":
             room = max(max_cache_length, generation_config.max_cache_len or 0)
-            fixed = room if kind == "static" else None
-            model_kwargs["past_key_values"] = self.new_cache(static=fixed)
+            model_kwargs["past_key_values"] = self.new_cache(static=room)
+            return
+        if is_wanted:
+            model_kwargs["past_key_values"] = self.new_cache()
+        prepare: Any = GenerationMixin._prepare_cache_for_generation
+        prepare(self, generation_config, model_kwargs, mode, batch_size, max_cache_length)
 
     @staticmethod
     def create_masks_for_generate(

@@ -252,6 +252,17 @@ def test_a_conversation_goes_on_in_its_cache(model: CalmForCausalLM) -> None:
     assert torch.equal(again, made(model, longer, max_new_tokens=4))
 
 
+def test_a_long_prompt_may_be_read_in_pieces(model: CalmForCausalLM) -> None:
+    ids = some_ids(tokens=20)
+    assert torch.equal(made(model, ids, prefill_chunk_size=7), made(model, ids))
+
+
+def test_words_come_from_nothing_but_the_beginning(model: CalmForCausalLM) -> None:
+    begin = torch.full((1, 1), model.config.bos_token_id)
+    how = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    assert torch.equal(model.generate(**how), model.generate(begin, **how))
+
+
 def test_scores_and_states_come_with_the_words(model: CalmForCausalLM) -> None:
     ids = some_ids(rows=1, tokens=5)
     told = made(
