@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from calm_engine.augment import augment
 from calm_engine.compose import compose
 from calm_engine.errors import InputError
 from calm_engine.evaluation import evaluate
-from calm_engine.families import check_finite, load_parent, read_config
+from calm_engine.families import check_finite, load_parent, read_config, read_tokenizer
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import AugmentSpec, ComposeSpec, Estimate, Outcome, Progress
 
@@ -36,7 +36,7 @@ def load(
     """A composition beside its parents, or a plain model, with its tokenizer.
 
     Raises InputError as `CalmForCausalLM.from_pretrained`, `families.load_parent` and
-    `families.check_finite` do.
+    `families.check_finite` and `families.read_tokenizer` do.
     """
     if read_config(Path(folder)).get("model_type") == "calm":
         model: PreTrainedModel = CalmForCausalLM.from_pretrained(
@@ -45,7 +45,7 @@ def load(
     else:
         model = load_parent(folder)
         check_finite(model)
-    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return model, read_tokenizer(folder)
 
 
 def estimate(spec: AugmentSpec | ComposeSpec) -> Estimate:

@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from calm_engine.data import (
@@ -31,7 +31,7 @@ from calm_engine.data import (
     read_examples,
     shared_prefix,
 )
-from calm_engine.families import check_folder
+from calm_engine.families import check_folder, read_tokenizer
 from calm_engine.general import QUESTIONS
 from calm_engine.loop import Schedule
 from calm_engine.modeling import CalmForCausalLM
@@ -115,7 +115,7 @@ class _Lessons:
     @classmethod
     def of(cls, spec: ComposeSpec) -> _Lessons:
         check_folder(spec.anchor)
-        tokenizer = AutoTokenizer.from_pretrained(spec.anchor, local_files_only=True)
+        tokenizer = read_tokenizer(spec.anchor)
         examples = read_examples(spec.examples)
         end = end_of_answer(tokenizer)
         prefix = shared_prefix(tokenizer)

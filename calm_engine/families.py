@@ -18,7 +18,13 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.cache_utils import Cache, get_layer_types_and_kwargs
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
@@ -365,3 +371,28 @@ def words_of(folder: str | Path) -> dict[str, int] | None:
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise InputError("model.tokenizer", "tokenizer.json cannot be read") from error
     return words
+
+
+def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """A folder's tokenizer; no code of it is run, and nobody is asked whether to.
+
+    Raises InputError: "model.tokenizer" when there is none or it cannot be read, "model.config"
+    when it asks for code.
+    """
+    root = Path(folder)
+    if words_of(root) is None:
+        raise InputError("model.tokenizer", "there is no tokenizer.json", folder=root.name)
+    try:
+        told = json.loads((root / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        told = {}
+    except (OSError, ValueError) as error:
+        raise InputError("model.tokenizer", "tokenizer_config.json cannot be read") from error
+    check_no_code(told)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(root), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, *_CANNOT_BE) as error:
+        raise InputError("model.tokenizer", "the tokenizer cannot be made") from error
+    return tokenizer

@@ -5,7 +5,6 @@ Knows formats and what is refused; knows no composition. Nothing is fetched and 
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -35,6 +34,7 @@ from calm_engine.families import (
     check_folder,
     decoder_of,
     load_parent,
+    read_tokenizer,
     words_of,
 )
 from calm_engine.specs import Outcome
@@ -102,7 +102,7 @@ def _from_folder(source: Path, output: Path) -> Outcome:
     check_folder(source)
     model = load_parent(source)
     check_finite(model)
-    tokenizer = _tokenizer(source)
+    tokenizer = read_tokenizer(source)
     told = Told(source.name, _licence_of(source), source.name, digests.weights_digest(source))
     with whole(output) as aside:
         for path in belonging(source):
@@ -117,24 +117,6 @@ def belonging(source: Path) -> Iterator[Path]:
         is_named = path.name in (*_KEPT, *TOKENIZER_FILES) or _LICENCES.fullmatch(path.name)
         if path.is_file() and (is_named or path.suffix == ".safetensors"):
             yield path
-
-
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer. Raises InputError("model.tokenizer", "model.config")."""
-    if words_of(folder) is None:
-        raise InputError("model.tokenizer", "there is no tokenizer.json", folder=folder.name)
-    try:
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        config = {}
-    except (OSError, ValueError) as error:
-        raise InputError("model.tokenizer", "tokenizer_config.json cannot be read") from error
-    if "auto_map" in config:
-        raise InputError("model.config", "the tokenizer asks for code", keys="auto_map")
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        str(folder), local_files_only=True, trust_remote_code=False
-    )
-    return tokenizer
 
 
 def _licence_of(folder: Path) -> str:

@@ -189,6 +189,36 @@ def test_a_value_that_cannot_be_is_refused(
     refuse(capsys, root, calls(root)[verb], "The config.json in anchor has a value", "")
 
 
+def _code_for_words(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {}}))
+
+
+def _no_words(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def _torn_words(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text()[:100])
+
+
+@pytest.mark.parametrize("verb", ["import", "compose", "generate", "play"])
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (_code_for_words, "model.config"),
+        (_no_words, "model.tokenizer"),
+        (_torn_words, "model.tokenizer"),
+    ],
+)
+def test_a_spoilt_tokenizer_is_refused(
+    spoil: Spoil, code: str, verb: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(root / ("composition" if verb == "play" else "anchor"))
+    refuse(capsys, root, calls(root)[verb], code, "")
+
+
 AUGMENTERS: dict[str, tuple[Spoil, str, str]] = {
     "a nan": (
         _other_weights(lambda weights: weights["transformer.ln_f.weight"].fill_(torch.inf)),

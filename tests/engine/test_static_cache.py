@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from transformers import CompileConfig
 
 from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
@@ -175,3 +176,18 @@ def test_the_words_of_compiled_steps_are_those_of_generate(model: CalmForCausalL
             told.append(words)
     how = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
     assert torch.equal(torch.cat(told, dim=1), model.generate(ids, **how))
+
+
+@of_torch
+def test_generate_compiles_its_steps_whole(model: CalmForCausalLM) -> None:
+    """As `generate` does by itself on a GPU."""
+    ids, mask = padded()
+    torch._dynamo.reset()
+    how = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    compiling = CompileConfig(fullgraph=True, backend="aot_eager", mode=None, dynamic=False)
+    compiling._compile_all_devices = True
+    told = model.generate(
+        ids, attention_mask=mask, cache_implementation="static", compile_config=compiling, **how
+    )
+    assert hasattr(model, "_compiled_call")
+    assert torch.equal(told, model.generate(ids, attention_mask=mask, **how))

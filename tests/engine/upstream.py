@@ -10,6 +10,7 @@ import importlib
 import subprocess
 import sys
 import tarfile
+import unittest.mock
 from pathlib import Path
 from types import ModuleType
 
@@ -19,11 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 HELD = ROOT / "var" / "upstream" / transformers.__version__
 PACKAGE = "transformers_tests"
 
-# Modules that `test_modeling_common` imports and that the source distribution leaves out: only the
-# files directly in tests/ are packed. Their mixins are stood in for by empty ones.
-ABSENT = {
-    "exporters.test_export": "ExportTesterMixin",
-    "generation.test_utils": "GenerationTesterMixin",
+# What the modules import and the source distribution leaves out: only the files directly in tests/
+# are packed. The mixins are stood in for by empty ones, the config's usual values by none.
+ABSENT: dict[str, tuple[str, object]] = {
+    "exporters.test_export": ("ExportTesterMixin", type("ExportTesterMixin", (), {})),
+    "generation.test_utils": ("GenerationTesterMixin", type("GenerationTesterMixin", (), {})),
+    "utils.test_configuration_utils": ("config_common_kwargs", {}),
 }
 
 
@@ -50,12 +52,20 @@ def _download() -> None:
 def common_tests() -> ModuleType:
     """The module `test_modeling_common`."""
     _package(PACKAGE, tests_folder())
-    for name, mixin in ABSENT.items():
+    for name, (held, value) in ABSENT.items():
         _package(f"{PACKAGE}.{name.split('.')[0]}", None)
         stand_in = ModuleType(f"{PACKAGE}.{name}")
-        setattr(stand_in, mixin, type(mixin, (), {}))
+        setattr(stand_in, held, value)
         sys.modules[stand_in.__name__] = stand_in
-    return importlib.import_module(f"{PACKAGE}.test_modeling_common")
+    return upstream("test_modeling_common")
+
+
+def upstream(module: str) -> ModuleType:
+    """One of the modules in `tests`, once `common_tests` has made them known."""
+    # One of them reads transformers' sources beside it; here it gets what is installed.
+    found = "transformers.utils.direct_transformers_import"
+    with unittest.mock.patch(found, return_value=transformers):
+        return importlib.import_module(f"{PACKAGE}.{module}")
 
 
 def _package(name: str, folder: Path | None) -> None:

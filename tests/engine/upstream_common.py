@@ -6,6 +6,7 @@ Collecting it fetches the tests, which only the slow run may do.
 from __future__ import annotations
 
 import copy
+import json
 import unittest
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from torch import Tensor
 from calm_engine.config import CalmConfig
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import BridgeSpec
-from tests.engine.upstream import common_tests, tests_folder
+from tests.engine.upstream import common_tests, tests_folder, upstream
 from tests.tiny import VOCABULARY, make_model
 
-common = common_tests()
+common, configs = common_tests(), upstream("test_configuration_common")
 
 # Tests that a composition does not take, and why.
 EXCLUDED = {
@@ -83,6 +84,12 @@ class TestCommon(common.ModelTesterMixin, unittest.TestCase):
     all_model_classes = (SelfContained,)
     test_resize_embeddings = False
     test_all_params_have_gradient = False
+
+    def test_config(self) -> None:
+        told = json.loads(tiny_config().to_json_string())
+        named = ("anchor_config", "augmenter_configs", "bridge", "connections", "hidden_size")
+        shape = {name: told[name] for name in named}
+        configs.ConfigTester(self, config_class=CalmConfig, **shape).run_common_tests()
 
     def setUp(self) -> None:
         self.model_tester = Tester()
