@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from calm_engine.augment import augment
 from calm_engine.compose import compose
 from calm_engine.estimation import estimate
 from calm_engine.evaluation import evaluate
-from calm_engine.families import load_parent, read_config
+from calm_engine.families import check_finite, load_parent, read_config, read_tokenizer
 from calm_engine.modeling import CalmForCausalLM
 
 __all__ = ["augment", "compose", "estimate", "evaluate", "load"]
@@ -27,7 +27,8 @@ def load(
 ) -> tuple[CalmForCausalLM | PreTrainedModel, PreTrainedTokenizerBase]:
     """A composition beside its parents, or a plain model, with its tokenizer.
 
-    Raises InputError as `CalmForCausalLM.from_pretrained` and `families.load_parent` do.
+    Raises InputError as `CalmForCausalLM.from_pretrained`, `families.load_parent` and
+    `families.check_finite` and `families.read_tokenizer` do.
     """
     if read_config(Path(folder)).get("model_type") == "calm":
         model: PreTrainedModel = CalmForCausalLM.from_pretrained(
@@ -35,4 +36,5 @@ def load(
         )
     else:
         model = load_parent(folder)
-    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        check_finite(model)
+    return model, read_tokenizer(folder)

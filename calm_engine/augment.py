@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from calm_engine.data import (
     Packed,
@@ -36,7 +36,7 @@ from calm_engine.data import (
 )
 from calm_engine.digests import weights_digest
 from calm_engine.errors import InputError
-from calm_engine.families import check_folder
+from calm_engine.families import check_folder, read_tokenizer
 from calm_engine.loop import Schedule
 from calm_engine.ranks import Ranks
 from calm_engine.selfstudy import Lesson, Study, study
@@ -179,7 +179,7 @@ class Course:
 def plan(spec: AugmentSpec) -> Course:
     """Read, find facts, and turn everything that is to be learned into tokens."""
     check_folder(spec.tokenizer)
-    tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer, local_files_only=True)
+    tokenizer = read_tokenizer(spec.tokenizer)
     documents = read_documents(spec.documents)
     examples = [one.as_row() for one in read_examples(spec.examples)] if spec.examples else []
     found = study(documents, examples)

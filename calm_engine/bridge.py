@@ -237,7 +237,12 @@ class OutputGate(nn.Module):
         self.openness = nn.Parameter(torch.zeros(()))
 
     def is_shut(self) -> bool:
-        """Whether the gate gives zero everywhere, so that the branch can be skipped."""
+        """Whether the gate gives zero everywhere, so that the branch can be skipped.
+
+        Never while compiling: a graph is made once, and the number may change after.
+        """
+        if torch.compiler.is_compiling():
+            return False
         return float(self.openness.detach()) <= 0.0
 
     def forward(self, anchor: Tensor, augmenter: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer, StaticLayer
 
 from calm_engine.errors import InputError
+
+Layer = DynamicLayer | StaticLayer
 
 
 class CalmCache(Cache):
@@ -28,15 +30,30 @@ class CalmCache(Cache):
     says what may be seen, and rows stay joinable.
     """
 
-    def __init__(self, *, anchor: int, augmenters: Sequence[int], bridges: int) -> None:
-        """The numbers of layers: of the anchor, of each augmenter, and of connections."""
+    def __init__(
+        self,
+        *,
+        anchor: int,
+        augmenters: Sequence[int],
+        bridges: int,
+        make: Callable[[], Layer] | None = None,
+    ) -> None:
+        """The numbers of layers: of the anchor, of each augmenter, and of connections.
+
+        make   an empty layer; None: one that grows with its tokens
+        """
         counts = (anchor, *augmenters, bridges)
-        parts = [[_new_layer() for _ in range(count)] for count in counts]
+        parts = [[(make or _new_layer)() for _ in range(count)] for count in counts]
         self.anchor, *self.augmenters, self.bridges = (Cache(layers=[*part]) for part in parts)
         self.joints = parts[-1]
         self.kept = [layer for part in parts for layer in part]
         self.real: Tensor | None = None
         super().__init__(layers=[*self.kept])
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether any token was taken in; asks no tensor."""
+        return any(layer.is_initialized for layer in self.kept[:1])
 
     @property
     def rows(self) -> int:
@@ -71,6 +88,14 @@ class CalmCache(Cache):
             raise InputError("cache.crop", "give the tokens to forget as a negative number")
         if tokens_to_remove < 0:
             self._change_columns(slice(None, tokens_to_remove))
+
+    def rewind(self, layer: int, seen: int) -> None:
+        """Let one of the anchor's layers forget all but the first `seen` tokens, in place."""
+        held = self.anchor.layers[layer]
+        assert isinstance(held, DynamicLayer)
+        if held.is_initialized:
+            keys, values = _held(held)
+            held.keys, held.values = keys[:, :, :seen], values[:, :, :seen]
 
     def trim(self) -> None:
         """Drop the leading columns that are padding in every row."""
@@ -131,7 +156,7 @@ class CalmCache(Cache):
         chosen.trim()
         return chosen
 
-    def _filled(self) -> list[DynamicLayer]:
+    def _filled(self) -> list[Layer]:
         return [layer for layer in self.kept if layer.is_initialized]
 
 
@@ -139,7 +164,7 @@ def _new_layer() -> DynamicLayer:
     return DynamicLayer()  # type: ignore[no-untyped-call]  # transformers'
 
 
-def _held(layer: DynamicLayer) -> tuple[Tensor, Tensor]:
+def _held(layer: Layer) -> tuple[Tensor, Tensor]:
     """A filled layer's keys and values: (rows, heads, seen, width) each."""
     assert layer.keys is not None
     assert layer.values is not None

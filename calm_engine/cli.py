@@ -128,6 +128,14 @@ def _import(args: argparse.Namespace) -> None:
     _report(import_anchor(Path(args.source), Path(args.output)), args)
 
 
+def _export(args: argparse.Namespace) -> None:
+    from calm_engine.export import export  # noqa: PLC0415 loads torch
+
+    anchor = Path(args.anchor) if args.anchor else None
+    augmenters = [Path(one) for one in args.augmenter] if args.augmenter else None
+    _report(export(Path(args.folder), Path(args.output), anchor, augmenters), args)
+
+
 def _estimate(args: argparse.Namespace) -> None:
     spec = _spec(args)  # refused before torch is loaded
     _check_paths(spec)
@@ -459,7 +467,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Teach a small model your documents and play it together with a large one.",
     )
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    for add in (_add_import, _add_estimate, _add_runs, _add_generate, _add_serve, _add_inspect):
+    for add in _VERBS:
         add(verbs)
     return parser
 
@@ -493,6 +501,21 @@ def _add_import(verbs: Any) -> None:
     )
     parser.add_argument("source", help="folder or .gguf file")
     parser.add_argument("--output", required=True, help=HELP["output"])
+    _add_json(parser)
+
+
+def _add_export(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "export",
+        _export,
+        told="write a composition with its parents inside, as one folder",
+        example="calm export models/together --anchor models/smollm2 --augmenter models/ours "
+        "--output models/alone",
+    )
+    parser.add_argument("folder", help=HELP["composition"])
+    parser.add_argument("--output", required=True, help=HELP["output"])
+    _add_parents(parser, required=False)
     _add_json(parser)
 
 
@@ -646,6 +669,16 @@ def _add_inspect(verbs: Any) -> None:
     _add_parents(parser, required=False)
     _add_json(parser)
 
+
+_VERBS = (
+    _add_import,
+    _add_estimate,
+    _add_runs,
+    _add_generate,
+    _add_serve,
+    _add_inspect,
+    _add_export,
+)
 
 if __name__ == "__main__":
     sys.exit(main())

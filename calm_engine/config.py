@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from calm_engine.errors import InputError
@@ -15,6 +16,7 @@ from calm_engine.specs import BridgeSpec, Connection
 Connections = tuple[tuple[Connection, ...], ...]
 
 
+@strict
 class CalmConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # transformers' class hook
     """The shape of a composition; written as `config.json` beside the bridges.
 

@@ -21,13 +21,13 @@ from typing import IO, Any
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from calm_engine import digests
 from calm_engine.checkpoints import whole
 from calm_engine.data import Example, chance_of, pad_left, question_prompt, read_examples
 from calm_engine.errors import Cancelled, EngineError, InputError
-from calm_engine.families import decoder_of
+from calm_engine.families import decoder_of, read_tokenizer
 from calm_engine.generation import end_tokens
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.process import stop_requested, threads
@@ -347,10 +347,7 @@ def _columns(spec: EvaluateSpec, attribution: bool) -> tuple[list[Column], PreTr
     for index, augmenter in enumerate(together.augmenters):
         columns.append(Column(f"augmenter_{index}" if index else "augmenter", augmenter))
     columns.append(Column("anchor", together, gate=0.0))
-    tokenizer = AutoTokenizer.from_pretrained(
-        spec.anchor, local_files_only=True, trust_remote_code=False
-    )
-    return columns, tokenizer
+    return columns, read_tokenizer(spec.anchor)
 
 
 # -- what is kept ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,31 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.cache_utils import Cache, get_layer_types_and_kwargs
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
+from calm_engine.config_keys import bits_of, check_known, check_no_code
 from calm_engine.errors import InputError
 
 # Formats that can carry code when they are read.
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
-# Keys that make transformers import code or fetch kernels that are not part of the installation.
-_CODE_KEYS = ("auto_map", "custom_pipelines")
-_CODE_PREFIXES = ("_attn_implementation", "attn_implementation", "_experts_implementation")
+# What transformers' config classes and models raise when a value in config.json makes no model.
+_CANNOT_BE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
 
 _MASKS: dict[str, Callable[..., Any]] = {
     "full_attention": create_causal_mask,
@@ -116,7 +129,10 @@ class Decoder:
 
 
 class LlamaLike(Decoder):
-    """Llama, SmolLM2 and 3, Mistral, Qwen2 and 3, OLMo2, Phi-3: rotary positions, RMS norms."""
+    """Llama, SmolLM2 and 3, Mistral, Qwen2 and 3, OLMo2, Phi-3: rotary positions, RMS norms.
+
+    Mixtures of experts too: which experts a token goes to is the layer's own affair.
+    """
 
     norm_name = "norm"
     embedding_name = "embed_tokens"
@@ -186,23 +202,39 @@ FAMILIES: dict[str, type[Decoder]] = {
     "gpt_neox": GptNeoxLike,
     "llama": LlamaLike,
     "mistral": LlamaLike,
+    "mixtral": LlamaLike,
     "olmo2": LlamaLike,
+    "olmoe": LlamaLike,
     "phi3": LlamaLike,
     "qwen2": LlamaLike,
+    "qwen2_moe": LlamaLike,
     "qwen3": LlamaLike,
+    "qwen3_moe": LlamaLike,
     "smollm3": LlamaLike,
 }
 
 
-def decoder_of(model: PreTrainedModel) -> Decoder:
-    """The model taken apart. Raises InputError("model.family") for a family not listed here."""
-    kind = str(model.config.model_type)
+def check_family(kind: str) -> None:
+    """Raises InputError("model.family") for a family that is not listed here."""
     if kind not in FAMILIES:
         raise InputError(
             "model.family",
             f"models of type {kind} cannot be composed yet",
+            kind=kind,
             known=", ".join(sorted(FAMILIES)),
         )
+
+
+def decoder_of(model: PreTrainedModel) -> Decoder:
+    """The model taken apart.
+
+    Raises InputError: "model.family" for a family not listed here, "model.head" for a model without
+    a head over the vocabulary.
+    """
+    kind = str(model.config.model_type)
+    check_family(kind)
+    if getattr(model, "lm_head", None) is None:
+        raise InputError("model.head", "the model has no head over its vocabulary", kind=kind)
     decoder = FAMILIES[kind](model)
     unknown = set(decoder.kinds) - set(_MASKS)
     if unknown:
@@ -211,10 +243,11 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
 
 
 def check_folder(folder: str | Path) -> dict[str, Any]:
-    """Look at a model folder before anything of it is loaded; return its config.
+    """Look at a parent's folder before anything of it is loaded; return its config.
 
     Raises InputError: "anchor.pickle" for weight files that can carry code, "model.folder" when
-    weights are missing, and what `read_config` raises.
+    weights are missing, "model.family", "model.config" for keys that its family does not know, and
+    what `read_config` raises.
     """
     root = Path(folder)
     pickled = sorted(p.name for p in root.rglob("*") if p.suffix.lower() in PICKLES)
@@ -225,9 +258,28 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
             files=", ".join(pickled),
         )
     config = read_config(root)
+    check_family(str(config.get("model_type")))
+    check_known(config)
     if not any(root.glob("*.safetensors")):
         raise InputError("model.folder", "no safetensors file in the folder", folder=root.name)
+    _check_values(root)
     return config
+
+
+def _check_values(root: Path) -> None:
+    """Raises InputError("model.config") where transformers can make no config of config.json."""
+    try:
+        AutoConfig.from_pretrained(str(root), local_files_only=True, trust_remote_code=False)
+    except _CANNOT_BE as error:
+        raise _impossible(root) from error
+
+
+def _impossible(root: Path) -> InputError:
+    return InputError(
+        "model.config",
+        f"The config.json in {root.name} has a value that cannot be. Take the file again from the"
+        " place that the model came from; nothing was loaded.",
+    )
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -240,40 +292,23 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         config = json.loads((root / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("model.config", "config.json cannot be read", folder=root.name) from error
-    stray = sorted({key for key in _keys(config) if _is_code_key(key)})
-    if stray or not isinstance(config, dict):
-        raise InputError(
-            "model.config", "config.json has keys that load code", keys=", ".join(stray)
-        )
+    if not isinstance(config, dict):
+        raise InputError("model.config", "config.json is no JSON object", folder=root.name)
+    check_no_code(config)
     return config
-
-
-def _keys(value: object) -> Iterator[str]:
-    """Every key of a JSON value, all the way down."""
-    if isinstance(value, dict):
-        yield from value
-        value = list(value.values())
-    if isinstance(value, list):
-        for child in value:
-            yield from _keys(child)
-
-
-def _is_code_key(key: str) -> bool:
-    return key in _CODE_KEYS or key.startswith(_CODE_PREFIXES)
 
 
 def load_parent(folder: str | Path, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """Load a checked folder with transformers; nothing is fetched and no code of it is run.
 
+    Whether the numbers are numbers is for `check_finite`, where nothing has vouched for them.
+
     dtype   None: as the folder says
-    Raises what `check_folder` raises, InputError("model.family"), InputError("model.config") for
-    values that cannot be, and InputError("model.weights") when files are damaged, numbers are not
-    finite or tensors are missing: transformers would make those up at random.
+    Raises what `check_folder` raises, InputError("model.config") for values that cannot be,
+    "model.quantised" where a quantised model cannot run, and "model.weights" when files are damaged
+    or tensors are missing: transformers would make those up at random.
     """
-    config = check_folder(folder)
-    kind = str(config.get("model_type"))
-    if kind not in FAMILIES:
-        raise InputError("model.family", f"models of type {kind} cannot be composed yet")
+    _check_can_run(check_folder(folder))
     try:
         # transformers' types know the model alone; with the report comes a pair.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -284,20 +319,32 @@ def load_parent(folder: str | Path, *, dtype: torch.dtype | None = None) -> PreT
             dtype=dtype if dtype is not None else "auto",
             output_loading_info=True,
         )
-    except StrictDataclassError as error:
-        raise InputError("model.config", "config.json has a value that cannot be") from error
+    except ImportError as error:
+        raise InputError("model.quantised", "its quantiser is not installed") from error
     except (OSError, RuntimeError, SafetensorError) as error:
         raise InputError("model.weights", "the weights cannot be loaded") from error
+    except _CANNOT_BE as error:
+        raise _impossible(Path(folder)) from error
     model: PreTrainedModel = loaded[0]
     missing = sorted(loaded[1]["missing_keys"])
     if missing:
         raise InputError("model.weights", "tensors are missing", tensors=", ".join(missing[:5]))
+    return model
+
+
+def _check_can_run(config: dict[str, Any]) -> None:
+    """Raises InputError("model.quantised"): quantisers' kernels want an accelerator."""
+    if bits_of(config) is not None and not torch.cuda.is_available():
+        raise InputError("model.quantised", "a quantised model needs a GPU", bits=bits_of(config))
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raises InputError("model.weights") naming tensors with numbers that are none."""
     broken = [name for name, it in model.named_parameters() if not bool(it.isfinite().all())]
     if broken:
         raise InputError(
             "model.weights", "weights hold numbers that are none", tensors=", ".join(broken[:5])
         )
-    return model
 
 
 def tensors_digest(model: nn.Module) -> str:
@@ -324,3 +371,28 @@ def words_of(folder: str | Path) -> dict[str, int] | None:
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise InputError("model.tokenizer", "tokenizer.json cannot be read") from error
     return words
+
+
+def read_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """A folder's tokenizer; no code of it is run, and nobody is asked whether to.
+
+    Raises InputError: "model.tokenizer" when there is none or it cannot be read, "model.config"
+    when it asks for code.
+    """
+    root = Path(folder)
+    if words_of(root) is None:
+        raise InputError("model.tokenizer", "there is no tokenizer.json", folder=root.name)
+    try:
+        told = json.loads((root / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        told = {}
+    except (OSError, ValueError) as error:
+        raise InputError("model.tokenizer", "tokenizer_config.json cannot be read") from error
+    check_no_code(told)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(root), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, *_CANNOT_BE) as error:
+        raise InputError("model.tokenizer", "the tokenizer cannot be made") from error
+    return tokenizer

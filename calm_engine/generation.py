@@ -8,11 +8,13 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from calm_engine.errors import InputError
 
 if TYPE_CHECKING:
     from calm_engine.influence import Judged
@@ -290,6 +292,27 @@ def pieces(row: Answer, source: Generator[Tensor, int, None]) -> Iterator[Piece]
         logits = source.send(row.tokens[-1])
 
 
+def room_for(model: Any, prompt: Sequence[int]) -> int:
+    """Positions that the prompt leaves; the model may be any decoder. Raises as `answer` does."""
+    limit, words = int(model.config.max_position_embeddings), int(model.config.vocab_size)
+    if len(prompt) >= limit:
+        raise InputError(
+            "sequence.too_long",
+            "the prompt leaves no position for an answer",
+            tokens=len(prompt),
+            limit=limit,
+        )
+    strange = [token for token in prompt if not 0 <= token < words]
+    if strange:
+        raise InputError(
+            "input.tokens",
+            "a token id lies outside the vocabulary",
+            token=strange[0],
+            vocabulary=words,
+        )
+    return limit - len(prompt)
+
+
 @torch.inference_mode()
 def answer(
     model: Any, tokenizer: Any, prompt: Sequence[int], sampling: Sampling
@@ -297,7 +320,12 @@ def answer(
     """Yield one answer piece by piece, and return its tokens; stop iterating to cancel.
 
     prompt   token ids, at least one
+
+    Where the model's positions end the answer does so too. Raises InputError: "sequence.too_long"
+    for a prompt that leaves no position for a word, "input.tokens" for ids that no word has.
     """
-    row = Answer(tokenizer, sampling, end_tokens(model, tokenizer))
+    room = room_for(model, prompt)
+    how = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, room))
+    row = Answer(tokenizer, how, end_tokens(model, tokenizer))
     yield from pieces(row, steps(model, prompt, sampling.gate))
     return tuple(row.tokens)

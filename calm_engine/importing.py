@@ -5,7 +5,6 @@ Knows formats and what is refused; knows no composition. Nothing is fetched and 
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -31,9 +30,11 @@ from calm_engine.errors import InputError, InternalError
 from calm_engine.families import (
     FAMILIES,
     PICKLES,
+    check_finite,
     check_folder,
     decoder_of,
     load_parent,
+    read_tokenizer,
     words_of,
 )
 from calm_engine.specs import Outcome
@@ -100,38 +101,22 @@ def _from_folder(source: Path, output: Path) -> Outcome:
     """Copy what belongs to the model, bit by bit; other files stay behind."""
     check_folder(source)
     model = load_parent(source)
-    tokenizer = _tokenizer(source)
+    check_finite(model)
+    tokenizer = read_tokenizer(source)
     told = Told(source.name, _licence_of(source), source.name, digests.weights_digest(source))
     with whole(output) as aside:
-        for path in _belonging(source):
+        for path in belonging(source):
             shutil.copyfile(path, aside / path.name)
         _check_same(model, tokenizer, aside)
     return _outcome(output, model, tokenizer, told)
 
 
-def _belonging(source: Path) -> Iterator[Path]:
+def belonging(source: Path) -> Iterator[Path]:
+    """A model folder's files: weights, config, tokenizer, card and licences; no programs."""
     for path in sorted(source.iterdir()):
         is_named = path.name in (*_KEPT, *TOKENIZER_FILES) or _LICENCES.fullmatch(path.name)
         if path.is_file() and (is_named or path.suffix == ".safetensors"):
             yield path
-
-
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer. Raises InputError("model.tokenizer", "model.config")."""
-    if words_of(folder) is None:
-        raise InputError("model.tokenizer", "there is no tokenizer.json", folder=folder.name)
-    try:
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        config = {}
-    except (OSError, ValueError) as error:
-        raise InputError("model.tokenizer", "tokenizer_config.json cannot be read") from error
-    if "auto_map" in config:
-        raise InputError("model.config", "the tokenizer asks for code", keys="auto_map")
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        str(folder), local_files_only=True, trust_remote_code=False
-    )
-    return tokenizer
 
 
 def _licence_of(folder: Path) -> str:
@@ -159,6 +144,7 @@ def _from_gguf(source: Path, output: Path) -> Outcome:
     )
     read, tokenizer = _read(source)
     model = _clean(read, _stored_as(reader))
+    check_finite(model)
     del reader, read
     with whole(output) as aside:
         model.save_pretrained(aside)
@@ -181,7 +167,9 @@ def _opened(source: Path) -> GGUFReader:
         raise _damaged(source)
     family = _word(reader, "general.architecture")
     if family not in FAMILIES:
-        raise InputError("model.family", f"models of type {family} cannot be composed yet")
+        raise InputError(
+            "model.family", f"models of type {family} cannot be composed yet", kind=family
+        )
     return reader
 
 

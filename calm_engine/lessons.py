@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from calm_engine.data import (
     Example,
@@ -23,7 +23,7 @@ from calm_engine.data import (
     read_examples,
     shared_prefix,
 )
-from calm_engine.families import check_folder
+from calm_engine.families import check_folder, read_tokenizer
 from calm_engine.general import QUESTIONS
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import ComposeSpec
@@ -52,7 +52,7 @@ class Lessons:
     def of(cls, spec: ComposeSpec) -> Lessons:
         """Raises what reading the anchor's folder and the examples raises."""
         check_folder(spec.anchor)
-        tokenizer = AutoTokenizer.from_pretrained(spec.anchor, local_files_only=True)
+        tokenizer = read_tokenizer(spec.anchor)
         examples = tuple(read_examples(spec.examples))
         prefix = tuple(shared_prefix(tokenizer))
         sequences = tuple(_sequence(tokenizer, len(prefix), one) for one in examples)

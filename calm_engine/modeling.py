@@ -25,25 +25,48 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils.generic import can_return_tuple
 
 from calm_engine.bridge import Bridge, OutputGate, choose_heads
 from calm_engine.cache import CalmCache
 from calm_engine.card import card_of, copy_tokenizer
+from calm_engine.citizenship import (
+    Citizen,
+    check_inputs,
+    check_options,
+    chosen_states,
+    device_of,
+    dtype_of,
+    parents_of,
+)
 from calm_engine.config import CalmConfig
+from calm_engine.digests import weights_digest
 from calm_engine.errors import InputError
-from calm_engine.families import decoder_of, read_config
+from calm_engine.families import decoder_of, tensors_digest
 from calm_engine.parents import (
     Parent,
-    check_vocabularies,
+    check_bits,
+    check_together,
     check_words,
+    checked,
     config_of,
     digest_of,
-    loaded,
     located,
+    read_composition,
     verified,
 )
 from calm_engine.specs import BridgeSpec
-from calm_engine.streams import Frozen, Joint, Read, Streams, all_real, look
+from calm_engine.static_cache import StaticCalmCache
+from calm_engine.streams import (
+    Frozen,
+    Joint,
+    Read,
+    Streams,
+    all_real,
+    check_tokens,
+    look,
+    look_static,
+)
 
 Gate = float | Sequence[float] | Tensor  # see `CalmForCausalLM.forward`
 
@@ -53,7 +76,7 @@ WEIGHTS = "model.safetensors"
 _MEASURED = (4, 64)
 
 
-class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]  # transformers' class hook
+class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call]  # transformers' class hook
     """Anchor and augmenters read every token; bridges carry states, the output path carries words.
 
     Source: CALM (arXiv 2401.02412), section 3. We differ: bridges are causal and zero at birth, and
@@ -65,16 +88,20 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
     config_class = CalmConfig
     base_model_prefix = "anchor"
     main_input_name = "input_ids"
-    supports_gradient_checkpointing = False
     _supports_sdpa = True
     _skip_keys_device_placement = ["past_key_values"]
 
     def __init__(
         self,
         config: CalmConfig,
-        anchor: PreTrainedModel,
-        augmenters: Sequence[PreTrainedModel],
+        anchor: PreTrainedModel | None = None,
+        augmenters: Sequence[PreTrainedModel] = (),
     ) -> None:
+        """Join the parents by bridges that are zero; without an anchor all are made at random."""
+        if anchor is None:
+            config = copy.deepcopy(config)
+            config.parents = None  # those that it tells of are others
+            anchor, augmenters = parents_of(config, config._attn_implementation)
         super().__init__(config)
         spec = config.spec
         self.anchor = anchor
@@ -139,9 +166,10 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         if not augmenters:
             raise InputError("compose.augmenters", "a composition needs at least one augmenter")
         spec = bridge or BridgeSpec()
+        check_bits(augmenters)
         check_words(anchor, augmenters)
-        played = loaded(anchor, dtype)
-        joined = [loaded(augmenter, dtype) for augmenter in augmenters]
+        played = checked(anchor, dtype)
+        joined = [checked(augmenter, dtype) for augmenter in augmenters]
         parents = {"anchor": digest_of(anchor)}
         parents |= {f"augmenter_{i}": digest_of(one) for i, one in enumerate(augmenters)}
         config = config_of(played, joined, spec, parents)
@@ -162,6 +190,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             source = torch.Generator().manual_seed(0)
             shape = (_MEASURED[0], min(_MEASURED[1], self.streams.limit))
             sample_ids = torch.randint(anchor.vocabulary, shape, generator=source)
+        check_tokens(sample_ids, vocabulary=anchor.vocabulary)
         inputs = look(sample_ids.to(self.device), None, None, None, limit=self.streams.limit)
         hidden = anchor.embed(inputs.ids, inputs.positions)
         run = anchor.begin(hidden, None, inputs.positions, None)
@@ -180,17 +209,27 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         tokenizer: PreTrainedTokenizerBase | None = None,
         is_main_process: bool = True,
         state_dict: dict[str, Tensor] | None = None,
-        **_unused: Any,
+        self_contained: bool = False,
+        **options: Any,
     ) -> None:
         """Write the bridges and gates, the config with the parents' digests, tokenizer and card.
 
-        tokenizer    None: the files of the folder that the anchor came from, if it came from one
-        state_dict   tensors to write in place of the present ones; the parents' are left out
+        tokenizer       None: the files of the folder that the anchor came from, if from one
+        state_dict      tensors to write in place of the present ones; the parents' are left out
+        self_contained  write the parents as well, into the folders inside where loading looks
+        Raises InputError("model.option") for options of transformers that a composition lacks.
         """
+        check_options(options)
         if not is_main_process:
             return
         root = Path(save_directory)
         root.mkdir(parents=True, exist_ok=True)
+        if self_contained:
+            self._save_parents(root)
+        elif self.config.parents is None:  # made from a config alone
+            parents = (self.anchor, *self.augmenters)
+            told = zip(self.roles, map(tensors_digest, parents), strict=True)
+            self.config.parents = dict(told)
         own = _own(self.state_dict() if state_dict is None else state_dict)
         held = {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
         save_file(held, root / WEIGHTS, metadata={"format": "pt"})
@@ -204,6 +243,18 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         trained = sum(parameter.numel() for _, parameter in self.trainable_parameters())
         (root / "README.md").write_text(card_of(self.config, trained), encoding="utf-8")
 
+    def _save_parents(self, root: Path) -> None:
+        """Write anchor and augmenters and note the digests of what was written."""
+        parents = dict(zip(self.roles, (self.anchor, *self.augmenters), strict=True))
+        for role, parent in parents.items():
+            parent.save_pretrained(root / role)
+        self.config.parents = {role: weights_digest(root / role) for role in parents}
+
+    @property
+    def roles(self) -> list[str]:
+        """What each parent is called: "anchor", "augmenter_0", ..."""
+        return ["anchor", *(f"augmenter_{i}" for i in range(len(self.augmenters)))]
+
     @classmethod
     def from_pretrained(  # type: ignore[override]  # parents are told beside the folder
         cls,
@@ -211,31 +262,38 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         *_args: Any,
         anchor: Parent | None = None,
         augmenters: Sequence[Parent] | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device_map: Any = None,
-        **_unused: Any,
+        attn_implementation: str | None = None,
+        **options: Any,
     ) -> CalmForCausalLM:
         """Load a saved composition beside its parents, whose weights must be those it was built on.
 
         anchor, augmenters   folders or transformers models; None: the folders `anchor`,
                              `augmenter_0`, ... inside the composition (a self-contained one)
-        device_map           a device by name, or None; compositions are not spread over several
-        Raises InputError: "parent.digest" naming the parent that differs, "parent.missing",
+        dtype                of the parents that are loaded from folders; None: as stored
+        device_map           one device, or None; compositions are not spread over several
+        attn_implementation  of the parents, or None
+        output_loading_info  also return transformers' report, in which nothing is ever missing
+        Raises InputError: "model.option" for options of transformers that a composition lacks,
+        "parent.digest" naming the parent that differs, "parent.missing",
         "composition.config" and "composition.weights" when the folder's own files do not fit or
-        cannot be read, and what `compose` raises.
+        cannot be read, and what `compose` raises but for numbers that are none: the digest vouches
+        for the parents, which are not looked through again at each start.
         """
+        check_options(options)
+        held_as = dtype_of(dtype if dtype is not None else options.get("torch_dtype"))
+        device = device_of(device_map)
         root = Path(pretrained_model_name_or_path)
-        if read_config(root).get("model_type") != CalmConfig.model_type:
-            raise InputError("composition.config", "the folder holds no composition")
-        config = CalmConfig.from_pretrained(root, local_files_only=True)
-        assert isinstance(config, CalmConfig)
+        config = read_composition(root)
         top, *below = located(root, config, anchor, augmenters)
+        check_bits(below)
         roles = ["anchor", *(f"augmenter_{i}" for i in range(len(below)))]
         models = [
-            verified(parent, role, (config.parents or {}).get(role, ""), dtype)
+            verified(parent, role, (config.parents or {}).get(role, ""), held_as)
             for parent, role in zip([top, *below], roles, strict=True)
         ]
-        check_vocabularies(decoder_of(models[0]), [decoder_of(model) for model in models[1:]])
+        check_together(config, models)
         model = cls(config, models[0], models[1:])
         try:
             own = load_file(root / WEIGHTS)
@@ -244,9 +302,15 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         model.load_own(own)
         if (root / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(root, local_files_only=True)
-        if isinstance(device_map, str) and device_map != "auto":
-            nn.Module.to(model, torch.device(device_map))
-        return model.train(mode=False)
+        if attn_implementation is not None:
+            model.set_attn_implementation(attn_implementation)
+        if device is not None:
+            nn.Module.to(model, device)
+        model.train(mode=False)
+        if options.get("output_loading_info"):
+            nothing = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+            return model, {name: set() for name in nothing}  # type: ignore[return-value]  # as there
+        return model
 
     def own_state(self) -> dict[str, Tensor]:
         """What a saved composition holds: the trained weights and the measured scales, by name."""
@@ -321,6 +385,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
 
     # -- running -----------------------------------------------------------------------------------
 
+    @can_return_tuple  # type: ignore[untyped-decorator]  # transformers'
     def forward(
         self,
         input_ids: Tensor,
@@ -332,9 +397,10 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
+        output_hidden_states: bool | list[int] | None = None,
         frozen: Frozen | None = None,
         reads: Sequence[Read] | None = None,
-        **_unused: Any,
+        **others: Any,
     ) -> CausalLMOutputWithPast:
         """Run anchor and augmenters over the tokens.
 
@@ -354,59 +420,119 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
                          cache is not moved on: it cannot be continued
         reads            what each augmenter made of these very tokens, when that is known already:
                          then they do not run, and their part of the cache has the tokens
+        others           `shift_labels`: labels that are shifted already, in place of `labels`
+        output_hidden_states   also what each layer of the anchor is given, bridges joined in, and
+                         the last states after the norm: (batch, time, anchor width) each. A list
+                         of layers: what these give, and None for the others
 
         Logits are such that their softmax is the mixture of the output path; where the gate is 0,
         and at birth, they are the anchor's own, bit for bit.
-        Raises InputError: "sequence.too_long", "cache.parts", and "input.empty", "input.mask",
-        "input.positions", "input.gate" for arguments that do not fit.
+        Raises InputError: "sequence.too_long", "cache.parts", "cache.kind" for a cache that is not
+        `new_cache`'s, "cache.room" for a full static one, and "input.empty", "input.tokens",
+        "input.mask", "input.positions", "input.gate" for arguments that do not fit, and
+        "input.embeds", "output.attentions" for what other models can be asked for.
         """
+        check_inputs(others)
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
+        if not isinstance(past_key_values, CalmCache | None):
+            raise InputError("cache.kind", "a composition keeps the cache that `new_cache` makes")
         streams = self.streams
-        inputs = look(input_ids, attention_mask, position_ids, past_key_values, limit=streams.limit)
+        is_begun = past_key_values is not None and past_key_values.is_begun
+        # Looking at ids waits for a GPU: there a prompt is checked, and no step after it.
+        is_looked_at = not is_begun or input_ids.device.type == "cpu"
+        if is_looked_at and not torch.compiler.is_compiling():
+            check_tokens(input_ids, vocabulary=streams.top.vocabulary)
+        if isinstance(past_key_values, StaticCalmCache):
+            inputs = look_static(input_ids, attention_mask, position_ids, past_key_values)
+        else:
+            limit = streams.limit
+            inputs = look(input_ids, attention_mask, position_ids, past_key_values, limit=limit)
         gates = self.gates_for(gate, rows=len(input_ids))
         is_open = self.is_open(gates)
-        if is_open and past_key_values is not None:
+        if isinstance(past_key_values, StaticCalmCache):
+            past_key_values.check_parts(is_open=is_open)
+        elif is_open and past_key_values is not None:
             self._check_cache(past_key_values, ahead=0 if reads is None else input_ids.shape[1])
-        crosses = is_open and self.bridges_on
         if frozen is not None:
             reads = frozen.reads
         if reads is None or not is_open:
             reads = streams.read(inputs) if is_open else []
-        hidden = streams.play(inputs, reads, gates, frozen, crosses=crosses)
-        if past_key_values is not None:
+        is_told = (
+            self.config.output_hidden_states
+            if output_hidden_states is None
+            else output_hidden_states
+        )
+        heard: list[Tensor] | None = [] if is_told else None
+        crosses = is_open and self.bridges_on
+        hidden = streams.play(inputs, reads, gates, frozen, crosses=crosses, heard=heard)
+        if isinstance(past_key_values, StaticCalmCache):
+            past_key_values.grow(input_ids.shape[1])
+        elif past_key_values is not None:
             past_key_values.real = all_real(inputs)
-        keep = logits_to_keep if labels is None else _targets(labels)
+        # Not named above: the Trainer takes every such name for a column that data must have.
+        shifted: Tensor | None = others.get("shift_labels")
+        wanted = _shifted(labels) if shifted is None else shifted
+        keep = logits_to_keep if wanted is None else wanted != -100
         logits = streams.speak(hidden, reads if self.output_on else (), gates, keep)
-        loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
+        loss = None if wanted is None else _loss(logits, wanted, num_items_in_batch)
         held: dict[str, Any] = {"loss": loss, "logits": logits, "past_key_values": past_key_values}
+        if heard is not None:
+            held["hidden_states"] = chosen_states((*heard, hidden), output_hidden_states)
         return CausalLMOutputWithPast(**held)
 
-    def _prepare_cache_for_generation(
+    def _prepare_cache_for_generation(  # type: ignore[override]  # there it is said to be a bool
         self,
         generation_config: GenerationConfig,
         model_kwargs: dict[str, Any],
-        *rest: Any,
-        **named: Any,
-    ) -> Any:
+        mode: Any,
+        batch_size: int,
+        max_cache_length: int,
+    ) -> None:
         """`generate` starts with our cache; it would make one that knows a single stream.
 
-        Raises InputError("cache.kind") for a static, quantised or offloaded cache.
+        Raises InputError("cache.kind") for a quantised or offloaded cache, "sequence.too_long" for
+        a static one with more room than there are positions.
         """
-        if generation_config.cache_implementation not in (None, "dynamic"):
-            raise InputError("cache.kind", "a composition keeps its own dynamic cache")
-        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
+        kind = generation_config.cache_implementation
+        if kind not in (None, "dynamic", "static"):
+            raise InputError("cache.kind", "a composition keeps a dynamic or a static cache")
+        is_wanted = generation_config.use_cache and model_kwargs.get("past_key_values") is None
+        if is_wanted and kind == "static":
+            room = max(max_cache_length, generation_config.max_cache_len or 0)
+            model_kwargs["past_key_values"] = self.new_cache(static=room)
+            return
+        if is_wanted:
             model_kwargs["past_key_values"] = self.new_cache()
         prepare: Any = GenerationMixin._prepare_cache_for_generation
-        return prepare(self, generation_config, model_kwargs, *rest, **named)
+        prepare(self, generation_config, model_kwargs, mode, batch_size, max_cache_length)
 
-    def new_cache(self) -> CalmCache:
-        """An empty cache for this composition."""
-        return CalmCache(
-            anchor=self.streams.top.depth,
-            augmenters=[one.depth for one in self.streams.below],
-            bridges=len(self.bridges),
-        )
+    @staticmethod
+    def create_masks_for_generate(
+        *, inputs_embeds: Tensor, attention_mask: Tensor | None, **_unused: Any
+    ) -> Tensor | None:
+        """What `generate` gives beside a static cache: which of the new tokens are real."""
+        return None if attention_mask is None else attention_mask[:, -inputs_embeds.shape[1] :]
+
+    def new_cache(self, *, static: int | None = None) -> CalmCache:
+        """An empty cache for this composition.
+
+        static   tokens that it has room for, all taken at once, so that the decode step keeps its
+                 shapes and can be compiled; None: it grows
+        Raises InputError("sequence.too_long") for more room than the composition has positions.
+        """
+        top, bridges = self.streams.top.depth, len(self.bridges)
+        below = [one.depth for one in self.streams.below]
+        if static is None:
+            return CalmCache(anchor=top, augmenters=below, bridges=bridges)
+        if static > self.streams.limit:
+            raise InputError(
+                "sequence.too_long",
+                "a static cache cannot have more room than there are positions",
+                tokens=static,
+                limit=self.streams.limit,
+            )
+        return StaticCalmCache(anchor=top, augmenters=below, bridges=bridges, room=static)
 
     def gates_for(self, gate: Gate | None, *, rows: int) -> list[float | Tensor]:
         """For each augmenter a number, or (batch,) numbers; None: `set_gate`'s.
@@ -459,16 +585,16 @@ def _joints(config: CalmConfig) -> list[Joint]:
     return [Joint(index, i, a, b) for index, (i, a, b) in enumerate(pairs)]
 
 
-def _targets(labels: Tensor) -> Tensor:
-    """(batch, time) bool: positions whose next token is to be said."""
-    return functional.pad(labels[:, 1:] != -100, (0, 1), value=False)
+def _shifted(labels: Tensor | None) -> Tensor | None:
+    """(batch, time): at each position the token that is to be said next, -100 for none."""
+    return None if labels is None else functional.pad(labels[:, 1:], (0, 1), value=-100)
 
 
-def _loss(logits: Tensor, labels: Tensor, count: Tensor | int | None) -> Tensor:
+def _loss(logits: Tensor, wanted: Tensor, count: Tensor | int | None) -> Tensor:
     """Cross-entropy over the targets, in nats; a mean, or a sum over `count`."""
-    wanted = labels[:, 1:][labels[:, 1:] != -100]
-    total = functional.cross_entropy(logits.float(), wanted, reduction="sum")
-    return total / max(int(wanted.numel()) if count is None else int(count), 1)
+    targets = wanted[wanted != -100]
+    total = functional.cross_entropy(logits.float(), targets, reduction="sum")
+    return total / max(int(targets.numel()) if count is None else int(count), 1)
 
 
 AutoConfig.register("calm", CalmConfig)

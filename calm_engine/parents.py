@@ -10,15 +10,71 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
 from calm_engine.config import CalmConfig, resolve_connections
+from calm_engine.config_keys import bits_of, check_known
 from calm_engine.digests import weights_digest
 from calm_engine.errors import InputError
-from calm_engine.families import Decoder, decoder_of, load_parent, tensors_digest, words_of
+from calm_engine.families import (
+    Decoder,
+    check_finite,
+    decoder_of,
+    load_parent,
+    read_config,
+    tensors_digest,
+    words_of,
+)
 from calm_engine.specs import BridgeSpec
 
 Parent = str | Path | PreTrainedModel
+
+# At 8 bits a model keeps what it learned, 2 bits of facts a weight; at 4 it keeps 0.7 ("Physics of
+# Language Models", part 3.3).
+AUGMENTER_BITS = 8
+
+
+def read_composition(root: Path) -> CalmConfig:
+    """The config of a saved composition.
+
+    Raises InputError: "composition.config" when the folder holds none or its values cannot be, and
+    "model.config" for keys that a composition does not know or that load code.
+    """
+    told = read_config(root)
+    if told.get("model_type") != CalmConfig.model_type:
+        raise InputError("composition.config", "the folder holds no composition")
+    check_known(told, CalmConfig)
+    try:
+        config = CalmConfig.from_pretrained(root, local_files_only=True)
+        assert isinstance(config, CalmConfig)
+        _ = config.spec, config.joined
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise InputError("composition.config", "config.json has a value that cannot be") from error
+    return config
+
+
+def check_together(config: CalmConfig, models: Sequence[PreTrainedModel]) -> None:
+    """Anchor and augmenters fit the config. Raises "compose.vocabulary" and "bridge.layer"."""
+    top, *below = (decoder_of(model) for model in models)
+    check_vocabularies(top, below)
+    depths = [one.depth for one in below]
+    joined = BridgeSpec(connections=config.joined)
+    resolve_connections(joined, anchor_depth=top.depth, augmenter_depths=depths)
+
+
+def check_bits(augmenters: Sequence[Parent]) -> None:
+    """Raises InputError("augmenter.bits") for augmenters stored with too few bits a weight."""
+    for index, one in enumerate(augmenters):
+        told = one.config.to_dict() if isinstance(one, PreTrainedModel) else read_config(one)
+        bits = bits_of(told)
+        if bits is not None and bits < AUGMENTER_BITS:
+            raise InputError(
+                "augmenter.bits",
+                "an augmenter is never kept below 8 bits",
+                which=f"augmenter_{index}",
+                bits=bits or "untold",
+            )
 
 
 def located(
@@ -69,6 +125,13 @@ def _check_digest(role: str, found: str, promised: str) -> None:
             found=found,
             promised=promised,
         )
+
+
+def checked(parent: Parent, dtype: torch.dtype | None) -> PreTrainedModel:
+    """A parent that nothing has vouched for yet; raises "model.weights" where it has a NaN."""
+    model = loaded(parent, dtype)
+    check_finite(model)
+    return model
 
 
 def loaded(parent: Parent, dtype: torch.dtype | None) -> PreTrainedModel:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from calm_engine.bridge import Bridge, OutputGate, mix, rotary_angles
 from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
 from calm_engine.families import Decoder, Pass
+from calm_engine.static_cache import StaticCalmCache
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Inputs:
 
     ids: Tensor  # (batch, time)
     positions: Tensor  # (batch, time)
-    real: Tensor | None  # (batch, seen + time), false on padding; None: all are real
-    seen: int  # tokens in the cache
+    real: Tensor | None  # (batch, seen + time), false on padding; None: all are real. With a static
+    # cache (batch, room), false also where nothing is yet
+    seen: int | Tensor  # tokens in the cache; () with a static one
     cache: CalmCache | None
 
 
@@ -86,6 +88,20 @@ class Frozen:
     last: Tensor
 
 
+def check_tokens(ids: Tensor, *, vocabulary: int) -> None:
+    """Raises InputError("input.tokens") for ids that no word has. Waits for a GPU."""
+    if not ids.numel():
+        return
+    lowest, highest = (int(bound) for bound in ids.aminmax())
+    if lowest < 0 or highest >= vocabulary:
+        raise InputError(
+            "input.tokens",
+            "a token id lies outside the vocabulary",
+            token=lowest if lowest < 0 else highest,
+            vocabulary=vocabulary,
+        )
+
+
 def look(
     ids: Tensor,
     mask: Tensor | None,
@@ -129,6 +145,32 @@ def look(
     if positions is None:
         positions = torch.arange(seen, seen + time, device=ids.device).expand(batch, -1)
     return Inputs(ids=ids, positions=positions, real=real, seen=seen, cache=cache)
+
+
+def look_static(
+    ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: StaticCalmCache
+) -> Inputs:
+    """The same with a static cache: shapes never change, and no tensor decides what Python does.
+
+    mask   (batch, any + time), whose last columns tell of the new tokens; None: all are real
+    Raises InputError: "input.empty", "input.mask", and "cache.room" where it is not compiled.
+    """
+    batch, time = ids.shape
+    if not batch or not time:
+        raise InputError("input.empty", "there is no token to read")
+    if mask is not None and (mask.ndim != 2 or mask.shape[0] != batch or mask.shape[1] < time):
+        raise InputError(
+            "input.mask", "the attention mask must cover the new tokens", found=tuple(mask.shape)
+        )
+    if not torch.compiler.is_compiling():
+        cache.check_room(time)
+    fresh = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask[:, -time:].bool()
+    seen = cache.length.to(ids.device).clone()  # the cache counts on in place
+    columns = cache.note(fresh)
+    assert cache.real is not None
+    if positions is None:
+        positions = (cache.real.long().cumsum(-1) - 1).clamp(min=0)[:, columns]
+    return Inputs(ids=ids, positions=positions, real=cache.real, seen=seen, cache=cache)
 
 
 class Streams:
@@ -210,21 +252,29 @@ class Streams:
         frozen: Frozen | None,
         *,
         crosses: bool,
+        heard: list[Tensor] | None = None,
     ) -> Tensor:
         """The anchor's last states after its norm, (batch, time, anchor width).
 
         crosses   whether the bridges are joined in
         frozen    what `freeze` made of these tokens, to go on from; None: everything is run
+        heard     gets what each layer is given, unless it is None; what is frozen is not told
         """
         if crosses:
-            return self.join(inputs, self.rise(inputs, frozen), reads, gates)
-        return self.pass_by(self.rise(inputs)) if frozen is None else frozen.last
+            risen = self.rise(inputs, frozen, heard=heard)
+            return self.join(inputs, risen, reads, gates, heard=heard)
+        if frozen is not None:
+            return frozen.last
+        return self.pass_by(self.rise(inputs, heard=heard), heard=heard)
 
     @torch.no_grad()
-    def rise(self, inputs: Inputs, frozen: Frozen | None = None) -> Risen:
+    def rise(
+        self, inputs: Inputs, frozen: Frozen | None = None, *, heard: list[Tensor] | None = None
+    ) -> Risen:
         """Run the anchor to the first connection, or go on from what was frozen there.
 
         Nothing that is trained has been met so far, so no graph is kept.
+        heard   gets what each layer is given, unless it is None
         """
         anchor = self.top
         cache = None if inputs.cache is None else inputs.cache.anchor
@@ -234,14 +284,21 @@ class Streams:
         hidden = anchor.embed(inputs.ids, inputs.positions)
         run = anchor.begin(hidden, inputs.real, inputs.positions, cache)
         for layer in range(self.first + 1):
+            if heard is not None:
+                heard.append(hidden)
             hidden = anchor.layer(layer, hidden, run)
         return Risen(hidden, run)
 
     @torch.no_grad()
-    def pass_by(self, risen: Risen) -> Tensor:
-        """Run the rest of the anchor alone; its last states after its norm."""
+    def pass_by(self, risen: Risen, *, heard: list[Tensor] | None = None) -> Tensor:
+        """Run the rest of the anchor alone; its last states after its norm.
+
+        heard   gets what each layer is given, unless it is None
+        """
         hidden = risen.hidden
         for layer in range(self.first + 1, self.top.depth):
+            if heard is not None:
+                heard.append(hidden)
             hidden = self.top.layer(layer, hidden, risen.run)
         last: Tensor = self.top.norm(hidden)
         return last
@@ -254,10 +311,12 @@ class Streams:
         gates: Sequence[float | Tensor],
         *,
         crossings: list[Crossing] | None = None,
+        heard: list[Tensor] | None = None,
     ) -> Tensor:
         """Run the rest of the anchor, bridges joined in; its last states after its norm.
 
         crossings   None: what passes over the bridges is forgotten; a list: it is added there
+        heard       gets what each layer is given, unless it is None
         """
         anchor, hidden = self.top, risen.hidden
         with torch.no_grad():
@@ -265,7 +324,9 @@ class Streams:
             angles = rotary_angles(inputs.positions, self.bridge(self.joints[0]).heads.width)
         for layer in range(self.first, anchor.depth):
             if layer > self.first:
-                hidden = anchor.layer(layer, hidden, risen.run)
+                if heard is not None:
+                    heard.append(hidden)
+                hidden = self._climb(inputs, layer, hidden, risen.run)
             for joint in self.joints_at(layer):
                 cache = None if inputs.cache is None else inputs.cache.joints[joint.index]
                 before, read = hidden, reads[joint.augmenter].states[joint.below]
@@ -276,6 +337,26 @@ class Streams:
                     crossings.append(Crossing(joint, before, hidden, read, view, angles))
         last: Tensor = anchor.norm(hidden)
         return last
+
+    def _climb(self, inputs: Inputs, layer: int, hidden: Tensor, run: Pass) -> Tensor:
+        """One layer of the anchor; where it is marked, training does not keep its activations.
+
+        transformers' own layers do so in training mode only, in which a frozen parent never is.
+        """
+        module: Any = self.top.layers[layer]
+        is_marked = getattr(module, "gradient_checkpointing", False) and self.bridges.training
+        if not (is_marked and torch.is_grad_enabled()):
+            return self.top.layer(layer, hidden, run)
+
+        def again(states: Tensor) -> Tensor:
+            if inputs.cache is not None:
+                assert isinstance(inputs.seen, int)  # nobody trains with a static cache
+                # The second time the cache holds what the first one added.
+                inputs.cache.rewind(layer, inputs.seen)
+            return self.top.layer(layer, states, run)
+
+        out: Tensor = module._gradient_checkpointing_func(again, hidden)
+        return out
 
     def speak(
         self,
@@ -333,6 +414,7 @@ def all_real(inputs: Inputs) -> Tensor:
     """(batch, seen + time): what the cache remembers of padding."""
     if inputs.real is not None:
         return inputs.real
+    assert isinstance(inputs.seen, int)  # a static cache always tells
     batch, time = inputs.ids.shape
     return torch.ones(batch, inputs.seen + time, dtype=torch.bool, device=inputs.ids.device)
 
@@ -342,11 +424,12 @@ def _view(inputs: Inputs, hidden: Tensor) -> Tensor | None:
 
     A padded query looks at itself: a row with nothing to see has no softmax.
     """
-    time, total = hidden.shape[1], inputs.seen + hidden.shape[1]
+    time = hidden.shape[1]
     if inputs.real is None and (time == 1 or not inputs.seen):
         return None
+    total = int(inputs.seen) + time if inputs.real is None else inputs.real.shape[1]
     at = torch.arange(total, device=hidden.device)
-    asking = at[inputs.seen :, None]
+    asking = (inputs.seen + torch.arange(time, device=hidden.device))[:, None]
     causal = at <= asking
     if inputs.real is None:
         return causal[None, None]

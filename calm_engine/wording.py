@@ -19,10 +19,16 @@ WORDING: dict[str, str] = {
     "it is opened[: {files}]. Take the safetensors version of this model; nothing was loaded.",
     "model.config": "The model's config.json cannot be read or asks for code of its own[: {keys}]. "
     "Choose a model without its own code; nothing was loaded.",
-    "model.family": "This kind of model cannot be composed yet. "
+    "model.family": "This kind of model cannot be composed yet[: {kind}]. "
     "Choose a decoder such as Llama, SmolLM, Mistral, Qwen, Gemma, Phi or GPT-2.",
     "model.folder": "There are no safetensors weights in [{folder}, ]the folder that was given. "
     "Give the complete folder of a model, or bring the model in with `calm import`.",
+    "model.head": "The model[ of type {kind}] has no head that gives its words. "
+    "Give a causal language model and not its body alone.",
+    "model.option": "A composition does not take the option[ {option}] that was given. "
+    "Leave it out.",
+    "model.quantised": "A quantised model[ ({bits} bits)] runs only on a GPU, with its quantiser "
+    "installed. Take the model in bfloat16, or a machine with a GPU.",
     "model.tokenizer": "The model's tokenizer.json is missing or cannot be read. "
     "Copy it from the place that the model came from.",
     "model.weights": "The model's weights are damaged, incomplete or hold numbers that are none"
@@ -30,6 +36,8 @@ WORDING: dict[str, str] = {
     # Compositions
     "artifact.digest": "The stored files are not those that were written[: {files}]. "
     "Restore the folder from its source or from a backup, then try again.",
+    "augmenter.bits": "An augmenter[ ({which})] is never kept below 8 bits a weight[, and this one "
+    "has {bits}]: it would forget facts. Give it in 8 bits, in bfloat16 or in float32.",
     "bridge.connections": "The connections do not fit the augmenters"
     "[: {lists} lists for {augmenters} models]. "
     "Give one list of pairs of layers for each augmenter.",
@@ -40,6 +48,8 @@ WORDING: dict[str, str] = {
     "compose.augmenters": "A composition needs at least one augmenter. Name its folder.",
     "compose.vocabulary": "The anchor and an augmenter[ ({which})] have different tokenizers. "
     "Train the augmenter with this anchor's tokenizer, then compose again.",
+    "composition.config": "The folder holds no composition, or its config.json has a value that "
+    "cannot be. Give the folder that was written.",
     "composition.weights": "The bridges in this folder do not fit its config.json. "
     "Restore the folder from its source or from a backup.",
     "draft.model": "Only a composition has an augmenter that can draft. "
@@ -47,6 +57,9 @@ WORDING: dict[str, str] = {
     "draft.vocabulary": "An augmenter of another vocabulary than the anchor's cannot draft. "
     "Choose another augmenter, or no drafts.",
     "influence.model": "Only a composition has parts that can have influence. Name a composition.",
+    "input.empty": "There is no token to read. Give some text.",
+    "input.tokens": "A token of the text is none of the model's words[: {token} of {vocabulary}]. "
+    "Give the composition its own tokenizer.",
     "parent.digest": "A parent[, the {role},] is not the one that this composition was "
     "built on: its weights differ. Give the original folder, or compose again.",
     "parent.missing": "A model that this composition was built on is not there. "

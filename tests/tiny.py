@@ -23,16 +23,24 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     Olmo2Config,
     Olmo2ForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
     SmolLM3Config,
     SmolLM3ForCausalLM,
 )
@@ -52,6 +60,11 @@ FAMILIES = (
     "olmo2",
     "phi3",
     "smollm3",
+    # Mixtures of experts.
+    "mixtral",
+    "olmoe",
+    "qwen2_moe",
+    "qwen3_moe",
 )
 SPECIALS = ("<|pad|>", "<|begin|>", "<|end|>")
 VOCABULARY = 256 + len(SPECIALS)
@@ -91,8 +104,12 @@ def make_model(
     vocabulary: int = VOCABULARY,
     positions: int = POSITIONS,
     seed: int = 0,
+    **more: object,
 ) -> PreTrainedModel:
-    """A random model of this family, in evaluation mode. Its states are lively, not near zero."""
+    """A random model of this family, in evaluation mode. Its states are lively, not near zero.
+
+    more   of its config
+    """
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     shape = {
         "vocab_size": vocabulary,
@@ -102,15 +119,19 @@ def make_model(
         "max_position_embeddings": positions,
         "initializer_range": 0.2,
         **special,
+        **more,
     }
     grouped = {"intermediate_size": 2 * width, "num_key_value_heads": heads // 2}
     gemma = {**grouped, "head_dim": width // heads, "sliding_window": 8}
+    routed = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": width}
     torch.manual_seed(seed)
     makers = {
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**shape, **grouped)),
         "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**shape, **grouped)),
         "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**shape, **grouped, head_dim=width // heads)),
-        "mistral": lambda: MistralForCausalLM(MistralConfig(**shape, **grouped, sliding_window=8)),
+        "mistral": lambda: MistralForCausalLM(
+            MistralConfig(**{"sliding_window": 8, **shape}, **grouped)
+        ),
         "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**shape)),
         "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**shape, **gemma)),
         "gemma3_text": lambda: Gemma3ForCausalLM(
@@ -122,6 +143,25 @@ def make_model(
         "olmo2": lambda: Olmo2ForCausalLM(Olmo2Config(**shape, **grouped)),
         "phi3": lambda: Phi3ForCausalLM(Phi3Config(**shape, **grouped)),
         "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**shape, **grouped)),
+        "mixtral": lambda: MixtralForCausalLM(
+            MixtralConfig(**shape, **grouped, num_local_experts=4, num_experts_per_tok=2)
+        ),
+        "olmoe": lambda: OlmoeForCausalLM(
+            OlmoeConfig(**shape, **grouped, num_experts=4, num_experts_per_tok=2)
+        ),
+        # The first layer is dense.
+        "qwen2_moe": lambda: Qwen2MoeForCausalLM(
+            Qwen2MoeConfig(
+                **shape,
+                **grouped,
+                **routed,
+                shared_expert_intermediate_size=width,
+                mlp_only_layers=[0],
+            )
+        ),
+        "qwen3_moe": lambda: Qwen3MoeForCausalLM(
+            Qwen3MoeConfig(**shape, **grouped, **routed, head_dim=width // heads)
+        ),
     }
     model: PreTrainedModel = makers[family]()
     return model.eval()

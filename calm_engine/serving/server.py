@@ -20,9 +20,9 @@ from pathlib import Path
 
 import torch
 import uvicorn
-from transformers import AutoTokenizer
 
 from calm_engine.errors import InputError
+from calm_engine.families import read_tokenizer
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.process import threads
 from calm_engine.serving.app import Door
@@ -158,7 +158,7 @@ def _load(what: Serving) -> Loaded:
         augmenters=what.augmenters,
         device_map=_device(what.device),
     )
-    tokenizer = AutoTokenizer.from_pretrained(what.composition, local_files_only=True)
+    tokenizer = read_tokenizer(what.composition)
     return Loaded(model, tokenizer, fingerprint=_fingerprint(what.composition))
 
 

@@ -21,7 +21,10 @@ from calm_engine.modeling import CalmForCausalLM
 from calm_engine.wording import WORDING, sentence
 from tests.tiny import awaken, make_model, save_folder
 
-VERBS = ("import", "estimate", "augment", "compose", "evaluate", "generate", "serve", "inspect")
+VERBS = (
+    *("import", "estimate", "augment", "compose", "evaluate", "generate", "serve", "inspect"),
+    "export",
+)
 ENGINE = Path(__file__).resolve().parents[2] / "calm_engine"
 
 
@@ -216,6 +219,32 @@ def test_import_brings_a_folder_in_and_refuses_a_pickle(
     (tmp_path / "odd" / "pytorch_model.bin").write_bytes(b"")
     call = ["import", str(tmp_path / "odd"), "--output", str(tmp_path / "out")]
     assert "pytorch_model.bin" in refused(capsys, *call)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_exported_composition_needs_nothing_beside_it(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = str(tmp_path / "alone")
+    call = ["export", str(models / "composition"), *parents(models), "--output", alone]
+    told = outcome_of(capsys, *call)
+    assert (told["kind"], told["folder"]) == ("composition", alone)
+    assert main(["inspect", alone, "--verify"]) == 0
+    said = []
+    for folder, beside in ((alone, []), (str(models / "composition"), parents(models))):
+        capsys.readouterr()
+        assert main(["generate", folder, "Where?", *beside, "--max-tokens", "12"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    refused(capsys, *call)  # nothing is written over
+
+
+def test_what_does_not_load_is_not_exported(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swapped = ["--anchor", str(models / "augmenter"), "--augmenter", str(models / "anchor")]
+    call = ["export", str(models / "composition"), *swapped, "--output", str(tmp_path / "out")]
+    assert "the anchor, is not the one" in refused(capsys, *call)
     assert not (tmp_path / "out").exists()
 
 

@@ -58,6 +58,18 @@ def test_half_precision_stays_half_precision(tmp_path: Path) -> None:
     assert outcome.facts["stored_as"] == "bfloat16"
 
 
+@pytest.mark.parametrize("family", ["mixtral", "olmoe", "qwen2_moe", "qwen3_moe"])
+def test_a_mixture_of_experts_comes_in_under_its_published_names(
+    family: str, tmp_path: Path
+) -> None:
+    """Files hold one tensor for each expert, models one for all."""
+    folder = save_folder(make_model(family), tmp_path / "experts")
+    names = set(load_file(folder / "model.safetensors"))
+    assert any(".experts.0." in name for name in names)
+    import_anchor(folder, tmp_path / "anchor")
+    assert digests.weights_digest(folder) == digests.weights_digest(tmp_path / "anchor")
+
+
 def test_pickles_are_refused(source: Path, tmp_path: Path) -> None:
     (source / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     assert refusal(source, tmp_path / "anchor") == "anchor.pickle"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import Trainer, TrainingArguments
+from transformers import DynamicCache, Trainer, TrainingArguments
 
 from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
@@ -92,7 +92,9 @@ def test_sampling_repeats_with_its_seed(model: CalmForCausalLM) -> None:
 
 def test_another_kind_of_cache_is_refused(model: CalmForCausalLM) -> None:
     with pytest.raises(InputError, match=r"cache\.kind"):
-        made(model, some_ids(), cache_implementation="static")
+        made(model, some_ids(), cache_implementation="offloaded")
+    with pytest.raises(InputError, match=r"cache\.kind"):
+        said(model, some_ids(), past_key_values=DynamicCache())
 
 
 # -- the cache -------------------------------------------------------------------------------------
