@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from calm_engine.alignment import Alignment
 from calm_engine.bridge import Bridge, OutputGate, choose_heads
 from calm_engine.cache import CalmCache
 from calm_engine.card import card_of, copy_tokenizer
@@ -34,16 +36,18 @@ from calm_engine.errors import InputError
 from calm_engine.families import decoder_of, read_config
 from calm_engine.parents import (
     Parent,
+    alignments_of,
     check_vocabularies,
-    check_words,
     config_of,
     digest_of,
+    keep_tokenizers,
+    kept_tokenizers,
     loaded,
     located,
     verified,
 )
 from calm_engine.specs import BridgeSpec
-from calm_engine.streams import Joint, Streams, all_real, look
+from calm_engine.streams import Joint, Streams, look
 
 Gate = float | Sequence[float] | Tensor  # see `CalmForCausalLM.forward`
 
@@ -74,7 +78,9 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         config: CalmConfig,
         anchor: PreTrainedModel,
         augmenters: Sequence[PreTrainedModel],
+        alignments: Sequence[Alignment | None] = (),
     ) -> None:
+        """alignments   for each augmenter; None: it has the anchor's tokenizer. Empty: all do"""
         super().__init__(config)
         spec = config.spec
         self.anchor = anchor
@@ -107,6 +113,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             joints,
             self.bridges,
             self.output_gates,
+            alignments or [None] * len(augmenters),
         )
         self.gate: Gate = 1.0
         self.bridges_on = True
@@ -125,6 +132,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         *,
         sample_ids: Tensor | None = None,
         dtype: torch.dtype | None = None,
+        tokenizers: Sequence[PreTrainedTokenizerBase] | None = None,
     ) -> CalmForCausalLM:
         """Join an anchor and augmenters by newborn bridges: the result is the anchor, bit for bit.
 
@@ -132,20 +140,26 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         sample_ids           (batch, time) tokens on which the anchor's stream is measured; None:
                              random ones
         dtype                of parents that are loaded from folders; None: as stored
-        Raises InputError: "compose.vocabulary" when the vocabularies differ, "bridge.layer" and
+        tokenizers           the anchor's, then each augmenter's; None: those in the folders. Where
+                             they differ the two meet at byte ends, and the output path is off
+        Raises InputError: "compose.vocabulary" when tokenizers differ and are not known,
+        "compose.tokenizer" for one that does not spell bytes, "bridge.layer" and
         "bridge.connections" for connections that do not fit, "model.family" for an unknown family,
         and what loading a folder raises.
         """
         if not augmenters:
             raise InputError("compose.augmenters", "a composition needs at least one augmenter")
         spec = bridge or BridgeSpec()
-        check_words(anchor, augmenters)
         played = loaded(anchor, dtype)
         joined = [loaded(augmenter, dtype) for augmenter in augmenters]
+        alignments = alignments_of([played, *joined], [anchor, *augmenters], tokenizers)
+        own = [index for index, one in enumerate(alignments) if one is not None]
+        if own:  # the output path mixes words, and these have no words in common
+            spec = replace(spec, output_path=False)
         parents = {"anchor": digest_of(anchor)}
         parents |= {f"augmenter_{i}": digest_of(one) for i, one in enumerate(augmenters)}
-        config = config_of(played, joined, spec, parents)
-        model = cls(config, played, joined)
+        config = config_of(played, joined, spec, parents, own_tokenizers=own)
+        model = cls(config, played, joined, alignments)
         model.generation_config = copy.deepcopy(played.generation_config)
         if spec.scaled:
             model.measure(sample_ids)
@@ -201,6 +215,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             tokenizer.save_pretrained(root)
         else:
             copy_tokenizer(self.anchor.name_or_path, root)
+        keep_tokenizers(root, self.streams.alignments)
         trained = sum(parameter.numel() for _, parameter in self.trainable_parameters())
         (root / "README.md").write_text(card_of(self.config, trained), encoding="utf-8")
 
@@ -235,8 +250,9 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             verified(parent, role, (config.parents or {}).get(role, ""), dtype)
             for parent, role in zip([top, *below], roles, strict=True)
         ]
-        check_vocabularies(decoder_of(models[0]), [decoder_of(model) for model in models[1:]])
-        model = cls(config, models[0], models[1:])
+        alignments = kept_tokenizers(root, config)
+        check_vocabularies(models, alignments)
+        model = cls(config, models[0], models[1:], alignments)
         try:
             own = load_file(root / WEIGHTS)
         except (OSError, SafetensorError) as error:
@@ -366,8 +382,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
         reads = streams.read(inputs) if is_open else []
         risen = streams.rise(inputs, crosses=crosses)
         hidden = streams.join(inputs, risen, reads, gates, crosses=crosses)
-        if past_key_values is not None:
-            past_key_values.real = all_real(inputs)
+        streams.settle(inputs, reads)
         keep = logits_to_keep if labels is None else _targets(labels)
         logits = streams.speak(hidden, reads if self.output_on else [], gates, keep)
         loss = None if labels is None else _loss(logits, labels, num_items_in_batch)
@@ -398,6 +413,11 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
             anchor=self.streams.top.depth,
             augmenters=[one.depth for one in self.streams.below],
             bridges=len(self.bridges),
+            aligned={
+                index: (alignment, [one.index for one in self.streams.joints_of(index)])
+                for index, alignment in enumerate(self.streams.alignments)
+                if alignment is not None
+            },
         )
 
     def _gates(self, gate: Gate, *, rows: int) -> list[float | Tensor]:
@@ -420,9 +440,7 @@ class CalmForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unty
 
     def _check_cache(self, cache: CalmCache) -> None:
         """All parts that will be used have seen the same tokens, or it cannot be continued."""
-        found = [part.get_seq_length() for part in cache.augmenters]
-        found += [layer.get_seq_length() for layer in cache.joints if self.bridges_on]
-        if any(seen != cache.get_seq_length() for seen in found):
+        if not cache.is_in_step(bridges=self.bridges_on):
             raise InputError(
                 "cache.parts",
                 "this cache was begun with other parts or with the gate shut, and cannot go on so",

@@ -15,10 +15,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from calm_engine.alignment import Alignment
 from calm_engine.bridge import Bridge, OutputGate, mix, rotary_angles
 from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
 from calm_engine.families import Decoder, Pass
+from calm_engine.rereading import Plan, Rereading
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class Inputs:
 class Read:
     """What an augmenter made of the tokens: states by layer, and the last ones after its norm."""
 
-    states: dict[int, Tensor]  # (batch, time, augmenter width) each
+    states: dict[int, Tensor]  # (batch, time, augmenter width) each; the plan's tokens, if any
     last: Tensor | None
+    plan: Plan | None = None  # where it reads by a tokenizer of its own
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,14 @@ class Streams:
         joints: Sequence[Joint],
         bridges: nn.ModuleList,
         output_gates: nn.ModuleList,
+        alignments: Sequence[Alignment | None],
     ) -> None:
         self.top = top
         self.below = list(below)
         self.joints = list(joints)
         self.bridges = bridges
         self.output_gates = output_gates
+        self.alignments = list(alignments)  # for each augmenter; None: it reads the anchor's tokens
 
     @property
     def first(self) -> int:
@@ -135,6 +140,9 @@ class Streams:
     def joints_at(self, layer: int) -> list[Joint]:
         return [joint for joint in self.joints if joint.above == layer]
 
+    def joints_of(self, augmenter: int) -> list[Joint]:
+        return [joint for joint in self.joints if joint.augmenter == augmenter]
+
     @property
     def limit(self) -> int:
         """The longest sequence in tokens: the shortest of all parents' limits."""
@@ -145,21 +153,44 @@ class Streams:
         """Let every augmenter read the tokens, without a graph: nothing in it may move."""
         reads = []
         for index, augmenter in enumerate(self.below):
-            joints = [joint for joint in self.joints if joint.augmenter == index]
-            wanted = {joint.below for joint in joints}
+            wanted = {joint.below for joint in self.joints_of(index)}
             # With an output path all layers run, also while it is shut: the cache stays whole.
             top = augmenter.depth if self.output_gates else max(wanted) + 1
             cache = None if inputs.cache is None else inputs.cache.augmenters[index]
-            hidden = augmenter.embed(inputs.ids, inputs.positions)
-            run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
+            plan = self._plan(inputs, index)
+            if plan is None:
+                hidden = augmenter.embed(inputs.ids, inputs.positions)
+                run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
+            else:
+                hidden = augmenter.embed(plan.ids, plan.places)
+                run = augmenter.begin_among(hidden, plan.view, plan.reach, plan.places, cache)
             states = {}
             for layer in range(top):
                 hidden = augmenter.layer(layer, hidden, run)
                 if layer in wanted:
                     states[layer] = hidden
             last = augmenter.norm(hidden) if top == augmenter.depth else None
-            reads.append(Read(states=states, last=last))
+            reads.append(Read(states=states, last=last, plan=plan))
         return reads
+
+    def _plan(self, inputs: Inputs, index: int) -> Plan | None:
+        """How the augmenter reads by its own tokenizer; None where it has the anchor's."""
+        alignment = self.alignments[index]
+        if alignment is None:
+            return None
+        held = None if inputs.cache is None else inputs.cache.rereadings[index]
+        rereading = Rereading(alignment) if held is None else held
+        limit = self.below[index].limit
+        return rereading.plan(inputs.ids, inputs.positions, inputs.real, limit=limit)
+
+    def settle(self, inputs: Inputs, reads: Sequence[Read]) -> None:
+        """End the pass in the cache, when all layers have seen it."""
+        if inputs.cache is None:
+            return
+        inputs.cache.real = all_real(inputs)
+        for read, rereading in zip(reads, inputs.cache.rereadings, strict=False):
+            if read.plan is not None and rereading is not None:
+                rereading.settle(read.plan)
 
     @torch.no_grad()
     def rise(self, inputs: Inputs, *, crosses: bool) -> Risen:
@@ -199,13 +230,15 @@ class Streams:
                 hidden = anchor.layer(layer, hidden, risen.run)
             for joint in self.joints_at(layer):
                 cache = None if inputs.cache is None else inputs.cache.joints[joint.index]
+                read = reads[joint.augmenter]
                 hidden = self.bridge(joint)(
                     hidden,
-                    reads[joint.augmenter].states[joint.below],
+                    read.states[joint.below],
                     view,
                     angles=angles,
                     cache=cache,
                     gate=gates[joint.augmenter],
+                    meeting=None if read.plan is None else read.plan.meeting,
                 )
         played: Tensor = anchor.norm(hidden)
         return played
