@@ -19,6 +19,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from calm_engine.card import copy_tokenizer
 from calm_engine.data import (
     Example,
     Padded,
@@ -67,6 +68,10 @@ def compose(spec: ComposeSpec) -> Generator[Progress, None, Outcome]:
     torch.manual_seed(spec.seed)
     model = CalmForCausalLM.compose(Path(spec.anchor), augmenters, spec.bridge)
     nn.Module.to(model, device)
+    if model.config.own_tokenizers:
+        told = ", ".join(f"augmenter_{index}" for index in model.config.own_tokenizers)
+        message = f"another tokenizer: {told}; bridges meet at byte ends, there is no output path"
+        yield Progress("data", message=message)
     yield Progress("data", message="asking the anchor public questions")
     general = _general(model, lessons.tokenizer)
     job = _job(spec, model, lessons, general)
@@ -148,7 +153,7 @@ def _job(
             pad = end_of_answer(lessons.tokenizer)
             public = pad_right(chance.sample(general, size), pad=pad)
             return _like_the_anchor(model, lessons.prefix, public)
-        is_off = chance.random() < spec.bridge.dropout
+        is_off = chance.random() < model.config.spec.dropout
         model.set_parts(bridges=not is_off)
         return _say(model, lessons.prefix, lessons.batch(step, spec.batch_size))
 
@@ -285,5 +290,6 @@ def _strangers(spec: ComposeSpec, folders: Sequence[Path]) -> list[Path]:
         stranger = Path(spec.work or f"{spec.output}.work") / f"random_{at}"
         make: Any = AutoModelForCausalLM.from_config  # untyped there
         make(config).save_pretrained(stranger)
+        copy_tokenizer(str(folder), stranger)
         made.append(stranger)
     return made

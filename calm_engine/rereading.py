@@ -109,6 +109,11 @@ class Rereading:
         """The anchor's columns that were read, padding counted."""
         return max((len(row.taken) for row in self._rows), default=0)
 
+    @property
+    def lengths(self) -> list[int]:
+        """The augmenter's own tokens in each row."""
+        return [len(row.reader.path) for row in self._rows]
+
     # -- one pass ----------------------------------------------------------------------------------
 
     def plan(self, ids: Tensor, positions: Tensor, real: Tensor | None, *, limit: int) -> Plan:

@@ -183,6 +183,17 @@ class Streams:
         limit = self.below[index].limit
         return rereading.plan(inputs.ids, inputs.positions, inputs.real, limit=limit)
 
+    def full(self, cache: CalmCache, *, spare: int) -> set[int]:
+        """The rows in which an augmenter can read fewer than `spare` more tokens of its own."""
+        pairs = zip(self.below, cache.rereadings, strict=True)
+        read = [(one.limit, rereading.lengths) for one, rereading in pairs if rereading]
+        return {
+            row
+            for limit, lengths in read
+            for row, length in enumerate(lengths)
+            if limit - length < spare
+        }
+
     def settle(self, inputs: Inputs, reads: Sequence[Read]) -> None:
         """End the pass in the cache, when all layers have seen it."""
         if inputs.cache is None:
