@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer
@@ -36,7 +36,7 @@ class Spelling:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         bare = bare_tokenizer(tokenizer)
-        decoder = list(_parts(json.loads(bare.to_str())["decoder"]))
+        decoder = _decoder(bare)
         spell = _speller(decoder)
         added = bare.get_added_tokens_decoder()
         self.specials = {index: one.content for index, one in added.items() if one.special}
@@ -135,6 +135,9 @@ class Alignment:
             else self.encoder.encode(form.encode(), begins=True)
             for index, form in self.spelling.specials.items()
         }
+
+    def __deepcopy__(self, _memo: object) -> Alignment:
+        return self  # nothing in it changes, and a cache that is copied brings it along
 
     def reader(self) -> Reader:
         """Someone who has read nothing yet."""
@@ -268,22 +271,19 @@ def _speller(decoder: Sequence[dict[str, Any]]) -> Any:
 
 def _byte_words(bare: Tokenizer) -> Sequence[int] | Sequence[str] | None:
     """For each byte its token's id, or the letter that a byte-level tokenizer merges; or None."""
-    if any(part["type"] == "ByteLevel" for part in _parts(json.loads(bare.to_str())["decoder"])):
+    if any(part["type"] == "ByteLevel" for part in _decoder(bare)):
         return [letter for _, letter in sorted(_letters().items())]
     ids = [bare.token_to_id(f"<0x{byte:02X}>") for byte in range(256)]
     found = [index for index in ids if index is not None]
     return found if len(found) == len(ids) else None
 
 
-def _parts(told: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """The parts of a tokenizer's component, sequences taken apart."""
-    if told is None:
-        return
-    inner = told.get("decoders")
-    if inner is None:
-        yield told
-    for part in inner or ():
-        yield from _parts(part)
+def _decoder(bare: Tokenizer) -> list[dict[str, Any]]:
+    """What turns tokens into text, as JSON; a sequence taken apart."""
+    if bare.decoder is None:
+        return []
+    told = json.loads(bare.decoder.__getstate__())
+    return told["decoders"] if told["type"] == "Sequence" else [told]
 
 
 def _refusal(why: str) -> InputError:
