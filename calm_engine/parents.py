@@ -56,9 +56,8 @@ def verified(
         _check_digest(role, tensors_digest(model), promised)
         return model
     # A model in memory is known by the folder it came from.
-    folder = parent.name_or_path if isinstance(parent, PreTrainedModel) else parent
-    is_there = bool(folder) and Path(str(folder)).is_dir()
-    found = weights_digest(str(folder)) if is_there else "a model that came from no folder"
+    folder = _folder(parent)
+    found = weights_digest(folder) if folder else "a model that came from no folder"
     _check_digest(role, found, promised)
     return loaded(parent, dtype)
 
@@ -144,7 +143,7 @@ def alignments_of(
             "give the tokenizer of the anchor and that of every augmenter",
             why=f"{len(tokenizers)} were given for {len(models)} models",
         )
-    known = [tokenizers[i] if tokenizers else parent for i, parent in enumerate(parents)]
+    known = [tokenizers[i] if tokenizers else _folder(one) for i, one in enumerate(parents)]
     words = [_words(one) for one in known]
     sizes = [decoder_of(model).vocabulary for model in models]
     alignments: list[Alignment | None] = []
@@ -175,8 +174,16 @@ def keep_tokenizers(root: Path, alignments: Sequence[Alignment | None]) -> None:
 
 
 def kept_tokenizers(root: Path, config: CalmConfig) -> list[Alignment | None]:
-    """For each augmenter of a saved composition, how its tokenizer meets the anchor's."""
+    """For each augmenter of a saved composition, how its tokenizer meets the anchor's.
+
+    Raises InputError "model.tokenizer", and "composition.config" for an output path between two.
+    """
     own = config.own_tokenizers or []
+    if own and config.spec.output_path:
+        raise InputError(
+            "composition.config",
+            "`own_tokenizers` and `bridge.output_path` clash: it mixes the words of one tokenizer",
+        )
     anchor = _tokenizer(root / TOKENIZERS / "anchor") if own else None
     return [
         Alignment(anchor, _tokenizer(root / TOKENIZERS / f"augmenter_{index}"))
@@ -202,14 +209,20 @@ def check_vocabularies(
             )
 
 
-def _words(one: Parent | PreTrainedTokenizerBase) -> dict[str, int] | None:
-    """Token ids by token; None for a model in memory and a folder without a tokenizer."""
+def _folder(parent: Parent) -> Path | None:
+    """Where a parent lies; None for a model in memory that came from no folder."""
+    told = parent.name_or_path if isinstance(parent, PreTrainedModel) else parent
+    return Path(told) if told and Path(told).is_dir() else None
+
+
+def _words(one: Path | PreTrainedTokenizerBase | None) -> dict[str, int] | None:
+    """Token ids by token; None where no tokenizer is known."""
     if isinstance(one, PreTrainedTokenizerBase):
         return one.get_vocab()
-    return None if isinstance(one, PreTrainedModel) else words_of(one)
+    return None if one is None else words_of(one)
 
 
-def _tokenizer(one: Parent | PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+def _tokenizer(one: Path | PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
     """The tokenizer itself, or that of a folder. Raises InputError("model.tokenizer")."""
     if isinstance(one, PreTrainedTokenizerBase):
         return one

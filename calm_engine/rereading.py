@@ -142,31 +142,23 @@ class Rereading:
 
     def _laid_out(self, drawn: Sequence[_Drawn], device: torch.device) -> Plan:
         held = self.held
-        ids, places = (_table([getattr(one, name) for one in drawn]) for name in ("ids", "places"))
-        read = ids.shape[1]
-        births = _table([one.births for one in drawn])
-        popped = _table([one.popped for one in drawn], fill=read)
-        roots = _table([one.roots for one in drawn])
-        newest = _table([one.newest for one in drawn])
-        at = torch.arange(read)
-        fresh = (at <= at[:, None]) & (popped[:, None, :] > at[:, None])
         # The place of each held column; below zero is what another row's longer path needs.
         old = torch.arange(held) - torch.tensor([[held - row.held] for row in self._rows])
-        behind = (old[:, None, :] >= 0) & (old[:, None, :] < roots[:, :, None])
-        view = torch.cat((behind, fresh), dim=-1)
+        view = _view(drawn, old)
+        newest = _table([one.newest for one in drawn])
         asked = newest.clamp(min=0)
-        seen = view.gather(1, asked[:, :, None].expand(-1, -1, held + read))
-        reach = torch.cat((old.clamp(min=0), places), dim=1)
+        seen = view.gather(1, asked[:, :, None].expand(-1, -1, view.shape[2]))
+        places = _table([one.places for one in drawn])
         paths = [[held + at for at in one.path] for one in drawn]
-        is_whole = all(path == list(range(held + read)) for path in paths)
+        is_whole = all(path == [*range(view.shape[2])] for path in paths)
         return Plan(
-            ids=ids.to(device),
+            ids=_table([one.ids for one in drawn]).to(device),
             places=places.to(device),
             view=view[:, None].to(device),
-            reach=reach.to(device),
+            reach=torch.cat((old.clamp(min=0), places), dim=1).to(device),
             meeting=Meeting(
                 view=seen[:, None].to(device),
-                births=births.to(device),
+                births=_table([one.births for one in drawn]).to(device),
                 newest=asked.to(device),
                 present=(newest != NOWHERE).to(device),
             ),
@@ -250,6 +242,20 @@ def _draw(row: _Row, columns: Sequence[tuple[int, int] | None]) -> _Drawn:
             drawn.popped.append(NEVER)
         drawn.newest.append(path[-1] if path else NOWHERE)
     return drawn
+
+
+def _view(drawn: Sequence[_Drawn], old: Tensor) -> Tensor:
+    """(batch, read, held + read) bool: which tokens each goes on from, and itself.
+
+    old   (batch, held) the place of each held column in its row's path, below zero where in none
+    """
+    roots = _table([one.roots for one in drawn])
+    at = torch.arange(roots.shape[1])
+    popped = _table([one.popped for one in drawn], fill=NEVER)
+    # A path is a stack: what came before and has not been taken off is what a token goes on from.
+    fresh = (at <= at[:, None]) & (popped[:, None, :] > at[:, None])
+    behind = (old[:, None, :] >= 0) & (old[:, None, :] < roots[:, :, None])
+    return torch.cat((behind, fresh), dim=-1)
 
 
 def _columns_of(

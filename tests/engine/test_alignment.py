@@ -20,6 +20,7 @@ from calm_engine.errors import InputError
 from calm_engine.joining import detach, side_by_side
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.parents import config_of
+from calm_engine.rereading import Rereading
 from calm_engine.specs import BridgeSpec
 from tests.engine.tokenizing import byte_fallback, byte_level, unigram
 from tests.tiny import awaken, make_model
@@ -182,6 +183,17 @@ def test_a_tokenizer_that_does_not_spell_bytes_is_refused() -> None:
     words = PreTrainedTokenizerFast(tokenizer_object=bare, unk_token="<unk>")
     with pytest.raises(InputError, match=r"compose\.tokenizer"):
         Alignment(words, SMALL)
+
+
+def test_a_key_stands_where_the_anchor_stood_when_its_token_came_to_be() -> None:
+    ids = torch.tensor([ids_of(SMALL, "the strawberries 😀")])
+    positions = torch.arange(7, 7 + ids.shape[1])[None]
+    plan = Rereading(Alignment(SMALL, LARGE)).plan(ids, positions, None, limit=100)
+    meeting = plan.meeting
+    assert plan.ids.shape[1] > len(paths(Alignment(SMALL, LARGE), ids[0].tolist())[-1])
+    assert torch.equal(meeting.births.gather(1, meeting.newest), positions)
+    assert bool((plan.places < plan.ids.shape[1]).all())
+    assert not torch.equal(meeting.births, plan.places + 7)
 
 
 # -- the laws --------------------------------------------------------------------------------------

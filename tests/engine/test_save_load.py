@@ -225,6 +225,25 @@ def test_a_kept_tokenizer_that_is_gone_is_missed(
         load(tmp_path / "out", parents)
 
 
+def test_a_config_with_an_output_path_between_two_tokenizers_is_refused(
+    parents: tuple[Path, Path], tmp_path: Path
+) -> None:
+    make_model("llama", vocabulary=300).save_pretrained(parents[1])
+    CalmForCausalLM.compose(parents[0], [parents[1]]).save_pretrained(tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    told = json.loads(path.read_text())
+    told["bridge"]["output_path"] = True
+    path.write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"composition\.config.*own_tokenizers"):
+        load(tmp_path / "out", parents)
+
+
+def test_loaded_models_bring_the_tokenizers_of_their_folders(parents: tuple[Path, Path]) -> None:
+    make_model("llama", vocabulary=300).save_pretrained(parents[1])
+    top, below = (load_parent(folder) for folder in parents)
+    assert CalmForCausalLM.compose(top, [below]).config.own_tokenizers == [0]
+
+
 def test_another_vocabulary_without_its_tokenizer_is_refused(parents: tuple[Path, Path]) -> None:
     make_model("llama", vocabulary=300).save_pretrained(parents[1])
     (parents[1] / "tokenizer.json").unlink()
