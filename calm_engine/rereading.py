@@ -19,6 +19,7 @@ from calm_engine.bridge import Meeting
 from calm_engine.errors import InputError
 
 NEVER = 1 << 40
+_Kept = tuple[int, int, list[int]]  # of one row: from a column on so many, and these after them
 NOWHERE = -1  # in place of a token: padding, or a position at which nothing has been read yet
 
 
@@ -79,8 +80,11 @@ class _Drawn:
     popped   for each token, how many there were when it left the path
     roots    for each, how many of the held tokens it goes on from
     newest   for each column of the anchor, the token at the path's end
-    path     the path at the end: what is held as negative numbers, counted from the last
+    kept     the path at the end: so many of the held tokens, and then
+    path     these of the tokens read
     """
+
+    kept: int
 
     ids: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
@@ -149,8 +153,10 @@ class Rereading:
         asked = newest.clamp(min=0)
         seen = view.gather(1, asked[:, :, None].expand(-1, -1, view.shape[2]))
         places = _table([one.places for one in drawn])
-        paths = [[held + at for at in one.path] for one in drawn]
-        is_whole = all(path == [*range(view.shape[2])] for path in paths)
+        kept = [
+            (held - row.held, one.kept, [held + at for at in one.path])
+            for row, one in zip(self._rows, drawn, strict=True)
+        ]
         return Plan(
             ids=_table([one.ids for one in drawn]).to(device),
             places=places.to(device),
@@ -162,23 +168,23 @@ class Rereading:
                 newest=asked.to(device),
                 present=(newest != NOWHERE).to(device),
             ),
-            keep=None if is_whole else _from_the_right(paths).to(device),
-            lengths=tuple(len(path) for path in paths),
+            keep=_chosen(kept, of=view.shape[2], device=device),
+            lengths=tuple(count + len(more) for _, count, more in kept),
         )
 
     def settle(self, plan: Plan) -> None:
         """Keep the newest path of every row, once all layers have seen the pass."""
-        self._keep(plan.keep, plan.lengths, of=plan.view.shape[-1])
+        self._keep(plan.keep, of=plan.view.shape[-1])
+        for row, length in zip(self._rows, plan.lengths, strict=True):
+            row.held = length
 
-    def _keep(self, columns: Tensor | None, lengths: Sequence[int], *, of: int) -> None:
-        """Keep these columns of `of` in all layers that have them."""
+    def _keep(self, columns: Tensor | None, *, of: int) -> None:
+        """Keep these columns of `of` in all layers that have them; None: all."""
         for layer in self.layers if columns is not None else ():
             # The bridges' layers stand still while the bridges are off.
             if layer.keys is not None and layer.keys.shape[2] == of:
                 layer.keys, layer.values = (_columns(one, columns) for one in _held(layer))
         self.held = of if columns is None else columns.shape[1]
-        for row, length in zip(self._rows, lengths, strict=True):
-            row.held = length
 
     # -- rows --------------------------------------------------------------------------------------
 
@@ -206,42 +212,42 @@ class Rereading:
 
     def _hold(self, lengths: Sequence[int]) -> None:
         """Keep what the rows still hold of so many tokens each, and no column that none needs."""
-        starts = [self.held - length for length in lengths]
-        kept = [
-            [*range(start, start + row.held)] for start, row in zip(starts, self._rows, strict=True)
+        kept: list[_Kept] = [
+            (self.held - length, row.held, [])
+            for length, row in zip(lengths, self._rows, strict=True)
         ]
-        if any(path != [*range(self.held)] for path in kept):
-            told = _from_the_right(kept)
-            device = next((one.keys.device for one in self.layers if one.keys is not None), None)
-            self._keep(told.to(device), [len(path) for path in kept], of=self.held)
+        device = next((one.keys.device for one in self.layers if one.keys is not None), None)
+        self._keep(_chosen(kept, of=self.held, device=device), of=self.held)
 
 
 def _draw(row: _Row, columns: Sequence[tuple[int, int] | None]) -> _Drawn:
     """Read on in one row: every path that its columns go through, each end read once."""
-    drawn = _Drawn(path=[*range(-row.held, 0)])
-    path, held = drawn.path, row.held
+    drawn = _Drawn(kept=row.held)
     for column in columns:
         row.taken.append(column)
-        if column is None:
-            drawn.newest.append(NOWHERE)
-            continue
-        stayed = row.reader.take(*column)
-        for token in path[stayed:]:
-            if token >= 0:
-                drawn.popped[token] = len(drawn.ids)
-        del path[stayed:]
-        if path and path[-1] < 0 and len(path) == len(row.reader.path):
-            path.pop()  # of what is held the states are not kept, so this one is read again
-        held = min(held, len(path))
-        for place in range(len(path), len(row.reader.path)):
-            path.append(len(drawn.ids))
-            drawn.ids.append(row.reader.path[place])
-            drawn.births.append(row.reader.births[place])
-            drawn.places.append(place)
-            drawn.roots.append(held)
-            drawn.popped.append(NEVER)
-        drawn.newest.append(path[-1] if path else NOWHERE)
+        if column is not None:
+            _go_on(drawn, row.reader, stayed=row.reader.take(*column))
+        drawn.newest.append(drawn.path[-1] if column and drawn.path else NOWHERE)
     return drawn
+
+
+def _go_on(drawn: _Drawn, reader: Reader, *, stayed: int) -> None:
+    """Bring the path to where the reader is; `stayed` of its tokens are as they were."""
+    path = drawn.path
+    left = max(0, stayed - drawn.kept)
+    for token in path[left:]:
+        drawn.popped[token] = len(drawn.ids)
+    del path[left:]
+    drawn.kept = min(drawn.kept, stayed)
+    if drawn.kept == len(reader.path) > 0:
+        drawn.kept -= 1  # of what is held the states are not kept: the newest is read again
+    for place in range(drawn.kept + len(path), len(reader.path)):
+        path.append(len(drawn.ids))
+        drawn.ids.append(reader.path[place])
+        drawn.births.append(reader.births[place])
+        drawn.places.append(place)
+        drawn.roots.append(drawn.kept)
+        drawn.popped.append(NEVER)
 
 
 def _view(drawn: Sequence[_Drawn], old: Tensor) -> Tensor:
@@ -281,10 +287,20 @@ def _table(rows: Sequence[Sequence[int]], fill: int = 0) -> Tensor:
     return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])
 
 
-def _from_the_right(rows: Sequence[Sequence[int]]) -> Tensor:
-    """(rows, longest), filled up on the left with any column."""
-    longest = max(len(row) for row in rows)
-    return torch.tensor([[*[0] * (longest - len(row)), *row] for row in rows], dtype=torch.long)
+def _chosen(kept: Sequence[_Kept], *, of: int, device: torch.device | None) -> Tensor | None:
+    """(rows, longest) the columns that stay, any column before those of shorter rows.
+
+    None: all `of` of them do, as they are.
+    """
+    if all(not at and count + len(more) == of for at, count, more in kept):
+        return None
+    longest = max((count + len(more) for _, count, more in kept), default=0)
+    columns = torch.zeros(len(kept), longest, dtype=torch.long)
+    for row, (at, count, more) in enumerate(kept):
+        begin = longest - count - len(more)
+        columns[row, begin : begin + count] = torch.arange(at, at + count)
+        columns[row, begin + count :] = torch.tensor(more, dtype=torch.long)
+    return columns.to(device)
 
 
 def _held(layer: DynamicLayer) -> tuple[Tensor, Tensor]:

@@ -412,9 +412,24 @@ def test_rows_of_different_lengths_join_and_leave_between_tokens(model: CalmForC
     joined.batch_select_indices(torch.tensor([2, 1]))
     last = torch.cat([texts[2][:, -1:], texts[1][:, -1:]])
     for cache in (rest, joined):
+        (rereading,) = cache.rereadings
+        assert rereading is not None
+        assert rereading.held == max(rereading.lengths)
         more = said(model, last, past_key_values=cache)
         assert close(more[0, -1], said(model, texts[2])[0, -1])
         assert close(more[1, -1], said(model, texts[1])[0, -1])
+
+
+def test_a_short_row_goes_on_alone_without_the_padding_of_longer_ones(
+    model: CalmForCausalLM,
+) -> None:
+    ids, mask = padded(model, TEXTS)
+    cache = started(model, ids[:, :-1], attention_mask=mask[:, :-1])
+    cache.batch_select_indices(torch.tensor([2]))
+    own = text_of(model, TEXTS[2])
+    assert cache.get_seq_length() == own.shape[1] - 1
+    step = said(model, own[:, -1:], past_key_values=cache)
+    assert close(step[:, -1], said(model, own)[:, -1])
 
 
 def test_rows_are_repeated_reordered_and_copied(model: CalmForCausalLM) -> None:
