@@ -21,7 +21,7 @@ from calm_engine.errors import InputError
 LONGEST = 256
 _WORD_END = re.compile(rb"[^ \t\n\r\f\v](?= )")
 
-BEFORE = "ab"
+BEFORE = "ab"  # any word: a piece that begins with a space is encoded behind it
 KNOWN = 100_000  # pieces whose tokens are remembered
 
 
@@ -86,7 +86,7 @@ class Encoder:
     def _encoded(self, piece: bytes, *, begins: bool) -> tuple[int, ...]:
         whole = len(piece) - _unfinished(piece)
         text = piece[:whole].decode(errors="replace")
-        # Some tokenizers put a space before every text: what goes on is encoded behind a word.
+        # Some tokenizers put a space of their own before every text, but not before what goes on.
         before = self._before if text.startswith(" ") and not begins else []
         told = BEFORE + text if before else text
         encoding: Encoding = self._bare.encode(told, add_special_tokens=False)

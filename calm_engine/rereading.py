@@ -18,9 +18,10 @@ from calm_engine.alignment import Alignment, Reader
 from calm_engine.bridge import Meeting
 from calm_engine.errors import InputError
 
-NEVER = 1 << 40
-_Kept = tuple[int, int, list[int]]  # of one row: from a column on so many, and these after them
+NEVER = 1 << 40  # more tokens than a pass can have
 NOWHERE = -1  # in place of a token: padding, or a position at which nothing has been read yet
+
+_Kept = tuple[int, int, list[int]]  # of one row: from a column on so many, and these after them
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,6 @@ class _Drawn:
     """
 
     kept: int
-
     ids: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     births: list[int] = field(default_factory=list)
@@ -292,7 +292,7 @@ def _chosen(kept: Sequence[_Kept], *, of: int, device: torch.device | None) -> T
 
     None: all `of` of them do, as they are.
     """
-    if all(not at and count + len(more) == of for at, count, more in kept):
+    if all(count + len(more) == of for _, count, more in kept):
         return None
     longest = max((count + len(more) for _, count, more in kept), default=0)
     columns = torch.zeros(len(kept), longest, dtype=torch.long)

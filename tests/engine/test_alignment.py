@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Sequence
 
 import pytest
@@ -299,6 +300,37 @@ def test_cached_steps_equal_the_full_pass(model: CalmForCausalLM, text: str) -> 
         cache = model.new_cache()
         steps = [said(model, part, past_key_values=cache) for part in ids.split(size, dim=1)]
         assert close(torch.cat(steps, dim=1), full)
+
+
+@functools.cache
+def lasting(anchor: str, augmenter: str) -> CalmForCausalLM:
+    return awaken(born(KINDS[anchor], KINDS[augmenter], "llama", "gemma2"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    kinds=st.sampled_from([("small", "large"), ("large", "pieces"), ("pieces", "small")]),
+    texts=st.lists(WRITTEN, min_size=1, max_size=3),
+    moves=st.lists(st.integers(-3, 4), min_size=1, max_size=12),
+)
+def test_any_texts_read_in_any_steps_back_and_forth_say_the_same(
+    kinds: tuple[str, str], texts: list[str], moves: list[int]
+) -> None:
+    model = lasting(*kinds)
+    ids, mask = padded(model, texts)
+    ids, mask = ids[:, :60], mask[:, :60]
+    full = said(model, ids, attention_mask=mask)
+    held, at = model.new_cache(), 0
+    for move in moves:
+        end = min(ids.shape[1], max(0, at + move))
+        if move < 0 < at:
+            held.crop(end - at)
+        elif end > at:
+            new = ids[:, at:end]
+            step = said(model, new, attention_mask=mask[:, :end], past_key_values=held)
+            seen = mask[:, at:end].bool()
+            assert close(step[seen], full[:, at:end][seen])
+        at = end
 
 
 def test_every_prefix_says_what_the_whole_text_says_there(model: CalmForCausalLM) -> None:
