@@ -66,6 +66,26 @@ def _rotate(states: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
     return states * cos + torch.cat((-right, left), dim=-1) * sin
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """How an anchor's positions meet an augmenter's, where the two read other tokens.
+
+    view     (batch, 1, time, held + read) bool: which of the augmenter's tokens a position may see
+    births   (batch, read) the anchor's position at which each token came to be: its key's
+    newest   (batch, time) which of those read is the newest that a position sees
+    present  (batch, time) bool: whether there is one; where there is none nothing is added
+    """
+
+    view: Tensor
+    births: Tensor
+    newest: Tensor
+    present: Tensor
+
+    def align(self, states: Tensor) -> Tensor:
+        """(batch, read, width) -> (batch, time, width): the newest at each position."""
+        return states.gather(1, self.newest[:, :, None].expand(-1, -1, states.shape[-1]))
+
+
 class Bridge(nn.Module):
     """Let one anchor layer read one augmenter layer; at birth it changes nothing.
 
@@ -120,28 +140,32 @@ class Bridge(nn.Module):
         angles: tuple[Tensor, Tensor] | None = None,
         cache: CacheLayerMixin | None = None,
         gate: Tensor | float = 1.0,
+        meeting: Meeting | None = None,
     ) -> Tensor:
         """Return the anchor states, the augmenter's part added: (batch, time, anchor_width).
 
         anchor     (batch, time, anchor_width)      output of the paired anchor layer
-        augmenter  (batch, time, augmenter_width)   the same positions
+        augmenter  (batch, time, augmenter_width)   the same positions, or the meeting's tokens read
         mask       (batch, 1, time, seen + time)    true where a query may look; None: causal, and
                                                     nothing is padding
         angles     of `rotary_angles`, or None      used when the spec has positions
         cache      keys and values seen before, or None; the new ones are added to it
         gate       per request, a number or (batch,): 0 is the anchor
+        meeting    where the augmenter reads other tokens; then mask is not used
         Raises InputError("bridge.width") when a width is not the one the bridge was built for.
         """
         self._check_widths(anchor, augmenter)
         at_work = self.out.weight.dtype
         asked = self.norm_anchor(anchor.to(at_work))
         read = self.project(self.norm_augmenter(augmenter.to(at_work)))
-        added = self.out(self._attend(asked, read, mask, angles, cache))
+        added = self.out(self._attend(asked, read, mask, angles, cache, meeting))
         if self.aligned is not None:
-            added = added + self.aligned(read)
+            added = added + self.aligned(read if meeting is None else meeting.align(read))
         if self.gate is not None:
             added = added * (2.0 * torch.sigmoid(self.gate(asked)))  # 1 at birth
         added = added * self.scale
+        if meeting is not None:
+            added = added * meeting.present[:, :, None]
         if isinstance(gate, Tensor):
             added = added * gate.to(at_work)[:, None, None]
         elif gate != 1.0:
@@ -191,13 +215,16 @@ class Bridge(nn.Module):
         mask: Tensor | None,
         angles: tuple[Tensor, Tensor] | None,
         cache: CacheLayerMixin | None,
+        meeting: Meeting | None,
     ) -> Tensor:
         """Grouped causal cross attention: (batch, time, heads * width)."""
         batch, time, _ = asked.shape
         heads = self.heads
-        query, key, value = self._split(asked, read, angles)
+        query, key, value = self._split(asked, read, angles, meeting)
         if cache is not None:
             key, value = cache.update(key, value)
+        if meeting is not None:
+            mask = meeting.view
         group = heads.count // heads.shared
         attended = functional.scaled_dot_product_attention(
             query,
@@ -209,16 +236,21 @@ class Bridge(nn.Module):
         return attended.transpose(1, 2).reshape(batch, time, heads.count * heads.width)
 
     def _split(
-        self, asked: Tensor, read: Tensor, angles: tuple[Tensor, Tensor] | None
+        self,
+        asked: Tensor,
+        read: Tensor,
+        angles: tuple[Tensor, Tensor] | None,
+        meeting: Meeting | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (batch, heads, time, width), and the keys and values of the shared heads."""
         batch, time, _ = asked.shape
         heads = self.heads
         query = self.query(asked).view(batch, time, heads.count, heads.width).transpose(1, 2)
-        both = self.key_value(read).view(batch, time, 2 * heads.shared, heads.width).transpose(1, 2)
+        both = self.key_value(read).view(batch, -1, 2 * heads.shared, heads.width).transpose(1, 2)
         key, value = both.chunk(2, dim=1)
         if self.has_positions and angles is not None:
-            query, key = _rotate(query, angles), _rotate(key, angles)
+            born = angles if meeting is None else rotary_angles(meeting.births, heads.width)
+            query, key = _rotate(query, angles), _rotate(key, born)
         return query, key, value
 
 

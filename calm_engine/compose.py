@@ -20,6 +20,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from calm_engine.card import copy_tokenizer
 from calm_engine.data import IGNORED, Padded, Sequenced, chance_of, pad_right
 from calm_engine.families import check_folder
 from calm_engine.frozen import FrozenStates, behind, masked
@@ -83,6 +84,10 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     if spec.shard_anchor:
         ranks.shard(list(model.streams.top.layers))
     nn.Module.to(model, ranks.device)
+    if model.config.own_tokenizers:
+        told = ", ".join(f"augmenter_{index}" for index in model.config.own_tokenizers)
+        message = f"another tokenizer: {told}; bridges meet at byte ends, there is no output path"
+        yield Progress("data", message=message)
     yield Progress("data", message="asking the anchor public questions")
     course = _Course.of(spec, model, lessons, ranks)
 
@@ -147,7 +152,9 @@ class _Course:
         for name, sequences in (("examples", lessons.sequences), ("public", public)):
             folder = _kept_in(spec) / name
             kept = FrozenStates(model, lessons.prefix, sequences, folder, pad=lessons.end)
-            is_worth = steps * spec.batch_size >= 2 * len(sequences) and kept.size <= room
+            is_used_again = steps * spec.batch_size >= 2 * len(sequences)
+            # Two tokenizers meet anew in each batch: what was read belongs to its padding.
+            is_worth = is_used_again and kept.size <= room and not model.config.own_tokenizers
             room -= kept.size if is_worth else 0
             decks[name] = _Deck(sequences, kept if is_worth else None)
         held_out = lessons.held_out(spec, most=HELD_OUT)
@@ -186,7 +193,7 @@ class _Course:
         if chance.random() < self.spec.general_share:
             every = range(len(self.public.sequences))
             return PUBLIC, chance.sample(every, min(PUBLIC_BATCH, len(every)))
-        is_off = chance.random() < self.spec.bridge.dropout
+        is_off = chance.random() < self.model.config.spec.dropout
         chosen = self.lessons.turn(step, self.spec.batch_size)
         return BRIDGES_OFF if is_off else ALL_ON, chosen
 
@@ -289,5 +296,6 @@ def _strangers(spec: ComposeSpec, folders: Sequence[Path], ranks: Ranks) -> list
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             make: Any = AutoModelForCausalLM.from_config  # untyped there
             make(config).save_pretrained(stranger)
+            copy_tokenizer(str(folder), stranger)
     ranks.wait()
     return made

@@ -25,6 +25,7 @@ class CalmConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # transfor
     bridge             BridgeSpec as a dict, as it was asked for
     connections        for each augmenter its pairs (augmenter layer, anchor layer), as resolved
     parents            digest of each parent's weights by role: "anchor", "augmenter_0", ...
+    own_tokenizers     augmenters that read by a tokenizer of their own; None: none does
     """
 
     model_type: ClassVar[str] = "calm"
@@ -35,6 +36,7 @@ class CalmConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # transfor
     bridge: dict[str, Any] | None = None
     connections: list[Any] | None = None
     parents: dict[str, str] | None = None
+    own_tokenizers: list[int] | None = None
     vocab_size: int = 0
     hidden_size: int = 0
     num_hidden_layers: int = 0

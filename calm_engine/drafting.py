@@ -301,10 +301,8 @@ def _chosen(model: CalmForCausalLM, drafting: Drafting, gates: Sequence[float | 
             "draft.value", "`augmenter` names none of the augmenters", field="augmenter"
         )
     streams = model.streams
-    if streams.below[index].vocabulary != streams.top.vocabulary:
-        raise InputError(
-            "draft.vocabulary", "an augmenter of another vocabulary cannot draft", augmenter=index
-        )
+    if model.config.own_tokenizers or streams.below[index].vocabulary != streams.top.vocabulary:
+        raise InputError("draft.vocabulary", "drafts want one tokenizer for all", augmenter=index)
     return index
 
 

@@ -142,13 +142,17 @@ def chosen(questions: Sequence[Example], seed: int) -> list[Example]:
 
 @dataclass(frozen=True)
 class Column:
-    """Who is asked: a model, and for a composition how far and which parts it lets in."""
+    """Who is asked: a model, and for a composition how far and which parts it lets in.
+
+    tokenizer   None: the anchor's, in which everybody else is asked
+    """
 
     name: str
     model: Any
     gate: float = 1.0
     bridges: bool = True
     output: bool = True
+    tokenizer: PreTrainedTokenizerBase | None = None
 
     def feed(
         self, ids: Tensor, mask: Tensor, cache: Any, *, is_first: bool = False
@@ -187,7 +191,7 @@ class Asker:
         self.prefix = [] if _slides(column.model) else list(prefix)
         self.ends, self.most = ends, most
         pad = tokenizer.pad_token_id
-        self.pad = pad if isinstance(pad, int) else min(ends)
+        self.pad = pad if isinstance(pad, int) else min(ends, default=0)
         self._read: Any = None
 
     @torch.inference_mode()
@@ -286,12 +290,13 @@ def _ask(
     questions: Sequence[Example],
     answers: Answers,
 ) -> Iterator[Progress]:
-    prompts = {row.id: question_prompt(tokenizer, row.question) for row in questions}
-    prefix = common_prefix(list(prompts.values()))
-    ends = end_tokens(columns[0].model, tokenizer)
     total, fresh, began = len(questions) * len(columns), 0, time.monotonic()
     for column in columns:
-        asker = Asker(column, tokenizer, prefix=prefix, ends=ends, most=spec.max_new_tokens)
+        words = column.tokenizer or tokenizer
+        prompts = {row.id: question_prompt(words, row.question) for row in questions}
+        prefix = common_prefix(list(prompts.values()))
+        ends = end_tokens(column.model if column.tokenizer else columns[0].model, words)
+        asker = Asker(column, words, prefix=prefix, ends=ends, most=spec.max_new_tokens)
         left = [row for row in questions if (column.name, row.id) not in answers.said]
         left.sort(key=lambda row: len(prompts[row.id]))  # equal lengths together: little padding
         for start in range(0, len(left), spec.batch_size):
@@ -344,8 +349,13 @@ def _columns(spec: EvaluateSpec, attribution: bool) -> tuple[list[Column], PreTr
             spec.random, anchor=together.anchor, device_map=device
         )
         columns.append(Column("random", control))
-    for index, augmenter in enumerate(together.augmenters):
-        columns.append(Column(f"augmenter_{index}" if index else "augmenter", augmenter))
+    alignments = together.streams.alignments
+    for index, (augmenter, alignment) in enumerate(
+        zip(together.augmenters, alignments, strict=True)
+    ):
+        words = None if alignment is None else alignment.augmenter
+        name = f"augmenter_{index}" if index else "augmenter"
+        columns.append(Column(name, augmenter, tokenizer=words))
     columns.append(Column("anchor", together, gate=0.0))
     return columns, read_tokenizer(spec.anchor)
 

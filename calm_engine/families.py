@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,33 @@ class Decoder:
             )
             for kind in set(self.kinds)
         }
+        return self._pass(masks, hidden, positions, cache)
+
+    def begin_among(
+        self, hidden: Tensor, view: Tensor, reach: Tensor, positions: Tensor, cache: Cache | None
+    ) -> Pass:
+        """Prepare one pass of tokens that do not simply follow one another.
+
+        view       (batch, 1, time, seen + time) bool: which tokens each goes on from, and itself
+        reach      (batch, seen + time) the position of each token that may be seen
+        positions  (batch, time)
+        Raises InputError("model.attention") for an attention that takes no such mask.
+        """
+        form = self.config._attn_implementation
+        if form not in ("sdpa", "eager"):
+            raise InputError("model.attention", "this attention takes no mask of ours", found=form)
+        masks = {}
+        for kind in set(self.kinds):
+            seen = view
+            if kind == "sliding_attention":
+                apart = positions[:, None, :, None] - reach[:, None, None, :]
+                seen = view & (apart < self.config.sliding_window)
+            masks[kind] = seen if form == "sdpa" else _as_weights(seen, hidden.dtype)
+        return self._pass(masks, hidden, positions, cache)
+
+    def _pass(
+        self, masks: Mapping[str, Any], hidden: Tensor, positions: Tensor, cache: Cache | None
+    ) -> Pass:
         shared = {
             "position_ids": positions,
             "use_cache": cache is not None,
@@ -126,6 +153,12 @@ class Decoder:
         # Layers return the plain tensor; some families still wrap it in a tuple.
         states: Tensor = out if isinstance(out, Tensor) else out[0]
         return states
+
+
+def _as_weights(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask of truths as what eager attention adds: 0, or the least number there is."""
+    least = torch.finfo(dtype).min
+    return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, least)
 
 
 class LlamaLike(Decoder):

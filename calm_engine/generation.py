@@ -225,8 +225,11 @@ class Answer:
         self._scored: list[tuple[int, Scored]] = []
         self._shown = 0
 
-    def take(self, logits: Tensor) -> Piece:
-        """Draw the next token from one row of logits, (vocabulary,), and say what it adds."""
+    def take(self, logits: Tensor, *, is_last: bool = False) -> Piece:
+        """Draw the next token from one row of logits, (vocabulary,), and say what it adds.
+
+        is_last   no model could read on after it
+        """
         how = self.sampling
         token = self.chooser.take(logits)
         self.tokens.append(token)
@@ -238,7 +241,7 @@ class Answer:
         text = self._words.add(token)
         if self._words.stopped:
             return self._close("stop", text)
-        if len(self.tokens) >= how.max_new_tokens:
+        if is_last or len(self.tokens) >= how.max_new_tokens:
             return self._close("length", text + self._words.end())
         return self._piece(text)
 

@@ -108,10 +108,13 @@ def influence(
     gate             as in `CalmForCausalLM.forward`; give what the text was generated with
     places           how many positions of each bridge's attention are told; None: all
     Raises InputError: "influence.rows" for several texts, "influence.start", "influence.model",
+    "influence.tokenizer" for augmenters with a tokenizer of their own,
     and "sequence.too_long", "input.empty", "input.gate" as `forward` does.
     """
     if not isinstance(model, CalmForCausalLM):
         raise InputError("influence.model", "only a composition has parts that can have influence")
+    if model.config.own_tokenizers:
+        raise InputError("influence.tokenizer", "influence is told where all read the same tokens")
     ids, start = _real(input_ids, attention_mask, start)
     streams, gates = model.streams, model.gates_for(gate, rows=1)
     if start == ids.shape[1]:

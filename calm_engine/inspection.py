@@ -99,8 +99,10 @@ def _joined(config: dict[str, Any]) -> dict[str, Any]:
         f"augmenter_{i}: " + ", ".join(f"{a} to {b}" for a, b in pairs)
         for i, pairs in enumerate(config.get("connections") or [])
     ]
+    own = [f"augmenter_{i} has one of its own" for i in config.get("own_tokenizers") or []]
     return {
         "context": config.get("max_position_embeddings"),
         "connections": lines,
+        "tokenizers": own or ["one, shared by all"],
         "parents": [f"{role} {digest}" for role, digest in sorted(parents.items())],
     }

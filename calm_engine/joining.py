@@ -14,6 +14,7 @@ from typing import Any, cast
 from torch import nn
 from transformers import PreTrainedModel
 
+from calm_engine.alignment import Alignment
 from calm_engine.config import CalmConfig
 from calm_engine.errors import InputError
 from calm_engine.modeling import CalmForCausalLM
@@ -25,6 +26,7 @@ class Part:
 
     connections   pairs of an augmenter's and an anchor's layer, one for each bridge
     output_gate   None where the composition has no output path
+    alignment     None where the augmenter shares the anchor's tokenizer
     """
 
     augmenter: PreTrainedModel
@@ -33,6 +35,7 @@ class Part:
     connections: list[list[int]]
     bridges: tuple[nn.Module, ...]
     output_gate: nn.Module | None
+    alignment: Alignment | None
 
 
 def parts_of(model: CalmForCausalLM) -> list[Part]:
@@ -50,6 +53,7 @@ def parts_of(model: CalmForCausalLM) -> list[Part]:
                 if joint.augmenter == index
             ),
             output_gate=model.output_gates[index] if len(model.output_gates) else None,
+            alignment=model.streams.alignments[index],
         )
         for index, augmenter in enumerate(cast("list[PreTrainedModel]", list(model.augmenters)))
     ]
@@ -114,7 +118,9 @@ def _assembled(model: CalmForCausalLM, parts: Sequence[Part]) -> CalmForCausalLM
     config.parents = {"anchor": (model.config.parents or {}).get("anchor", "")} | {
         f"augmenter_{index}": part.digest for index, part in enumerate(parts)
     }
-    made = type(model)(config, model.anchor, [part.augmenter for part in parts])
+    alignments = [part.alignment for part in parts]
+    config.own_tokenizers = [i for i, one in enumerate(alignments) if one is not None] or None
+    made = type(model)(config, model.anchor, [part.augmenter for part in parts], alignments)
     # In place: the streams keep a view of these lists.
     for at, bridge in enumerate(bridge for part in parts for bridge in part.bridges):
         made.bridges[at] = bridge

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
+from calm_engine.alignment import Alignment
 from calm_engine.bridge import Bridge, OutputGate, choose_heads
 from calm_engine.cache import CalmCache
 from calm_engine.card import card_of, copy_tokenizer
@@ -45,28 +47,21 @@ from calm_engine.errors import InputError
 from calm_engine.families import decoder_of, tensors_digest
 from calm_engine.parents import (
     Parent,
+    alignments_of,
     check_bits,
     check_together,
-    check_words,
     checked,
     config_of,
     digest_of,
+    keep_tokenizers,
+    kept_tokenizers,
     located,
     read_composition,
     verified,
 )
 from calm_engine.specs import BridgeSpec
 from calm_engine.static_cache import StaticCalmCache
-from calm_engine.streams import (
-    Frozen,
-    Joint,
-    Read,
-    Streams,
-    all_real,
-    check_tokens,
-    look,
-    look_static,
-)
+from calm_engine.streams import Frozen, Joint, Read, Streams, check_tokens, look, look_static
 
 Gate = float | Sequence[float] | Tensor  # see `CalmForCausalLM.forward`
 
@@ -96,8 +91,12 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         config: CalmConfig,
         anchor: PreTrainedModel | None = None,
         augmenters: Sequence[PreTrainedModel] = (),
+        alignments: Sequence[Alignment | None] = (),
     ) -> None:
-        """Join the parents by bridges that are zero; without an anchor all are made at random."""
+        """Join the parents by bridges that are zero; without an anchor all are made at random.
+
+        alignments   for each augmenter; None: it has the anchor's tokenizer. Empty: all do
+        """
         if anchor is None:
             config = copy.deepcopy(config)
             config.parents = None  # those that it tells of are others
@@ -134,6 +133,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
             joints,
             self.bridges,
             self.output_gates,
+            alignments or [None] * len(augmenters),
         )
         self.gate: Gate = 1.0
         self.bridges_on = True
@@ -152,6 +152,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         *,
         sample_ids: Tensor | None = None,
         dtype: torch.dtype | None = None,
+        tokenizers: Sequence[PreTrainedTokenizerBase] | None = None,
     ) -> CalmForCausalLM:
         """Join an anchor and augmenters by newborn bridges: the result is the anchor, bit for bit.
 
@@ -159,7 +160,10 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         sample_ids           (batch, time) tokens on which the anchor's stream is measured; None:
                              random ones
         dtype                of parents that are loaded from folders; None: as stored
-        Raises InputError: "compose.vocabulary" when the vocabularies differ, "bridge.layer" and
+        tokenizers           the anchor's, then each augmenter's; None: those in the folders. Where
+                             they differ the two meet at byte ends, and the output path is off
+        Raises InputError: "compose.vocabulary" when tokenizers differ and are not known,
+        "compose.tokenizer" for one that does not spell bytes, "bridge.layer" and
         "bridge.connections" for connections that do not fit, "model.family" for an unknown family,
         and what loading a folder raises.
         """
@@ -167,13 +171,16 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
             raise InputError("compose.augmenters", "a composition needs at least one augmenter")
         spec = bridge or BridgeSpec()
         check_bits(augmenters)
-        check_words(anchor, augmenters)
         played = checked(anchor, dtype)
         joined = [checked(augmenter, dtype) for augmenter in augmenters]
+        alignments = alignments_of([played, *joined], [anchor, *augmenters], tokenizers)
+        own = [index for index, one in enumerate(alignments) if one is not None]
+        if own:  # the output path mixes words, and these have no words in common
+            spec = replace(spec, output_path=False)
         parents = {"anchor": digest_of(anchor)}
         parents |= {f"augmenter_{i}": digest_of(one) for i, one in enumerate(augmenters)}
-        config = config_of(played, joined, spec, parents)
-        model = cls(config, played, joined)
+        config = config_of(played, joined, spec, parents, own_tokenizers=own)
+        model = cls(config, played, joined, alignments)
         model.generation_config = copy.deepcopy(played.generation_config)
         if spec.scaled:
             model.measure(sample_ids)
@@ -240,6 +247,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
             tokenizer.save_pretrained(root)
         else:
             copy_tokenizer(self.anchor.name_or_path, root)
+        keep_tokenizers(root, self.streams.alignments)
         trained = sum(parameter.numel() for _, parameter in self.trainable_parameters())
         (root / "README.md").write_text(card_of(self.config, trained), encoding="utf-8")
 
@@ -293,8 +301,9 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
             verified(parent, role, (config.parents or {}).get(role, ""), held_as)
             for parent, role in zip([top, *below], roles, strict=True)
         ]
-        check_together(config, models)
-        model = cls(config, models[0], models[1:])
+        alignments = kept_tokenizers(root, config)
+        check_together(config, models, alignments)
+        model = cls(config, models[0], models[1:], alignments)
         try:
             own = load_file(root / WEIGHTS)
         except (OSError, SafetensorError) as error:
@@ -466,10 +475,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         heard: list[Tensor] | None = [] if is_told else None
         crosses = is_open and self.bridges_on
         hidden = streams.play(inputs, reads, gates, frozen, crosses=crosses, heard=heard)
-        if isinstance(past_key_values, StaticCalmCache):
-            past_key_values.grow(input_ids.shape[1])
-        elif past_key_values is not None:
-            past_key_values.real = all_real(inputs)
+        streams.settle(inputs, reads)
         # Not named above: the Trainer takes every such name for a column that data must have.
         shifted: Tensor | None = others.get("shift_labels")
         wanted = _shifted(labels) if shifted is None else shifted
@@ -524,7 +530,14 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         top, bridges = self.streams.top.depth, len(self.bridges)
         below = [one.depth for one in self.streams.below]
         if static is None:
-            return CalmCache(anchor=top, augmenters=below, bridges=bridges)
+            aligned = {
+                index: (alignment, [one.index for one in self.streams.joints_of(index)])
+                for index, alignment in enumerate(self.streams.alignments)
+                if alignment is not None
+            }
+            return CalmCache(anchor=top, augmenters=below, bridges=bridges, aligned=aligned)
+        if self.config.own_tokenizers:
+            raise InputError("cache.kind", "two tokenizers meet in a cache that grows")
         if static > self.streams.limit:
             raise InputError(
                 "sequence.too_long",
@@ -566,9 +579,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
 
         ahead   tokens that the augmenters have read before the others
         """
-        found = [part.get_seq_length() - ahead for part in cache.augmenters]
-        found += [layer.get_seq_length() for layer in cache.joints if self.bridges_on]
-        if any(seen != cache.get_seq_length() for seen in found):
+        if not cache.is_in_step(bridges=self.bridges_on, ahead=ahead):
             raise InputError(
                 "cache.parts",
                 "this cache was begun with other parts or with the gate shut, and cannot go on so",

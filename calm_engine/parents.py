@@ -11,18 +11,19 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from calm_engine.alignment import Alignment
 from calm_engine.config import CalmConfig, resolve_connections
 from calm_engine.config_keys import bits_of, check_known
 from calm_engine.digests import weights_digest
 from calm_engine.errors import InputError
 from calm_engine.families import (
-    Decoder,
     check_finite,
     decoder_of,
     load_parent,
     read_config,
+    read_tokenizer,
     tensors_digest,
     words_of,
 )
@@ -33,6 +34,8 @@ Parent = str | Path | PreTrainedModel
 # At 8 bits a model keeps what it learned, 2 bits of facts a weight; at 4 it keeps 0.7 ("Physics of
 # Language Models", part 3.3).
 AUGMENTER_BITS = 8
+
+TOKENIZERS = "tokenizers"  # where a composition keeps those of parents that do not share one
 
 
 def read_composition(root: Path) -> CalmConfig:
@@ -54,10 +57,12 @@ def read_composition(root: Path) -> CalmConfig:
     return config
 
 
-def check_together(config: CalmConfig, models: Sequence[PreTrainedModel]) -> None:
+def check_together(
+    config: CalmConfig, models: Sequence[PreTrainedModel], alignments: Sequence[Alignment | None]
+) -> None:
     """Anchor and augmenters fit the config. Raises "compose.vocabulary" and "bridge.layer"."""
+    check_vocabularies(models, alignments)
     top, *below = (decoder_of(model) for model in models)
-    check_vocabularies(top, below)
     depths = [one.depth for one in below]
     joined = BridgeSpec(connections=config.joined)
     resolve_connections(joined, anchor_depth=top.depth, augmenter_depths=depths)
@@ -109,9 +114,8 @@ def verified(
         _check_digest(role, tensors_digest(model), promised)
         return model
     # A model in memory is known by the folder it came from.
-    folder = parent.name_or_path if isinstance(parent, PreTrainedModel) else parent
-    is_there = bool(folder) and Path(str(folder)).is_dir()
-    found = weights_digest(str(folder)) if is_there else "a model that came from no folder"
+    folder = _folder(parent)
+    found = weights_digest(folder) if folder else "a model that came from no folder"
     _check_digest(role, found, promised)
     return loaded(parent, dtype)
 
@@ -150,11 +154,12 @@ def config_of(
     augmenters: Sequence[PreTrainedModel],
     spec: BridgeSpec,
     parents: dict[str, str],
+    *,
+    own_tokenizers: Sequence[int] = (),
 ) -> CalmConfig:
     """Describe the composition; refuse parents that do not fit together."""
     top = decoder_of(anchor)
     below = [decoder_of(augmenter) for augmenter in augmenters]
-    check_vocabularies(top, below)
     connections = resolve_connections(
         spec, anchor_depth=top.depth, augmenter_depths=[one.depth for one in below]
     )
@@ -165,6 +170,7 @@ def config_of(
         bridge=spec.to_dict(),
         connections=[[list(pair) for pair in pairs] for pairs in connections],
         parents=parents,
+        own_tokenizers=list(own_tokenizers) or None,
         vocab_size=top.vocabulary,
         hidden_size=top.width,
         num_hidden_layers=top.depth,
@@ -181,27 +187,110 @@ def _described(model: PreTrainedModel) -> dict[str, Any]:
     return {key: it for key, it in model.config.to_dict().items() if key != "_name_or_path"}
 
 
-def check_words(anchor: Parent, augmenters: Sequence[Parent]) -> None:
-    """Folders that bring tokenizers must bring the same one: equal sizes alone prove nothing."""
-    words = [
-        None if isinstance(one, PreTrainedModel) else words_of(one) for one in (anchor, *augmenters)
+# -- tokenizers ------------------------------------------------------------------------------------
+
+
+def alignments_of(
+    models: Sequence[PreTrainedModel],
+    parents: Sequence[Parent],
+    tokenizers: Sequence[PreTrainedTokenizerBase] | None,
+) -> list[Alignment | None]:
+    """How each augmenter's tokenizer meets the anchor's; None where they are the same one.
+
+    models, parents   the anchor, then the augmenters; as loaded, and as they were given
+    tokenizers        likewise; None: those in the parents' folders
+    Raises InputError: "compose.vocabulary" when tokenizers differ and one of them is not known,
+    "compose.tokenizer" for one that cannot be read by bytes or a wrong number of them.
+    """
+    if tokenizers is not None and len(tokenizers) != len(models):
+        raise InputError(
+            "compose.tokenizer",
+            "give the tokenizer of the anchor and that of every augmenter",
+            why=f"{len(tokenizers)} were given for {len(models)} models",
+        )
+    known = [tokenizers[i] if tokenizers else _folder(one) for i, one in enumerate(parents)]
+    words = [_words(one) for one in known]
+    sizes = [decoder_of(model).vocabulary for model in models]
+    alignments: list[Alignment | None] = []
+    for at in range(1, len(models)):
+        is_known = words[0] is not None and words[at] is not None
+        if sizes[at] == sizes[0] and (words[at] == words[0] or not is_known):
+            alignments.append(None)
+            continue
+        if not is_known:
+            raise InputError(
+                "compose.vocabulary",
+                "anchor and augmenter have different vocabularies; to compose them nevertheless "
+                "give folders with tokenizer.json, or `tokenizers`",
+                anchor=sizes[0],
+                augmenter=sizes[at],
+                which=f"augmenter_{at - 1}",
+            )
+        alignments.append(Alignment(_tokenizer(known[0]), _tokenizer(known[at])))
+    return alignments
+
+
+def keep_tokenizers(root: Path, alignments: Sequence[Alignment | None]) -> None:
+    """Write the tokenizers of parents that do not share one; `kept_tokenizers` reads them."""
+    for index, alignment in enumerate(alignments):
+        if alignment is not None:
+            alignment.anchor.save_pretrained(root / TOKENIZERS / "anchor")
+            alignment.augmenter.save_pretrained(root / TOKENIZERS / f"augmenter_{index}")
+
+
+def kept_tokenizers(root: Path, config: CalmConfig) -> list[Alignment | None]:
+    """For each augmenter of a saved composition, how its tokenizer meets the anchor's.
+
+    Raises InputError "model.tokenizer", and "composition.config" for an output path between two.
+    """
+    own = config.own_tokenizers or []
+    if own and config.spec.output_path:
+        raise InputError(
+            "composition.config",
+            "`own_tokenizers` and `bridge.output_path` clash: it mixes the words of one tokenizer",
+        )
+    anchor = _tokenizer(root / TOKENIZERS / "anchor") if own else None
+    return [
+        Alignment(anchor, _tokenizer(root / TOKENIZERS / f"augmenter_{index}"))
+        if anchor is not None and index in own
+        else None
+        for index in range(len(config.augmenter_configs or []))
     ]
-    for index, told in enumerate(words[1:]):
-        if words[0] is not None and told is not None and told != words[0]:
+
+
+def check_vocabularies(
+    models: Sequence[PreTrainedModel], alignments: Sequence[Alignment | None]
+) -> None:
+    """Parents that share one tokenizer have vocabularies of one size: the first is the anchor's."""
+    sizes = [decoder_of(model).vocabulary for model in models]
+    for index, alignment in enumerate(alignments):
+        if alignment is None and sizes[1 + index] != sizes[0]:
             raise InputError(
                 "compose.vocabulary",
-                "anchor and augmenter must share one tokenizer; their words differ",
+                "anchor and augmenter share one tokenizer, but their vocabularies differ",
+                anchor=sizes[0],
+                augmenter=sizes[1 + index],
                 which=f"augmenter_{index}",
             )
 
 
-def check_vocabularies(anchor: Decoder, augmenters: Sequence[Decoder]) -> None:
-    for index, augmenter in enumerate(augmenters):
-        if augmenter.vocabulary != anchor.vocabulary:
-            raise InputError(
-                "compose.vocabulary",
-                "anchor and augmenter must share one tokenizer; their vocabularies differ",
-                anchor=anchor.vocabulary,
-                augmenter=augmenter.vocabulary,
-                which=f"augmenter_{index}",
-            )
+def _folder(parent: Parent) -> Path | None:
+    """Where a parent lies; None for a model in memory that came from no folder."""
+    told = parent.name_or_path if isinstance(parent, PreTrainedModel) else parent
+    return Path(told) if told and Path(told).is_dir() else None
+
+
+def _words(one: Path | PreTrainedTokenizerBase | None) -> dict[str, int] | None:
+    """Token ids by token; None where no tokenizer is known."""
+    if isinstance(one, PreTrainedTokenizerBase):
+        return one.get_vocab()
+    return None if one is None else words_of(one)
+
+
+def _tokenizer(one: Path | PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
+    """The tokenizer itself, or that of a folder. Raises InputError("model.tokenizer")."""
+    if isinstance(one, PreTrainedTokenizerBase):
+        return one
+    if one is None:
+        raise InputError("model.tokenizer", "the tokenizer is not known")
+    return read_tokenizer(one)

@@ -16,10 +16,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from calm_engine.alignment import Alignment
 from calm_engine.bridge import Bridge, OutputGate, mix, rotary_angles
 from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
 from calm_engine.families import Decoder, Pass
+from calm_engine.rereading import Plan, Rereading
 from calm_engine.static_cache import StaticCalmCache
 
 
@@ -49,9 +51,10 @@ class Inputs:
 class Read:
     """What an augmenter made of the tokens: states by layer, and the last ones after its norm."""
 
-    states: dict[int, Tensor]  # (batch, time, augmenter width) each
+    states: dict[int, Tensor]  # (batch, time, augmenter width) each; the plan's tokens, if any
     last: Tensor | None
     logits: Tensor | None = None  # (batch, time, vocabulary), where its head has spoken already
+    plan: Plan | None = None  # where it reads by a tokenizer of its own
 
 
 @dataclass(frozen=True)
@@ -186,12 +189,14 @@ class Streams:
         joints: Sequence[Joint],
         bridges: nn.ModuleList,
         output_gates: nn.ModuleList,
+        alignments: Sequence[Alignment | None],
     ) -> None:
         self.top = top
         self.below = list(below)
         self.joints = list(joints)
         self.bridges = bridges
         self.output_gates = output_gates
+        self.alignments = list(alignments)  # for each augmenter; None: it reads the anchor's tokens
 
     @property
     def first(self) -> int:
@@ -204,9 +209,12 @@ class Streams:
     def joints_at(self, layer: int) -> list[Joint]:
         return [joint for joint in self.joints if joint.above == layer]
 
+    def joints_of(self, augmenter: int) -> list[Joint]:
+        return [joint for joint in self.joints if joint.augmenter == augmenter]
+
     def layers_read(self, augmenter: int) -> set[int]:
         """The layers of an augmenter that a bridge reads."""
-        return {joint.below for joint in self.joints if joint.augmenter == augmenter}
+        return {joint.below for joint in self.joints_of(augmenter)}
 
     @property
     def limit(self) -> int:
@@ -216,6 +224,39 @@ class Streams:
     def read(self, inputs: Inputs) -> list[Read]:
         """Let every augmenter read the tokens, without a graph: nothing in it may move."""
         return [self.read_one(index, inputs) for index in range(len(self.below))]
+
+    def _plan(self, inputs: Inputs, index: int) -> Plan | None:
+        """How the augmenter reads by its own tokenizer; None where it has the anchor's."""
+        alignment = self.alignments[index]
+        if alignment is None:
+            return None
+        held = None if inputs.cache is None else inputs.cache.rereadings[index]
+        rereading = Rereading(alignment) if held is None else held
+        limit = self.below[index].limit
+        return rereading.plan(inputs.ids, inputs.positions, inputs.real, limit=limit)
+
+    def full(self, cache: CalmCache, *, spare: int) -> set[int]:
+        """The rows in which an augmenter can read fewer than `spare` more tokens of its own."""
+        pairs = zip(self.below, cache.rereadings, strict=True)
+        read = [(one.limit, rereading.lengths) for one, rereading in pairs if rereading]
+        return {
+            row
+            for limit, lengths in read
+            for row, length in enumerate(lengths)
+            if limit - length < spare
+        }
+
+    def settle(self, inputs: Inputs, reads: Sequence[Read]) -> None:
+        """End the pass in the cache, when all layers have seen it."""
+        if inputs.cache is None:
+            return
+        if isinstance(inputs.cache, StaticCalmCache):
+            inputs.cache.grow(inputs.ids.shape[1])
+            return
+        inputs.cache.real = all_real(inputs)
+        for read, rereading in zip(reads, inputs.cache.rereadings, strict=False):
+            if read.plan is not None and rereading is not None:
+                rereading.settle(read.plan)
 
     @torch.no_grad()
     def read_one(self, index: int, inputs: Inputs, *, is_whole: bool = False) -> Read:
@@ -228,15 +269,20 @@ class Streams:
         # With an output path all layers run, also while it is shut: the cache stays whole.
         top = augmenter.depth if is_whole or self.output_gates else max(wanted) + 1
         cache = None if inputs.cache is None else inputs.cache.augmenters[index]
-        hidden = augmenter.embed(inputs.ids, inputs.positions)
-        run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
+        plan = self._plan(inputs, index)
+        if plan is None:
+            hidden = augmenter.embed(inputs.ids, inputs.positions)
+            run = augmenter.begin(hidden, inputs.real, inputs.positions, cache)
+        else:
+            hidden = augmenter.embed(plan.ids, plan.places)
+            run = augmenter.begin_among(hidden, plan.view, plan.reach, plan.places, cache)
         states = {}
         for layer in range(top):
             hidden = augmenter.layer(layer, hidden, run)
             if layer in wanted:
                 states[layer] = hidden
         last = augmenter.norm(hidden) if top == augmenter.depth else None
-        return Read(states=states, last=last)
+        return Read(states=states, last=last, plan=plan)
 
     def freeze(self, inputs: Inputs) -> Frozen:
         """Everything of these tokens that no training changes."""
@@ -329,12 +375,19 @@ class Streams:
                 hidden = self._climb(inputs, layer, hidden, risen.run)
             for joint in self.joints_at(layer):
                 cache = None if inputs.cache is None else inputs.cache.joints[joint.index]
-                before, read = hidden, reads[joint.augmenter].states[joint.below]
+                before, read = hidden, reads[joint.augmenter]
+                states = read.states[joint.below]
                 hidden = self.bridge(joint)(
-                    before, read, view, angles=angles, cache=cache, gate=gates[joint.augmenter]
+                    before,
+                    states,
+                    view,
+                    angles=angles,
+                    cache=cache,
+                    gate=gates[joint.augmenter],
+                    meeting=None if read.plan is None else read.plan.meeting,
                 )
                 if crossings is not None:
-                    crossings.append(Crossing(joint, before, hidden, read, view, angles))
+                    crossings.append(Crossing(joint, before, hidden, states, view, angles))
         last: Tensor = anchor.norm(hidden)
         return last
 

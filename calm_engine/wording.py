@@ -17,6 +17,8 @@ WORDING: dict[str, str] = {
     "`calm import`.",
     "anchor.pickle": "The model's folder holds weights as a pickle, which can run code when "
     "it is opened[: {files}]. Take the safetensors version of this model; nothing was loaded.",
+    "model.attention": "This kind of attention[, {found},] cannot read by a tokenizer of its own. "
+    "Load the model with `sdpa` or `eager` attention.",
     "model.config": "The model's config.json cannot be read or asks for code of its own[: {keys}]. "
     "Choose a model without its own code; nothing was loaded.",
     "model.family": "This kind of model cannot be composed yet[: {kind}]. "
@@ -46,17 +48,21 @@ WORDING: dict[str, str] = {
     "bridge.width": "The bridges were made for models of other widths. "
     "Compose again with the models that you have now.",
     "compose.augmenters": "A composition needs at least one augmenter. Name its folder.",
-    "compose.vocabulary": "The anchor and an augmenter[ ({which})] have different tokenizers. "
-    "Train the augmenter with this anchor's tokenizer, then compose again.",
+    "compose.tokenizer": "Two tokenizers cannot be played together[: {why}]. Name those of the "
+    "anchor and of every augmenter, each with its tokenizer.json; others need one tokenizer.",
+    "compose.vocabulary": "The anchor and an augmenter[ ({which})] have different vocabularies, "
+    "and a tokenizer is missing. Give folders that hold tokenizer.json, then compose again.",
     "composition.config": "The folder holds no composition, or its config.json has a value that "
     "cannot be. Give the folder that was written.",
     "composition.weights": "The bridges in this folder do not fit its config.json. "
     "Restore the folder from its source or from a backup.",
     "draft.model": "Only a composition has an augmenter that can draft. "
     "Leave the drafts out, or name a composition.",
-    "draft.vocabulary": "An augmenter of another vocabulary than the anchor's cannot draft. "
-    "Choose another augmenter, or no drafts.",
+    "draft.vocabulary": "An augmenter here has another vocabulary than the anchor, and then none "
+    "can draft. Leave the drafts out.",
     "influence.model": "Only a composition has parts that can have influence. Name a composition.",
+    "influence.tokenizer": "An augmenter here has a tokenizer of its own, and influence is told by "
+    "shared tokens. Compose with an augmenter that has the anchor's tokenizer.",
     "input.empty": "There is no token to read. Give some text.",
     "input.tokens": "A token of the text is none of the model's words[: {token} of {vocabulary}]. "
     "Give the composition its own tokenizer.",

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 # Prompt tokens read between two steps of the batch: the longest that running answers are held up.
 CHUNK = 256
+# An answer ends while an augmenter with its own tokenizer can still read so many tokens: one of the
+# anchor's may be several of its own, and a row that cannot go on would take the batch with it.
+ROOM = 16
 
 Deliver = Callable[[Piece | EngineError], None]
 
@@ -135,14 +138,19 @@ class _Batch:
         """Draw one token for every row; the pieces come in the order of the rows."""
         newest = [[row.answer.tokens[-1]] for row in self.rows]
         logits = self._forward(newest, self._cache, self._gate(self.rows))
-        return [row.answer.take(one) for row, one in zip(self.rows, logits, strict=True)]
+        return self._take(self.rows, logits, self._cache)
 
     def read(self, row: _Row, count: int) -> Piece | None:
         """Read `count` more prompt tokens of a row; its first piece when the prompt is read."""
         fresh = row.ticket.prompt[row.read : row.read + count]
         logits = self._forward([list(fresh)], row.cache, self._gate([row]))
         row.read += len(fresh)
-        return None if row.left else row.answer.take(logits[0])
+        return None if row.left else self._take([row], logits, row.cache)[0]
+
+    def _take(self, rows: Sequence[_Row], logits: torch.Tensor, cache: CalmCache) -> list[Piece]:
+        full = self._model.streams.full(cache, spare=ROOM)
+        pairs = enumerate(zip(rows, logits, strict=True))
+        return [row.answer.take(one, is_last=at in full) for at, (row, one) in pairs]
 
     def _gate(self, rows: list[_Row]) -> Any:
         if not self._is_open:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,13 +190,64 @@ def test_a_folder_that_is_no_composition_is_refused(
         load(saved, parents)
 
 
-def test_tokenizers_that_differ_are_refused(parents: tuple[Path, Path]) -> None:
+def test_tokenizers_that_differ_are_kept_with_the_composition(
+    parents: tuple[Path, Path], tmp_path: Path
+) -> None:
     path = parents[1] / "tokenizer.json"
     told = json.loads(path.read_text())
     words = told["model"]["vocab"]
     words["a"], words["b"] = words["b"], words["a"]
     path.write_text(json.dumps(told))
-    with pytest.raises(InputError, match=r"compose\.vocabulary"):
+    model = awaken(CalmForCausalLM.compose(parents[0], [parents[1]]))
+    assert model.config.own_tokenizers == [0]
+    model.save_pretrained(tmp_path / "out")
+    kept = {folder.name for folder in (tmp_path / "out" / "tokenizers").iterdir()}
+    assert kept == {"anchor", "augmenter_0"}
+    texts = [it.read_text() for it in (tmp_path / "out").rglob("*.json")]
+    assert not any(str(tmp_path) in text for text in texts)
+    path.unlink()  # what was kept counts, not what lies beside the weights today
+    again = load(tmp_path / "out", parents)
+    ids = torch.tensor([make_tokenizer().encode("abba sat", add_special_tokens=False)])
+    with torch.no_grad():
+        assert torch.equal(again(ids).logits, model(ids).logits)
+        cache = again.new_cache()
+        steps = [again(part, past_key_values=cache).logits for part in ids.split(1, dim=1)]
+        assert torch.allclose(torch.cat(steps, dim=1), model(ids).logits, atol=1e-3)
+
+
+def test_a_kept_tokenizer_that_is_gone_is_missed(
+    parents: tuple[Path, Path], tmp_path: Path
+) -> None:
+    make_model("llama", vocabulary=300).save_pretrained(parents[1])
+    CalmForCausalLM.compose(parents[0], [parents[1]]).save_pretrained(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "tokenizers" / "augmenter_0")
+    with pytest.raises(InputError, match=r"model\.tokenizer"):
+        load(tmp_path / "out", parents)
+
+
+def test_a_config_with_an_output_path_between_two_tokenizers_is_refused(
+    parents: tuple[Path, Path], tmp_path: Path
+) -> None:
+    make_model("llama", vocabulary=300).save_pretrained(parents[1])
+    CalmForCausalLM.compose(parents[0], [parents[1]]).save_pretrained(tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    told = json.loads(path.read_text())
+    told["bridge"]["output_path"] = True
+    path.write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"composition\.config.*own_tokenizers"):
+        load(tmp_path / "out", parents)
+
+
+def test_loaded_models_bring_the_tokenizers_of_their_folders(parents: tuple[Path, Path]) -> None:
+    make_model("llama", vocabulary=300).save_pretrained(parents[1])
+    top, below = (load_parent(folder) for folder in parents)
+    assert CalmForCausalLM.compose(top, [below]).config.own_tokenizers == [0]
+
+
+def test_another_vocabulary_without_its_tokenizer_is_refused(parents: tuple[Path, Path]) -> None:
+    make_model("llama", vocabulary=300).save_pretrained(parents[1])
+    (parents[1] / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"compose\.vocabulary.*tokenizer\.json"):
         CalmForCausalLM.compose(parents[0], [parents[1]])
 
 
