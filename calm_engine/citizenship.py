@@ -1,6 +1,6 @@
 """What transformers asks of a model class besides running it, and what a composition refuses of it.
 
-Parents made from a config alone, options of loading, activations that are computed again. Knows no
+Parents made from a config alone, options of loading and saving, arguments of `forward`. Knows no
 streams and no folders.
 """
 
@@ -17,10 +17,16 @@ from calm_engine.config import CalmConfig
 from calm_engine.errors import InputError
 from calm_engine.families import check_family
 
-# Arguments of `forward` that other models take, and why a composition does not.
+# Arguments of `forward` that other models take: the code of the refusal, and the reason.
 _INPUTS = {
-    "inputs_embeds": "every model of a composition reads tokens, and embeddings are those of one",
-    "output_attentions": "the layers of anchor and augmenters keep no attention weights",
+    "inputs_embeds": (
+        "input.embeds",
+        "every model of a composition reads tokens, and embeddings are those of one",
+    ),
+    "output_attentions": (
+        "output.attentions",
+        "the layers of anchor and augmenters keep no attention weights",
+    ),
 }
 
 # Options of loading and saving that would change what is loaded or where it goes.
@@ -44,11 +50,10 @@ def check_inputs(given: Mapping[str, Any]) -> None:
 
     Raises InputError: "input.embeds", "output.attentions".
     """
-    codes = {"inputs_embeds": "input.embeds", "output_attentions": "output.attentions"}
-    for name, reason in _INPUTS.items():
+    for name, (code, reason) in _INPUTS.items():
         value = given.get(name)
         if value is not None and value is not False:
-            raise InputError(codes[name], f"`{name}` cannot be given: {reason}", argument=name)
+            raise InputError(code, f"`{name}` cannot be given: {reason}", argument=name)
 
 
 def chosen_states(

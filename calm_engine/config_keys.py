@@ -53,10 +53,11 @@ _NOTES = {
     "finetuning_task",
     "gradient_checkpointing",
     "is_llama_config",  # SmolLM
-    "num_local_experts",  # Qwen3 MoE, beside num_experts
     "max_sequence_length",  # Llama, beside max_position_embeddings
+    "max_window_layers",  # SmolLM3; without use_sliding_window there is no window
     "n_ctx",  # GPT-2, beside n_positions
     "n_special",
+    "num_local_experts",  # Qwen3 MoE, beside num_experts
     "output_past",
     "predict_special_tokens",
     "prefix",
@@ -92,7 +93,6 @@ _IDLE: dict[str, tuple[object, ...]] = {
     "interpolate_factor": (1,),  # Phi-4 mini
     "is_decoder": (False, True),
     "lm_head_bias": (False,),  # Phi-4 mini
-    "max_window_layers": (None,),
     "mlp_bias": (False,),
     "pruned_heads": ({},),
     "qkv_bias": (False,),

@@ -70,11 +70,18 @@ def _pair(family: str) -> tuple[object, list[object]]:
     return anchor, [augmenter]
 
 
-def test_a_config_without_parents_makes_nothing() -> None:
+def test_a_config_that_makes_no_composition_is_refused() -> None:
     told = copy.deepcopy(CalmForCausalLM.compose(*_pair("llama")).config)
-    told.augmenter_configs = None
-    with pytest.raises(InputError, match=r"composition\.config"):
-        AutoModelForCausalLM.from_config(told)
+    for change, code in (
+        ({"augmenter_configs": None}, "composition.config"),
+        ({"connections": None}, "bridge.connections"),
+        ({"connections": [[[0, 99]]]}, "bridge.layer"),
+        ({"anchor_config": told.anchor_config | {"model_type": "mamba"}}, "model.family"),
+    ):
+        wrong = copy.deepcopy(told)
+        wrong.update(change)
+        with pytest.raises(InputError, match=code):
+            AutoModelForCausalLM.from_config(wrong)
 
 
 def test_a_self_contained_folder_is_saved_loaded_and_known_by_its_files(

@@ -62,7 +62,7 @@ PUBLISHED: dict[str, dict[str, object]] = {
         "hidden_size": 768,  # transformers maps the usual name
     },
     "Qwen3 MoE": {"model_type": "qwen3_moe", "head_dim": 128, "decoder_sparse_step": 1},
-    "SmolLM3": {"model_type": "smollm3", "pretraining_tp": 2, "max_window_layers": None},
+    "SmolLM3": {"model_type": "smollm3", "pretraining_tp": 2, "max_window_layers": 28},
 }
 
 
