@@ -45,7 +45,7 @@ from calm_engine.training import (
 STEPS = 120  # of 16 examples; in the trials unseen values were answered after 80
 PEAK = 2e-3
 PUBLIC_BATCH = 8
-HELD_OUT = 64  # examples on which the loss is told
+HELD_OUT = 32  # examples on which the loss is told
 
 ALL_ON, BRIDGES_OFF, PUBLIC = "all parts on", "bridges off", "public text"
 

@@ -72,7 +72,7 @@ class Lessons:
         """Some examples that are not learned from; none where the spec names no file."""
         if spec.held_out is None:
             return []
-        rows = read_examples(spec.held_out)
+        rows = [one for one in read_examples(spec.held_out) if one.slice != "seen"]
         chosen = chance_of(self.seed, "held out").sample(rows, min(most, len(rows)))
         return [_sequence(self.tokenizer, len(self.prefix), one) for one in chosen]
 

@@ -101,7 +101,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
             config = copy.deepcopy(config)
             config.parents = None  # those that it tells of are others
             anchor, augmenters = parents_of(config, config._attn_implementation)
-            check_together(config, [anchor, *augmenters])
+            check_together(config, [anchor, *augmenters], [None] * len(augmenters))
         super().__init__(config)
         spec = config.spec
         self.anchor = anchor

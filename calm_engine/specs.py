@@ -236,7 +236,8 @@ class ComposeSpec(TrainSpec):
                     the bridges' share only: what is held out must not be in this file
     general_share   share of batches of public text with the bare anchor's distribution as target
     control         "none", or "random": replace each augmenter by one of random weights, same shape
-    held_out        JSON lines as `examples`, only to tell the loss on what is not learned; or None
+    held_out        JSON lines as `examples`, only to tell the loss on what is not learned (rows of
+                    the slice "seen" are passed over); or None
     kept_bytes      disk for states that no training changes, read once for each example and deleted
                     with the run; where they do not fit, or would not be used twice, none are kept
     shard_anchor    with several processes: each keeps its part of the anchor's layers (FSDP2)

@@ -23,6 +23,7 @@ def compose(job: Job) -> None:
             actions.ANCHOR: artifacts.path(job.run.anchor),
             actions.AUGMENTER: artifacts.path(job.run.augmenter),
             actions.EXAMPLES: files.bridge_examples,
+            actions.HELD_OUT: files.held_out if files.held_out.stat().st_size else None,
         },
     )
     outcome = follow(job, "compose", ComposeSpec.from_dict(spec | {"threads": threads()}), place)

@@ -36,8 +36,10 @@ Settings = Mapping[str, Any]
 OUTPUT, WORK = "@output", "@work"
 ANCHOR, AUGMENTER, COMPOSITION, CONTROL = "@anchor", "@augmenter", "@composition", "@control"
 DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
+HELD_OUT = "@held_out"
 FOLDERS = frozenset(
-    {"output", "work", "tokenizer", "documents", "examples", "anchor", "augmenters", "control"}
+    {"output", "work", "tokenizer", "documents", "examples", "held_out", "anchor", "augmenters"}
+    | {"control"}
 )
 
 
@@ -104,7 +106,7 @@ def start_compose(
     spec = ComposeSpec.from_dict(
         asked
         | {"output": OUTPUT, "work": WORK, "anchor": ANCHOR, "augmenters": [AUGMENTER]}
-        | {"examples": EXAMPLES, "control": control}
+        | {"examples": EXAMPLES, "held_out": HELD_OUT, "control": control}
     )
     return _queue(
         Kind.COMPOSE,
