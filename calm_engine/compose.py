@@ -22,6 +22,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from calm_engine.card import copy_tokenizer
 from calm_engine.data import IGNORED, Padded, Sequenced, chance_of, pad_right
+from calm_engine.errors import InputError
 from calm_engine.families import check_folder
 from calm_engine.frozen import FrozenStates, behind, masked
 from calm_engine.lessons import Lessons, public_answers, samples
@@ -88,6 +89,7 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
         told = ", ".join(f"augmenter_{index}" for index in model.config.own_tokenizers)
         message = f"another tokenizer: {told}; bridges meet at byte ends, there is no output path"
         yield Progress("data", message=message)
+    _check_lengths(lessons, limit=model.streams.limit)
     yield Progress("data", message="asking the anchor public questions")
     course = _Course.of(spec, model, lessons, ranks)
 
@@ -280,6 +282,18 @@ def like_the_anchor(
         log_target=True,
         reduction="batchmean",
     )
+
+
+def _check_lengths(lessons: Lessons, *, limit: int) -> None:
+    """Raises InputError("sequence.too_long") for an example that no pass could read."""
+    longest = len(lessons.prefix) + max(len(tokens) for tokens, _ in lessons.sequences)
+    if longest > limit:
+        raise InputError(
+            "sequence.too_long",
+            "an example has more tokens than the composition has positions",
+            tokens=longest,
+            limit=limit,
+        )
 
 
 def _kept_in(spec: ComposeSpec) -> Path:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from calm_engine.bench import decoding, estimates, sizes, training
+from calm_engine.bench import corpus, decoding, drafts, estimates, sizes, training
 from calm_engine.bench.figures import Figure, show
 from calm_engine.bench.models import anchor_folder
 from calm_engine.errors import EngineError
 from calm_engine.process import threads
 
-PARTS = ("sizes", "training", "decoding", "estimates")
+PARTS = ("sizes", "training", "decoding", "trained")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,8 +50,10 @@ def _measured(
         yield from training.measure(anchor, device)
     if "decoding" in parts:
         yield from decoding.measure(anchor, device)
-    if "estimates" in parts:
-        yield from estimates.measure(anchor, scratch)
+    if "trained" in parts:
+        augment, compose = corpus.specs(anchor, scratch)
+        yield from estimates.measure(augment, compose, scratch)
+        yield from drafts.measure(compose, device)
 
 
 if __name__ == "__main__":

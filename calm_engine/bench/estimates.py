@@ -1,4 +1,4 @@
-"""Whether an estimate is what then happens: a small training of each kind, reckoned, then done."""
+"""Whether an estimate is what then happens: a training of each kind, reckoned, then done."""
 
 from __future__ import annotations
 
@@ -14,15 +14,10 @@ from calm_engine.bench.figures import Figure
 from calm_engine.specs import AugmentSpec, ComposeSpec, TrainSpec
 
 NEAR = 0.25
-PLACES = ("Peru", "Cuba", "Iran", "Oman", "Mali", "Chad", "Togo", "Fiji")
-NAMES = [
-    f"{a}{b}" for a in ("Zor", "Vek", "Mib", "Lux", "Hap") for b in ("vex", "tal", "rin", "dor")
-]
 
 
-def measure(anchor: Path, scratch: Path) -> Iterator[Figure]:
+def measure(augment: AugmentSpec, compose: ComposeSpec, scratch: Path) -> Iterator[Figure]:
     """Seconds, memory and disk of an augmenter's training and of a composition's."""
-    augment, compose = _specs(anchor, scratch)
     for verb, spec in (("augment", augment), ("compose", compose)):
         told, found = _estimated(verb, spec, scratch), _done(verb, spec, scratch)
         for what in ("seconds", "memory_bytes", "disk_bytes"):
@@ -30,37 +25,6 @@ def measure(anchor: Path, scratch: Path) -> Iterator[Figure]:
             off = max(share, 1 / share) - 1
             against = f"what {verb} then took ({found[what]:.3g})"
             yield Figure(f"estimate.{verb}.{what}", off, "apart", against, NEAR)
-
-
-def _specs(anchor: Path, scratch: Path) -> tuple[AugmentSpec, ComposeSpec]:
-    made = {name: PLACES[at % len(PLACES)] for at, name in enumerate(NAMES)}
-    table = "".join(f"{name},{place}\n" for name, place in made.items())
-    document = {"digest": "d1", "title": "Products", "text": f"Product,Made in\n{table}"}
-    (scratch / "documents.jsonl").write_text(json.dumps(document), encoding="utf-8")
-    rows = [
-        {"id": n, "question": f"Where is the {n} made?", "answer": p, "entity": n, "value": p}
-        for n, p in made.items()
-    ]
-    text = "".join(
-        f"{json.dumps(row | {'expected': row['answer'], 'kind': 'recall'})}\n" for row in rows
-    )
-    (scratch / "examples.jsonl").write_text(text, encoding="utf-8")
-    examples = str(scratch / "examples.jsonl")
-    augment = AugmentSpec(
-        output=str(scratch / "augmenter"),
-        tokenizer=str(anchor),
-        documents=str(scratch / "documents.jsonl"),
-        examples=examples,
-        steps=60,
-    )
-    compose = ComposeSpec(
-        output=str(scratch / "composition"),
-        anchor=str(anchor),
-        augmenters=(augment.output,),
-        examples=examples,
-        steps=40,
-    )
-    return augment, compose
 
 
 def _estimated(verb: str, spec: TrainSpec, scratch: Path) -> dict[str, Any]:

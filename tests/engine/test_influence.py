@@ -126,7 +126,7 @@ def test_attention_is_that_by_which_the_bridge_reads() -> None:
     with torch.no_grad():
         asked, kept = bridge.norm_anchor(hidden), bridge.norm_augmenter(read)
         values = bridge.key_value(kept)[0, :, 16:]
-        attended = bridge._attend(asked, kept, None, None, None)[0]
+        attended = bridge._attend(asked, kept, None, None, None, None)[0]
     assert torch.allclose(told @ values, attended, atol=1e-5)
 
 

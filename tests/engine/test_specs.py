@@ -29,7 +29,7 @@ SPECS: list[Spec] = [
     EvaluateSpec(output="out", composition="c", anchor="a", augmenters=("b",), questions="q.jsonl"),
     Progress(stage="train", step=3, total=9, metrics={"loss": 1.5}, samples=({"q": "a"},)),
     Outcome(kind="augmenter", folder="f", digest="d", parents={"anchor": "x"}, facts={"n": 3}),
-    Estimate(seconds=1.5, memory_bytes=10, disk_bytes=20, steps=30, measured=True),
+    Estimate(seconds=1.5, memory_bytes=10, disk_bytes=20, steps=30),
 ]
 
 
