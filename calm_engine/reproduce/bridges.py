@@ -20,12 +20,15 @@ from calm_engine.modeling import CalmForCausalLM
 from calm_engine.parents import Parent
 from calm_engine.reproduce.course import Course, batch_of
 from calm_engine.reproduce.key_value import Expression, Key, Lesson, of_keys, of_numbers
-from calm_engine.reproduce.language import COMPUTE, make_tokenizer
+from calm_engine.reproduce.language import make_tokenizer
 from calm_engine.specs import BridgeSpec
 from calm_engine.streams import look
 
-HANDING = 0.4  # share of the steps that only teach to hand the number over
 EMBEDDINGS = -1  # where the bridge joins the anchor, which has read nothing there
+# Share of the keys that the bridges hand over. The output gate learns on the others: on the same
+# keys it would meet bridges that are always right, and shut itself where they are not.
+HANDED = 0.5
+AT_REST = 4.0  # weight of the places at which the bridge must add nothing
 PLAIN = 0.25  # share of the examples without keys, so that computing stays as it was
 
 
@@ -44,7 +47,7 @@ def compose(anchor: Parent, augmenter: Parent, *, layers: int, seed: int) -> Cal
     There the anchor has read nothing yet; behind its first layer it may have.
     """
     torch.manual_seed(seed)
-    spec = BridgeSpec(connections=((layers - 1, EMBEDDINGS),))
+    spec = BridgeSpec(connections=((layers - 1, EMBEDDINGS),), heads=1, kv_heads=1, head_dim=8)
     return CalmForCausalLM.compose(anchor, [augmenter], spec)
 
 
@@ -52,22 +55,22 @@ def bridge_course(
     name: str, model: CalmForCausalLM, length: Length, seed: int, keys: Sequence[Key], operands: int
 ) -> Course:
     """Examples over these keys only; what the numbers of all others are, the bridges never see."""
-    tokenizer = make_tokenizer()
+    tokenizer, spec = make_tokenizer(), model.config.spec
+    cut = round(HANDED * len(keys))
+    by_bridges, by_gate = keys[:cut], keys[cut:]
+
+    def drawn(chance: random.Random, some: Sequence[Key]) -> list[Expression]:
+        return [example(chance, some, operands) for _ in range(length.batch)]
 
     def loss_at(step: int) -> Tensor:
         chance = chance_of(seed, "bridges", step)
-        drawn = [example(chance, keys, operands) for _ in range(length.batch)]
-        handed = handing_loss(model, drawn, tokenizer)
-        if step < HANDING * length.steps:
-            return handed
-        # Half of the steps tell the numbers, half of those without bridges: the output path learns.
-        is_told = chance.random() < 0.5
-        is_off = is_told and chance.random() < model.config.spec.dropout
-        lessons = [lesson_of(chance, one, is_told=is_told) for one in drawn]
-        model.set_parts(bridges=not is_off)
-        batch = batch_of(lessons, tokenizer)
+        handed = handing_loss(model, drawn(chance, by_bridges), tokenizer)
+        batch = batch_of([lesson_of(chance, one) for one in drawn(chance, by_gate)], tokenizer)
+        model.bridges.requires_grad_(False)
+        model.set_parts(bridges=chance.random() >= spec.dropout)
         said: Tensor = model(batch.ids, labels=batch.labels).loss
         model.set_parts()
+        model.bridges.requires_grad_(True)
         return said + handed
 
     schedule = Schedule(length.steps, length.peak, warmup=50)
@@ -82,9 +85,10 @@ def example(chance: random.Random, keys: Sequence[Key], operands: int) -> Expres
     return of_keys(chance, chance.sample(keys, count))
 
 
-def lesson_of(chance: random.Random, one: Expression, *, is_told: bool) -> Lesson:
-    """What is asked: the numbers, or the numbers and then the value; or the value alone."""
-    if not is_told:
+def lesson_of(chance: random.Random, one: Expression) -> Lesson:
+    """The numbers, or the numbers and then the value; of plain numbers the value alone as well."""
+    is_plain = not any(told.isalpha() for told in one.told)
+    if is_plain and chance.random() < 0.5:
         return one.computed()
     return one.substituted() if chance.random() < 0.5 else one.stated()
 
@@ -97,7 +101,7 @@ def handing_loss(
     Where a key ends the number's own state is wanted, elsewhere the state as it was. Mean squares,
     in shares of the stream's power; both kinds of places weigh the same.
     """
-    batch = batch_of([Lesson(one.asked(COMPUTE), "", ends=False) for one in drawn], tokenizer)
+    batch = batch_of([one.stated() for one in drawn], tokenizer)
     wanted, is_end = batch.ids.clone(), torch.zeros_like(batch.ids, dtype=torch.bool)
     for row, one in enumerate(drawn):
         for place, number in ends_of_keys(one):
@@ -116,7 +120,7 @@ def handing_loss(
     wide = (behind - target).pow(2).mean(-1) / bridge.scale.pow(2)
     elsewhere = ~is_end & (batch.mask == 1)
     at_ends = wide[is_end].sum() / max(1, int(is_end.sum()))
-    return wide[elsewhere].mean() + at_ends
+    return AT_REST * wide[elsewhere].mean() + at_ends
 
 
 def ends_of_keys(one: Expression) -> Iterator[tuple[int, int]]:

@@ -156,8 +156,12 @@ def of_numbers(chance: random.Random, operands: int, *, filler: float = 0.0) -> 
 
 
 def masked(chance: random.Random, one: Expression) -> Expression:
-    """The same with letters of no meaning in place of its numbers: nobody can know its value."""
-    return replace(one, told=tuple(_letters(chance) for _ in one.numbers))
+    """The same with letters of no meaning, or with letters and a wrong number, for each number.
+
+    What is stated later is right, whatever a reader made of these.
+    """
+    wrong = [chance.choice(("", chance.randrange(NUMBERS))) for _ in one.numbers]
+    return replace(one, told=tuple(f"{_letters(chance)}{number}" for number in wrong))
 
 
 def _letters(chance: random.Random) -> str:

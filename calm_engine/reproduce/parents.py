@@ -24,9 +24,11 @@ from calm_engine.reproduce.language import letters_of, make_tokenizer
 SPREAD = 0.06  # of the first weights: at 0.02 the first hundreds of steps brought nothing
 WARMUP = 100
 
-EARLY = 0.25  # share of the anchor's steps in which it meets two numbers at most, and no letters
-NOISE = 0.5  # at most, on the anchor's embeddings, in shares of their root mean square
-FILLED = 0.7  # share of its later expressions that have letters in front of half of their numbers
+# The first share of the anchor's steps: two numbers at most, no letters, no noise. Noise from the
+# first step on, or numbers to be passed over, kept it from ever learning to compute.
+EARLY = 0.25
+NOISE = 0.3  # at most, on its embeddings, in shares of their root mean square
+FILLED = 0.5  # share of its later expressions that have letters in front of half of their numbers
 
 # In the last third of its steps the augmenter settles: noise on its last states, in shares of their
 # root mean square, and a decay of its weights. What it does not say it then forgets, and the states
@@ -84,11 +86,12 @@ def _blurred(states: Tensor, share: float, seed: int, step: int) -> Tensor:
 
 def anchor_lesson(chance: random.Random, operands: int, *, early: bool) -> Lesson:
     """An expression of numbers to compute, to tell again, or to tell again and compute."""
-    most = min(2, operands) if early else operands
+    if early:
+        one = of_numbers(chance, chance.randint(1, min(2, operands)))
+        return one.stated() if chance.random() < 0.1 else one.computed()
     # The longest take longest to learn: more than half are as long as can be.
-    count = most if chance.random() < 0.4 else chance.randint(1, most)
-    filler = 0.0 if early or chance.random() > FILLED else 0.5
-    one = of_numbers(chance, count, filler=filler)
+    count = operands if chance.random() < 0.4 else chance.randint(1, operands)
+    one = of_numbers(chance, count, filler=0.5 if chance.random() < FILLED else 0.0)
     kind = chance.random()
     if kind < 0.1:
         return one.substituted()
@@ -109,7 +112,7 @@ def anchor_course(shape: Shape, seed: int, operands: int) -> Course:
         early = step < EARLY * shape.steps
         lessons = [anchor_lesson(chance, operands, early=early) for _ in range(shape.batch)]
         batch = batch_of(lessons, tokenizer)
-        noise = NOISE * chance.random()
+        noise = 0.0 if early else NOISE * chance.random()
         seen = _blurred(model.model.embed_tokens(batch.ids), noise, seed, step)
         states = model.model(inputs_embeds=seen, use_cache=False).last_hidden_state
         is_said = batch.labels[:, 1:] != IGNORED

@@ -53,18 +53,18 @@ class Form:
 FULL = Form(
     keys=2000,
     operands=3,
-    anchor=Shape(width=128, layers=4, heads=4, steps=7000, peak=1.5e-3),
+    anchor=Shape(width=128, layers=6, heads=4, steps=10000, peak=1.5e-3),
     augmenter=Shape(width=128, layers=4, heads=4, steps=4500, peak=2e-3),
-    bridges=Length(steps=2000),
+    bridges=Length(steps=1500),
     questions=500,
     wanted=Wanted(key_value=90.0, substitution=95.0, lost=1.0, parents=2.0, random=5.0),
 )
 QUICK = Form(
-    keys=600,
+    keys=800,
     operands=2,
-    anchor=Shape(width=128, layers=4, heads=4, steps=3000, peak=1.5e-3),
-    augmenter=Shape(width=128, layers=4, heads=4, steps=1500, peak=2e-3),
-    bridges=Length(steps=500),
+    anchor=Shape(width=128, layers=4, heads=4, steps=3500, peak=1.5e-3),
+    augmenter=Shape(width=128, layers=4, heads=4, steps=2000, peak=2e-3),
+    bridges=Length(steps=600),
     questions=200,
     wanted=Wanted(key_value=50.0, substitution=80.0, lost=3.0, parents=2.0, random=5.0),
 )
