@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from calm_engine.errors import Cancelled, EngineError, InputError
+from calm_engine.errors import Cancelled, EngineError, InputError, InternalError
 from calm_engine.process import STOPPER, as_engine_error, threads
 from calm_engine.specs import (
     AugmentSpec,
@@ -264,6 +264,19 @@ def _inspect(args: argparse.Namespace) -> None:
     for name, value in facts.items():
         for line in value if isinstance(value, list) else [value]:
             _say(f"{name:<12} {line}")
+
+
+def _reproduce(args: argparse.Namespace) -> None:
+    from calm_engine.reproduce.run import FULL, QUICK, reproduce  # noqa: PLC0415 loads torch
+
+    form = QUICK if args.quick else FULL
+    output = Path(args.output) if args.output else None
+    table = reproduce(form, args.seed, output, _Lines().show)
+    bars = table.bars(form.wanted)
+    for line in (*table.lines(), *(bar.as_json() for bar in bars)):
+        _say(line)
+    if missed := [bar.name for bar in bars if not bar.is_met]:
+        raise InternalError("reproduce.bars", missed=", ".join(missed))
 
 
 # -- specs from flags and files --------------------------------------------------------------------
@@ -670,6 +683,27 @@ def _add_inspect(verbs: Any) -> None:
     _add_json(parser)
 
 
+def _add_reproduce(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "reproduce",
+        _reproduce,
+        told="make a table of the paper again, from nothing",
+        example="calm reproduce key-value --quick",
+    )
+    parser.add_argument("table", choices=("key-value",), help="the table")
+    parser.add_argument("--quick", action="store_true", help="smaller, with lower bars")
+    parser.add_argument("--seed", type=_natural, default=1, help="default 1")
+    parser.add_argument("--output", metavar="FOLDER", help="keep the four models there")
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
 _VERBS = (
     _add_import,
     _add_estimate,
@@ -678,7 +712,9 @@ _VERBS = (
     _add_serve,
     _add_inspect,
     _add_export,
+    _add_reproduce,
 )
+
 
 if __name__ == "__main__":
     sys.exit(main())

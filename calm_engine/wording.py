@@ -95,6 +95,8 @@ WORDING: dict[str, str] = {
     "Choose a model that was trained to chat.",
     "train.nan": "The training went astray[ at step {step}]: its loss is no longer a number. "
     "Start it again with a smaller learning rate and another output folder.",
+    "reproduce.bars": "The table was made, and misses a bar[: {missed}]. "
+    "The lines above say by how much.",
     "server.memory": "There is not enough memory for this request now. "
     "Ask again later, or ask for less.",
     "documents.empty": "No document holds any text[: {path}]. "

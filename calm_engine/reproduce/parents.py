@@ -1,0 +1,201 @@
+"""The two parents and their courses: one learns to compute, the other learns keys by heart.
+
+Knows no bridges, no questions and no table.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from calm_engine.data import IGNORED, chance_of
+from calm_engine.loop import Schedule
+from calm_engine.reproduce.course import Course, batch_of
+from calm_engine.reproduce.key_value import Key, Lesson, masked, of_keys, of_numbers
+from calm_engine.reproduce.language import letters_of, make_tokenizer
+
+SPREAD = 0.06  # of the first weights: at 0.02 the first hundreds of steps brought nothing
+WARMUP = 100
+
+# The first share of the anchor's steps: two numbers at most, no letters, no noise. Noise from the
+# first step on, or numbers to be passed over, kept it from ever learning to compute.
+EARLY = 0.25
+NOISE = 0.3  # at most, on its embeddings, in shares of their root mean square
+FILLED = 0.5  # share of its later expressions that have letters in front of half of their numbers
+
+# In the last third of its steps the augmenter settles: noise on its last states, in shares of their
+# root mean square, and a decay of its weights. What it does not say it then forgets, and the states
+# of keys with one number become alike: a linear probe trained on 600 keys reads 99 % of the others,
+# and without settling 59 %.
+SETTLING = 1 / 3
+BLUR = 3.0
+DECAY = 0.5
+LETTER = 0.1  # weight of a letter in its loss; without any it would not know where a key ends
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a model is and how long it learns."""
+
+    width: int
+    layers: int
+    heads: int
+    steps: int
+    peak: float
+    batch: int = 32
+
+
+def newborn(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
+    """A Llama-shaped model of random weights."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.width,
+        intermediate_size=3 * shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        initializer_range=SPREAD,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    make: Any = LlamaForCausalLM  # untyped there
+    model: LlamaForCausalLM = make(config)
+    return model
+
+
+def _blurred(states: Tensor, share: float, seed: int, step: int) -> Tensor:
+    """States with noise added, in shares of their root mean square."""
+    source = torch.Generator().manual_seed(1_000_003 * seed + step)
+    noise = torch.randn(states.shape, generator=source)
+    return states + share * states.detach().pow(2).mean().sqrt() * noise
+
+
+# -- the anchor ------------------------------------------------------------------------------------
+
+
+def anchor_lesson(chance: random.Random, operands: int, *, early: bool) -> Lesson:
+    """An expression of numbers to compute, to tell again, or to tell again and compute."""
+    if early:
+        one = of_numbers(chance, chance.randint(1, min(2, operands)))
+        return one.stated() if chance.random() < 0.1 else one.computed()
+    # The longest take longest to learn: more than half are as long as can be.
+    count = operands if chance.random() < 0.4 else chance.randint(1, operands)
+    one = of_numbers(chance, count, filler=0.5 if chance.random() < FILLED else 0.0)
+    kind = chance.random()
+    if kind < 0.1:
+        return one.substituted()
+    if kind < 0.2:
+        return one.stated()
+    if kind < 0.35:
+        return masked(chance, one).continued()
+    return one.computed()
+
+
+def anchor_course(shape: Shape, seed: int, operands: int) -> Course:
+    """Expressions of up to so many numbers. No key is ever met, only letters without meaning."""
+    tokenizer = make_tokenizer()
+    model = newborn(shape, tokenizer, seed)
+
+    def loss_at(step: int) -> Tensor:
+        chance = chance_of(seed, "anchor", step)
+        early = step < EARLY * shape.steps
+        lessons = [anchor_lesson(chance, operands, early=early) for _ in range(shape.batch)]
+        batch = batch_of(lessons, tokenizer)
+        noise = 0.0 if early else NOISE * chance.random()
+        seen = _blurred(model.model.embed_tokens(batch.ids), noise, seed, step)
+        states = model.model(inputs_embeds=seen, use_cache=False).last_hidden_state
+        is_said = batch.labels[:, 1:] != IGNORED
+        logits = model.lm_head(states[:, :-1][is_said])
+        return functional.cross_entropy(logits, batch.labels[:, 1:][is_said])
+
+    schedule = Schedule(shape.steps, shape.peak, warmup=WARMUP)
+    return Course("anchor", model, list(model.named_parameters()), loss_at, schedule)
+
+
+# -- the augmenter ---------------------------------------------------------------------------------
+
+
+class Deck:
+    """Deals keys: every one once before any comes again, in an order of chance."""
+
+    def __init__(self, keys: Sequence[Key], seed: int) -> None:
+        self.keys, self.seed = keys, seed
+
+    def hand(self, number: int, size: int) -> list[Key]:
+        """The `number`-th hand of so many keys, a function of its number alone."""
+        turn, place = divmod(number * size, len(self.keys))
+        order = self._order(turn) + self._order(turn + 1)
+        return [self.keys[at] for at in order[place : place + size]]
+
+    def _order(self, turn: int) -> list[int]:
+        order = list(range(len(self.keys)))
+        chance_of(self.seed, "deck", turn).shuffle(order)
+        return order
+
+
+def augmenter_lesson(chance: random.Random, keys: Sequence[Key]) -> Lesson:
+    """Keys with their numbers right behind them, or an expression of keys told in numbers."""
+    one = of_keys(chance, keys)
+    forms = (one.in_line, one.in_line, one.at_last, one.substituted, one.opened)
+    return chance.choice(forms)()
+
+
+def augmenter_courses(
+    shape: Shape, seed: int, keys: Sequence[Key], operands: int
+) -> tuple[Course, Course]:
+    """All keys, told in line and in expressions; nothing is ever computed. Learn, then settle."""
+    model = newborn(shape, make_tokenizer(), seed + 1)
+    settling = round(SETTLING * shape.steps)
+    learning = shape.steps - settling
+    return (
+        _keys_course("augmenter", model, shape, learning, seed, keys, operands),
+        _keys_course("settling", model, shape, settling, seed + 1, keys, operands, blur=BLUR),
+    )
+
+
+def _keys_course(
+    name: str,
+    model: LlamaForCausalLM,
+    shape: Shape,
+    steps: int,
+    seed: int,
+    keys: Sequence[Key],
+    operands: int,
+    *,
+    blur: float = 0.0,
+) -> Course:
+    tokenizer = make_tokenizer()
+    deck = Deck(keys, seed)
+    letters = torch.zeros(len(tokenizer), dtype=torch.bool)
+    letters[letters_of(tokenizer)] = True
+
+    def loss_at(step: int) -> Tensor:
+        chance = chance_of(seed, name, step)
+        dealt = deck.hand(step, shape.batch * operands)
+        lessons = []
+        for row in range(shape.batch):
+            hand = dealt[row * operands : (row + 1) * operands]
+            lessons.append(augmenter_lesson(chance, hand[: chance.randint(1, operands)]))
+        batch = batch_of(lessons, tokenizer)
+        wanted = batch.labels[:, 1:]
+        is_said = wanted != IGNORED
+        states = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
+        logits = model.lm_head(_blurred(states, blur, seed, step)[:, :-1][is_said])
+        losses = functional.cross_entropy(logits, wanted[is_said], reduction="none")
+        weights = torch.where(letters[wanted[is_said]], LETTER, 1.0)
+        return (losses * weights).sum() / weights.sum()
+
+    schedule = Schedule(steps, shape.peak, warmup=WARMUP)
+    decay = DECAY if blur else 0.01
+    return Course(name, model, list(model.named_parameters()), loss_at, schedule, decay)

@@ -1,0 +1,209 @@
+"""The whole reproduction: parents, compositions, questions, table. Two trainings side by side.
+
+At this size threads within a step gain nothing; two processes with a thread each gain all of it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from calm_engine.errors import InputError
+from calm_engine.evaluation import Asker, Column
+from calm_engine.modeling import CalmForCausalLM
+from calm_engine.process import die_with_parent, threads
+from calm_engine.reproduce.bridges import Length, bridge_course, compose
+from calm_engine.reproduce.course import Course
+from calm_engine.reproduce.key_value import Question, make_keys, questions
+from calm_engine.reproduce.language import make_tokenizer
+from calm_engine.reproduce.parents import Shape, anchor_course, augmenter_courses, newborn
+from calm_engine.reproduce.table import ANCHOR, AUGMENTER, COMPOSED, RANDOM, Cell, Table, Wanted
+from calm_engine.specs import Progress
+
+Tell = Callable[[Progress], None]
+
+AT_ONCE = 100  # questions in a batch
+MOST = 16  # tokens of an answer
+
+
+@dataclass(frozen=True)
+class Form:
+    """How large the task and the models are, and what the table must then show."""
+
+    keys: int
+    operands: int
+    anchor: Shape
+    augmenter: Shape
+    bridges: Length
+    questions: int
+    wanted: Wanted
+
+
+FULL = Form(
+    keys=2000,
+    operands=3,
+    anchor=Shape(width=128, layers=6, heads=4, steps=10000, peak=1.5e-3),
+    augmenter=Shape(width=128, layers=4, heads=4, steps=4500, peak=2e-3),
+    bridges=Length(steps=1500),
+    questions=500,
+    wanted=Wanted(key_value=90.0, substitution=95.0, lost=1.0, parents=2.0, random=5.0),
+)
+QUICK = Form(
+    keys=800,
+    operands=2,
+    anchor=Shape(width=128, layers=4, heads=4, steps=3500, peak=1.5e-3),
+    augmenter=Shape(width=128, layers=4, heads=4, steps=2000, peak=2e-3),
+    bridges=Length(steps=600),
+    questions=200,
+    wanted=Wanted(key_value=50.0, substitution=80.0, lost=3.0, parents=2.0, random=5.0),
+)
+
+
+def reproduce(form: Form, seed: int, output: Path | None, tell: Tell) -> Table:
+    """Train parents and compositions, ask every question of every model, and fill the table.
+
+    output   folder for the four models, kept; None: they are thrown away
+    tell     hears of progress, here and in the trainings' own processes: it must be picklable
+    Raises InputError("output.exists") when something stands in the output folder.
+    """
+    if output is not None and output.exists() and any(output.iterdir()):
+        raise InputError(
+            "output.exists", "something else is in the output folder", path=output.name
+        )
+    with _folder(output) as root:
+        _side_by_side([_train_anchor, _train_augmenter], form, seed, root, tell)
+        _side_by_side([_train_composition, _train_random], form, seed, root, tell)
+        torch.set_num_threads(threads())
+        return Table(list(_cells(form, seed, root, tell)))
+
+
+@contextmanager
+def _folder(output: Path | None) -> Iterator[Path]:
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        yield output
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+Training = Callable[[Form, int, Path, Tell], None]
+
+
+def _side_by_side(
+    trainings: Sequence[Training], form: Form, seed: int, root: Path, tell: Tell
+) -> None:
+    """Run trainings in processes of their own, as many at once as there are cores."""
+    with ProcessPoolExecutor(
+        max_workers=min(len(trainings), threads()),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(os.getpid(),),
+    ) as pool:
+        for future in [pool.submit(one, form, seed, root, tell) for one in trainings]:
+            future.result()
+
+
+def _begin(parent: int) -> None:
+    """End with whoever started us, however that ends; one thread."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(1)
+
+
+# -- the trainings ---------------------------------------------------------------------------------
+
+
+def _train_anchor(form: Form, seed: int, root: Path, tell: Tell) -> None:
+    _take(anchor_course(form.anchor, seed, form.operands), _at(root, ANCHOR), tell)
+
+
+def _train_augmenter(form: Form, seed: int, root: Path, tell: Tell) -> None:
+    keys = make_keys(seed, form.keys).all
+    for course in augmenter_courses(form.augmenter, seed, keys, form.operands):
+        _take(course, _at(root, AUGMENTER), tell)
+
+
+def _train_composition(form: Form, seed: int, root: Path, tell: Tell) -> None:
+    _train_bridges(form, seed, root, tell, COMPOSED)
+
+
+def _train_random(form: Form, seed: int, root: Path, tell: Tell) -> None:
+    """The same on an augmenter that knows nothing: what that scores, knowledge did not do."""
+    stranger = newborn(form.augmenter, make_tokenizer(), seed + 2)
+    stranger.save_pretrained(_below(root, RANDOM))
+    _train_bridges(form, seed, root, tell, RANDOM)
+
+
+def _train_bridges(form: Form, seed: int, root: Path, tell: Tell, name: str) -> None:
+    anchor, below = _at(root, ANCHOR), _below(root, name)
+    model = compose(anchor, below, layers=form.augmenter.layers, seed=seed)
+    keys = make_keys(seed, form.keys).seen
+    _take(
+        bridge_course(name, model, form.bridges, seed, keys, form.operands), _at(root, name), tell
+    )
+
+
+def _below(root: Path, name: str) -> Path:
+    """The augmenter of a composition."""
+    return _at(root, RANDOM) / "augmenter_0" if name == RANDOM else _at(root, AUGMENTER)
+
+
+def _at(root: Path, name: str) -> Path:
+    return root / name.replace(" ", "-")
+
+
+def _take(course: Course, folder: Path, tell: Tell) -> None:
+    for progress in course.taken():
+        tell(progress)
+    course.model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+
+
+# -- the questions ---------------------------------------------------------------------------------
+
+
+def _cells(form: Form, seed: int, root: Path, tell: Tell) -> Iterator[Cell]:
+    asked = questions(seed, form.questions, make_keys(seed, form.keys).held_out, form.operands)
+    for name in (AUGMENTER, ANCHOR, COMPOSED, RANDOM):
+        model = _load(root, name)
+        for task, rows in asked.items():
+            tell(Progress("questions", message=f"{task}, {name}"))
+            yield Cell(task, name, sum(_are_right(model, rows)), len(rows))
+
+
+def _load(root: Path, name: str) -> PreTrainedModel:
+    if name not in (COMPOSED, RANDOM):
+        make: Any = AutoModelForCausalLM  # untyped there
+        model: PreTrainedModel = make.from_pretrained(_at(root, name), local_files_only=True).eval()
+        return model
+    augmenters = [_below(root, name)]
+    return CalmForCausalLM.from_pretrained(
+        _at(root, name), anchor=root / ANCHOR, augmenters=augmenters
+    )
+
+
+def _are_right(model: PreTrainedModel, rows: Sequence[Question]) -> Iterator[bool]:
+    tokenizer = make_tokenizer()
+    asker = Asker(
+        Column("", model),
+        tokenizer,
+        prefix=[],
+        ends=frozenset([tokenizer.eos_token_id]),
+        most=MOST,
+    )
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
+        answers = asker.ask([tokenizer(one.prompt)["input_ids"] for one in part])
+        yield from (one.is_answered_by(text) for one, text in zip(part, answers, strict=True))
