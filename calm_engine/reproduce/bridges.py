@@ -99,7 +99,7 @@ def handing_loss(
     """How far the anchor's stream is, behind the bridge, from what it would be had it read numbers.
 
     Where a key ends the number's own state is wanted, elsewhere the state as it was. Mean squares,
-    in shares of the stream's power; both kinds of places weigh the same.
+    in shares of the stream's power; the mean over all other places weighs `AT_REST` times as much.
     """
     batch = batch_of([one.stated() for one in drawn], tokenizer)
     wanted, is_end = batch.ids.clone(), torch.zeros_like(batch.ids, dtype=torch.bool)

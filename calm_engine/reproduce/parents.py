@@ -24,8 +24,9 @@ from calm_engine.reproduce.language import letters_of, make_tokenizer
 SPREAD = 0.06  # of the first weights: at 0.02 the first hundreds of steps brought nothing
 WARMUP = 100
 
-# The first share of the anchor's steps: two numbers at most, no letters, no noise. Noise from the
-# first step on, or numbers to be passed over, kept it from ever learning to compute.
+# The first share of the anchor's steps: two numbers at most, no letters, no noise. With noise and
+# wrong numbers to be passed over from the first step on, its loss hardly moved below 0.46
+# (docs/benchmarks/key-value.md).
 EARLY = 0.25
 NOISE = 0.3  # at most, on its embeddings, in shares of their root mean square
 FILLED = 0.5  # share of its later expressions that have letters in front of half of their numbers
