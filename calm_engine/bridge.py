@@ -63,7 +63,8 @@ def rotary_angles(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
 def _rotate(states: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = angles
     left, right = states.chunk(2, dim=-1)
-    return states * cos + torch.cat((-right, left), dim=-1) * sin
+    turned = states * cos + torch.cat((-right, left), dim=-1) * sin
+    return turned.to(states.dtype)  # angles are float32, where the bridge may be bfloat16
 
 
 @dataclass(frozen=True)

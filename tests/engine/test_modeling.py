@@ -382,3 +382,13 @@ def test_positions_that_jump_under_a_full_mask_are_one_text(model: CalmForCausal
     for gate in (0.0, 1.0):
         one, other = said(model, ids, gate=gate, **how), said(model, changed, gate=gate, **how)
         assert not torch.allclose(one[:, -1], other[:, -1], atol=1e-2)
+
+
+def test_a_composition_goes_into_bfloat16_as_a_whole() -> None:
+    model = make_composition("llama")
+    ids = torch.arange(10, 22)[None]
+    with torch.no_grad():
+        whole = model(ids).logits.log_softmax(-1)
+        short = model.to(torch.bfloat16)(ids).logits
+    assert short.dtype == torch.bfloat16
+    torch.testing.assert_close(short.float().log_softmax(-1), whole, atol=0.5, rtol=0.1)
