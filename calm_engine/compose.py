@@ -117,19 +117,13 @@ class _Deck:
     sequences: Sequence[Sequenced]
     kept: FrozenStates | None
 
-    def batch(self, chosen: Sequence[int], *, pad: int) -> _Batch:
+    def batch(self, chosen: Sequence[int], *, pad: int) -> tuple[Padded, Frozen | None]:
         frozen = None if self.kept is None else self.kept.batch(chosen)
-        return _Batch(pad_right([self.sequences[at] for at in chosen], pad=pad), frozen)
+        return pad_right([self.sequences[at] for at in chosen], pad=pad), frozen
 
     def targets(self, chosen: Sequence[int]) -> int:
         """Tokens that are to be said."""
         return sum(len(self.sequences[at][0]) - self.sequences[at][1] for at in chosen)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    padded: Padded
-    frozen: Frozen | None
 
 
 @dataclass(frozen=True)
@@ -205,12 +199,13 @@ class _Course:
         deck = self.public if kind == PUBLIC else self.examples
         loss_of = like_the_anchor if kind == PUBLIC else say
         self.model.set_parts(bridges=kind != BRIDGES_OFF)
+        targets = deck.targets(chosen)
         for part in self.ranks.share(chosen, self.spec.gradient_accumulation_steps):
             if part:
-                batch = deck.batch(part, pad=self.lessons.end)
+                padded, frozen = deck.batch(part, pad=self.lessons.end)
                 with arithmetic(self.spec, self.ranks):
-                    loss = loss_of(self.model, self.lessons.prefix, batch.padded, batch.frozen)
-                yield loss * (deck.targets(part) / deck.targets(chosen))
+                    loss = loss_of(self.model, self.lessons.prefix, padded, frozen)
+                yield loss * (deck.targets(part) / targets)
 
     def probe(self) -> Probe:
         """A few answers of today, and the loss on what is not learned."""

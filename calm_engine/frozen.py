@@ -87,7 +87,6 @@ class FrozenStates:
 
         Several processes share the files out, and go on when all are there.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         for number in range(len(self.groups)):
             if number % ranks.count == ranks.rank:
                 self._file(number)
@@ -124,7 +123,7 @@ class FrozenStates:
         # The anchor alone stands behind the anchor's own reading of the prefix.
         model.set_parts(bridges=False)
         cache = behind(model, self.prefix, len(group))
-        model.bridges_on, model.output_on = switches
+        model.set_parts(bridges=switches[0], output=switches[1])
         parts = _parts(model)
         mask = masked(batch.mask, self.prefix).to(model.device)
         ids = batch.ids.to(model.device)

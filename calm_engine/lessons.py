@@ -60,13 +60,15 @@ class Lessons:
 
     def turn(self, number: int, size: int) -> list[int]:
         """Which examples stand in the `number`-th batch: each once before any comes again."""
-        chosen = []
-        for at in range(number * size, (number + 1) * size):
-            turn, place = divmod(at, len(self.sequences))
-            order = list(range(len(self.sequences)))
-            chance_of(self.seed, "order", turn).shuffle(order)
-            chosen.append(order[place])
-        return chosen
+        begun, place = divmod(number * size, len(self.sequences))
+        turns = -(-(place + size) // len(self.sequences))
+        orders = [self._order(turn) for turn in range(begun, begun + turns)]
+        return [at for order in orders for at in order][place : place + size]
+
+    def _order(self, turn: int) -> list[int]:
+        order = list(range(len(self.sequences)))
+        chance_of(self.seed, "order", turn).shuffle(order)
+        return order
 
     def held_out(self, spec: ComposeSpec, *, most: int) -> list[Sequenced]:
         """Some examples that are not learned from; none where the spec names no file."""

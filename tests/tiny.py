@@ -187,6 +187,13 @@ def make_composition(
     return awaken(CalmForCausalLM.compose(anchor, [augmenter], spec))
 
 
+@torch.no_grad()
+def said(model: torch.nn.Module, ids: Tensor, **how: object) -> Tensor:
+    """A model's logits, without a graph."""
+    logits: Tensor = model(ids, **how).logits
+    return logits
+
+
 def awaken(model: CalmForCausalLM, seed: int = 3) -> CalmForCausalLM:
     """Give every trained weight a value, as training would: nothing is zero any more."""
     source = torch.Generator().manual_seed(seed)

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from calm_engine.bench import corpus, decoding, drafts, estimates, sizes, training
-from calm_engine.bench.figures import Figure, show
+from calm_engine.bench.figures import show
 from calm_engine.bench.models import anchor_folder
 from calm_engine.errors import EngineError
+from calm_engine.figures import Figure
 from calm_engine.process import threads
 
 PARTS = ("sizes", "training", "decoding", "trained")

@@ -14,8 +14,9 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
-from calm_engine.bench.figures import Figure, ratio
+from calm_engine.bench.figures import ratio
 from calm_engine.bench.models import load_anchor, new_composition, size, trained
+from calm_engine.figures import Figure
 from calm_engine.modeling import CalmForCausalLM
 
 BATCHES = (1, 8)

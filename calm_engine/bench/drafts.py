@@ -10,9 +10,10 @@ import torch
 
 from calm_engine import api
 from calm_engine.bench import corpus
-from calm_engine.bench.figures import Figure, ratio
+from calm_engine.bench.figures import ratio
 from calm_engine.data import question_prompt
 from calm_engine.drafting import generate_drafted
+from calm_engine.figures import Figure
 from calm_engine.specs import ComposeSpec
 
 ASKED, SAID = 8, 24  # questions, and tokens of an answer at most

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from calm_engine.bench.figures import Figure
+from calm_engine.figures import Figure
 from calm_engine.specs import AugmentSpec, ComposeSpec, TrainSpec
 
 NEAR = 0.25

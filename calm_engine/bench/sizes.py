@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from calm_engine.bench.figures import Figure
 from calm_engine.bench.models import size, trained
+from calm_engine.figures import Figure
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.parents import config_of
 from calm_engine.specs import BridgeSpec

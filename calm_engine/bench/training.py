@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calm_engine.bench.figures import Figure, ratio
+from calm_engine.bench.figures import ratio
 from calm_engine.bench.models import load_anchor, new_composition, trained
 from calm_engine.compose import say
 from calm_engine.data import pad_right
+from calm_engine.figures import Figure
 from calm_engine.frozen import FrozenStates
 from calm_engine.loop import Schedule, optimizer_of, steps
 from calm_engine.process import threads

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from calm_engine.evaluation import wilson
+from calm_engine.figures import Figure
 from calm_engine.reproduce.key_value import KEY_VALUE, NUMERIC, SUBSTITUTION, TASKS
 
 AUGMENTER, ANCHOR, COMPOSED, RANDOM = "augmenter", "anchor", "composition", "random augmenter"
@@ -41,34 +41,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What a figure must reach. Its value in percent, or the points it lies below another's."""
-
-    name: str
-    value: float
-    unit: str
-    against: str
-    bar: float
-    is_floor: bool
-
-    @property
-    def is_met(self) -> bool:
-        return self.value >= self.bar if self.is_floor else self.value <= self.bar
-
-    def as_json(self) -> str:
-        """One JSON object on one line."""
-        told = {
-            "name": self.name,
-            "value": round(self.value, 2),
-            "unit": self.unit,
-            "against": self.against,
-            "bar": self.bar,
-            "ok": self.is_met,
-        }
-        return json.dumps(told)
-
-
-@dataclass(frozen=True)
 class Wanted:
     """The bars of a form of the reproduction, in percent."""
 
@@ -88,7 +60,7 @@ class Table:
     def percent(self, task: str, column: str) -> float:
         return self.cells[task, column].percent
 
-    def bars(self, wanted: Wanted) -> list[Bar]:
+    def bars(self, wanted: Wanted) -> list[Figure]:
         """Every figure with a bar, the headline first."""
         lost = self.percent(NUMERIC, ANCHOR) - self.percent(NUMERIC, COMPOSED)
         most = (("paper's augmenter", AUGMENTER), ("paper's anchor", ANCHOR))
@@ -97,11 +69,15 @@ class Table:
             *(self._bar(KEY_VALUE, of, told, wanted.parents, floor=False) for told, of in most),
             self._bar(KEY_VALUE, RANDOM, "composition", wanted.random, floor=False),
             self._bar(SUBSTITUTION, COMPOSED, "paper's composition", wanted.substitution),
-            Bar(f"{NUMERIC}, lost", lost, "points", "anchor", wanted.lost, is_floor=False),
+            Figure(f"{NUMERIC}, lost", lost, "points", "anchor", wanted.lost),
         ]
 
-    def _bar(self, task: str, column: str, against: str, bar: float, *, floor: bool = True) -> Bar:
-        return Bar(f"{task}, {column}", self.percent(task, column), "percent", against, bar, floor)
+    def _bar(
+        self, task: str, column: str, against: str, bar: float, *, floor: bool = True
+    ) -> Figure:
+        return Figure(
+            f"{task}, {column}", self.percent(task, column), "percent", against, bar, floor
+        )
 
     def lines(self) -> Iterator[str]:
         """The table in words: ours with n and interval, the paper's below."""

@@ -24,7 +24,11 @@ from calm_engine.parents import config_of
 from calm_engine.rereading import Rereading
 from calm_engine.specs import BridgeSpec
 from tests.engine.tokenizing import byte_fallback, byte_level, unigram
-from tests.tiny import awaken, make_model
+from tests.tiny import (
+    awaken,
+    make_model,
+    said,
+)
 
 ROUNDING = 2e-4  # logits are of the order of ten here
 LARGE, SMALL, PIECES, PLAIN = (
@@ -248,12 +252,6 @@ def padded(model: CalmForCausalLM, texts: Sequence[str]) -> tuple[Tensor, Tensor
     at = torch.arange(longest)
     mask = torch.stack([(at >= longest - len(row)).long() for row in rows])
     return ids, mask
-
-
-@torch.no_grad()
-def said(model: torch.nn.Module, ids: Tensor, **how: object) -> Tensor:
-    logits: Tensor = model(ids, **how).logits
-    return logits
 
 
 def close(one: Tensor, other: Tensor) -> bool:

@@ -29,6 +29,7 @@ from tests.tiny import (
     make_model,
     make_pair,
     make_tokenizer,
+    said,
     some_ids,
 )
 
@@ -36,12 +37,6 @@ from tests.tiny import (
 @pytest.fixture
 def model() -> CalmForCausalLM:
     return make_composition("llama", "gpt2")
-
-
-@torch.no_grad()
-def said(model: torch.nn.Module, ids: Tensor, **how: object) -> Tensor:
-    logits: Tensor = model(ids, **how).logits
-    return logits
 
 
 def made(model: CalmForCausalLM, ids: Tensor, **how: object) -> Tensor:

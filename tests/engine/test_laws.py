@@ -13,7 +13,13 @@ from torch import Tensor
 from calm_engine.families import tensors_digest
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import BridgeSpec
-from tests.tiny import FAMILIES, make_composition, make_pair, some_ids
+from tests.tiny import (
+    FAMILIES,
+    make_composition,
+    make_pair,
+    said,
+    some_ids,
+)
 
 PAIRS = [
     *((family, family) for family in FAMILIES),
@@ -36,12 +42,6 @@ def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
 @pytest.fixture
 def model(pair: tuple[str, str]) -> CalmForCausalLM:
     return make_composition(*pair)
-
-
-@torch.no_grad()
-def said(model: torch.nn.Module, ids: Tensor, **how: object) -> Tensor:
-    logits: Tensor = model(ids, **how).logits
-    return logits
 
 
 def close(one: Tensor, other: Tensor) -> bool:

@@ -13,18 +13,20 @@ from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import BridgeSpec
-from tests.tiny import POSITIONS, awaken, make_composition, make_model, make_pair, some_ids
+from tests.tiny import (
+    POSITIONS,
+    awaken,
+    make_composition,
+    make_model,
+    make_pair,
+    said,
+    some_ids,
+)
 
 
 @pytest.fixture
 def model() -> CalmForCausalLM:
     return make_composition("llama", "gpt2")
-
-
-@torch.no_grad()
-def said(model: torch.nn.Module, ids: Tensor, **how: object) -> Tensor:
-    logits: Tensor = model(ids, **how).logits
-    return logits
 
 
 def by_hand(model: torch.nn.Module, ids: Tensor, count: int) -> Tensor:

@@ -11,7 +11,13 @@ from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.static_cache import StaticCalmCache
-from tests.tiny import FAMILIES, POSITIONS, make_composition, some_ids
+from tests.tiny import (
+    FAMILIES,
+    POSITIONS,
+    make_composition,
+    said,
+    some_ids,
+)
 
 ROOM = 24
 
@@ -19,12 +25,6 @@ ROOM = 24
 @pytest.fixture
 def model() -> CalmForCausalLM:
     return make_composition("llama", "gpt2")
-
-
-@torch.no_grad()
-def said(model: torch.nn.Module, ids: Tensor, **how: object) -> Tensor:
-    logits: Tensor = model(ids, **how).logits
-    return logits
 
 
 def close(one: Tensor, other: Tensor) -> bool:

@@ -8,7 +8,12 @@ from torch import Tensor
 
 from calm_engine.cache import CalmCache
 from calm_engine.modeling import CalmForCausalLM
-from tests.tiny import awaken, make_model, some_ids
+from tests.tiny import (
+    awaken,
+    make_model,
+    said,
+    some_ids,
+)
 
 WINDOW, TOKENS = 8, 40
 FEW = {"sliding_window": WINDOW}
@@ -32,12 +37,6 @@ def model(request: pytest.FixtureRequest) -> CalmForCausalLM:
     anchor = make_model(request.param, seed=1, **WINDOWED[request.param])
     augmenter = make_model("llama", width=32, heads=2, seed=2)
     return awaken(CalmForCausalLM.compose(anchor, [augmenter]))
-
-
-@torch.no_grad()
-def said(model: torch.nn.Module, ids: Tensor, **how: object) -> Tensor:
-    logits: Tensor = model(ids, **how).logits
-    return logits
 
 
 def in_steps(model: CalmForCausalLM, ids: Tensor, cache: CalmCache, **how: object) -> Tensor:
