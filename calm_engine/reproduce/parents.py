@@ -31,6 +31,15 @@ EARLY = 0.25
 NOISE = 0.3  # at most, on its embeddings, in shares of their root mean square
 FILLED = 0.5  # share of its later expressions that have letters in front of half of their numbers
 
+# Of thousands of keys met at once the augmenter learned nothing in 5,000 steps; of these few it
+# learns within hundreds how a key is told from another, and then takes in more and more.
+FEW = 600
+GROWING = (
+    0.1,
+    0.6,
+)  # from which to which share of its steps, settling left out, their number grows
+GROWN = 200  # how many come at a time
+
 # In the last third of its steps the augmenter settles: noise on its last states, in shares of their
 # root mean square, and a decay of its weights. What it does not say it then forgets, and the states
 # of keys with one number become alike: a linear probe trained on 600 keys reads 99 % of the others,
@@ -145,6 +154,14 @@ class Deck:
         return order
 
 
+def met(step: int, steps: int, keys: int) -> int:
+    """How many of its keys the augmenter has met by a step: few, then more and more, then all."""
+    begin, end = (share * steps for share in GROWING)
+    share = min(1.0, max(0.0, (step - begin) / (end - begin)))
+    few = min(FEW, keys)
+    return min(keys, few + round(share * (keys - few) / GROWN) * GROWN) if share < 1 else keys
+
+
 def augmenter_lesson(chance: random.Random, keys: Sequence[Key]) -> Lesson:
     """Keys with their numbers right behind them, or an expression of keys told in numbers."""
     one = of_keys(chance, keys)
@@ -177,13 +194,13 @@ def _keys_course(
     blur: float = 0.0,
 ) -> Course:
     tokenizer = make_tokenizer()
-    deck = Deck(keys, seed)
     letters = torch.zeros(len(tokenizer), dtype=torch.bool)
     letters[letters_of(tokenizer)] = True
 
     def loss_at(step: int) -> Tensor:
         chance = chance_of(seed, name, step)
-        dealt = deck.hand(step, shape.batch * operands)
+        known = len(keys) if blur else met(step, steps, len(keys))
+        dealt = Deck(keys[:known], seed).hand(step, shape.batch * operands)
         lessons = []
         for row in range(shape.batch):
             hand = dealt[row * operands : (row + 1) * operands]
