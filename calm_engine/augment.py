@@ -136,13 +136,15 @@ class Course:
 
     entities   what is told and asked of each in every round
     prose      pieces of text without a fact we found
-    covered    pieces of text whose facts are met anyhow, and inverse questions: `COVERED` a round
+    points     what else is to be known, in several wordings: one of each in every round
+    covered    pieces of text whose facts are met anyhow: `COVERED` a round
     """
 
     tokenizer: PreTrainedTokenizerBase
     prefix: tuple[int, ...]
     study: Study
     entities: tuple[Entity, ...]
+    points: tuple[tuple[Piece, ...], ...]
     prose: tuple[Piece, ...]
     covered: tuple[Piece, ...]
     tokens: int
@@ -157,13 +159,14 @@ class Course:
 
     @property
     def rounds(self) -> int:
-        return ROUNDS if self.entities else ROUNDS_OF_TEXT
+        return ROUNDS if self.entities or self.points else ROUNDS_OF_TEXT
 
     def batches_of(self, number: int) -> Iterator[list[list[Piece]]]:
         """The batches of one round, each some packed rows: a function of the round's number."""
         chance = chance_of(self.seed, "round", number)
         share = ROUNDS_OF_TEXT / self.rounds
         groups = [list(one.round(chance)) for one in self.entities]
+        groups += [[chance.choice(wordings)] for wordings in self.points]
         groups += [[piece] for piece in self.prose if chance.random() < share]
         groups += [
             [piece] for piece in chance.sample(self.covered, min(COVERED, len(self.covered)))
@@ -182,7 +185,7 @@ def plan(spec: AugmentSpec) -> Course:
     tokenizer = read_tokenizer(spec.tokenizer)
     documents = read_documents(spec.documents)
     examples = [one.as_row() for one in read_examples(spec.examples)] if spec.examples else []
-    found = study(documents, examples)
+    found = study(documents, examples, without=spec.without)
     prefix = shared_prefix(tokenizer)
 
     def piece(lesson: Lesson) -> Piece:
@@ -195,18 +198,16 @@ def plan(spec: AugmentSpec) -> Course:
         prefix=tuple(prefix),
         study=found,
         entities=tuple(_entities(found, piece, tokenizer)),
+        points=tuple(tuple(map(piece, wordings)) for wordings in found.points),
         prose=tuple(piece(lesson) for lesson, is_covered in texts if not is_covered),
-        covered=(
-            *(piece(lesson) for lesson, is_covered in texts if is_covered),
-            *(piece(lesson) for lesson in found.inverse),
-        ),
+        covered=tuple(piece(lesson) for lesson, is_covered in texts if is_covered),
         tokens=sum(len(encode(tokenizer, document.text)) for document in documents),
         documents=len(documents),
         # The chat's own prefix stands in every block, and a block must hold more than that.
         block=max(spec.block, 3 * len(prefix)),
         seed=spec.seed,
     )
-    if not (course.entities or course.prose or course.covered):
+    if not (course.entities or course.points or course.prose or course.covered):
         raise InputError("augment.nothing", "no text was found that could be learned")
     return course
 
@@ -351,7 +352,7 @@ class _Words:
     """
 
     def __init__(self, course: Course, vocabulary: int) -> None:
-        pieces = [*course.prose, *course.covered]
+        pieces = [*course.prose, *course.covered, *chain.from_iterable(course.points)]
         for one in course.entities:
             pieces += [*chain.from_iterable(one.questions), *one.others, one.record]
             pieces += [one.sentences] if one.sentences else []
