@@ -11,6 +11,7 @@ module here that knows models and is imported by itself). Deterministic; knows n
 from calm_engine.selfstudy.facts import facts_in, merge
 from calm_engine.selfstudy.nouns import KINDS, TAKEN, WRITTEN, Fact, Lesson, Source, Study, Wordings
 from calm_engine.selfstudy.preparing import study
+from calm_engine.selfstudy.words import tag_of
 
 __all__ = [
     "KINDS",
@@ -24,4 +25,5 @@ __all__ = [
     "facts_in",
     "merge",
     "study",
+    "tag_of",
 ]
