@@ -26,6 +26,11 @@ RELEASE = "0.1.0"  # as in pyproject.toml: workers tell which one they run
 DEBUG = False
 SECRET_KEY = env.secret("SECRET_KEY", file="secret-key")
 AUDIT_KEY = env.secret("AUDIT_KEY", file="audit-key")
+SITE_KEYS = env.text("SITE_KEYS", "file", among=("file", "vault"))
+SITE_KEY = env.secret("SITE_KEY", file="site-key" if SITE_KEYS == "file" else "")
+VAULT_ADDR = env.text("VAULT_ADDR")
+VAULT_TOKEN = env.secret("VAULT_TOKEN")
+VAULT_KEY = env.text("VAULT_KEY", "counterpoint")
 SITE_URL = env.text("COUNTERPOINT_URL", "http://127.0.0.1:8000")
 ALLOWED_HOSTS = env.text("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
 HTTPS = SITE_URL.startswith("https://")
