@@ -20,6 +20,7 @@ CAUSES = {
     "disk.full": Cause.DISK,
     "run.attempts": Cause.LOST,
 }
+LEAST_BATCH = 6  # the smallest that the engine chooses where none was asked for
 CALMER_RATE = 5e-4  # a quarter of what the engine takes by itself for small models and bridges
 
 
@@ -62,9 +63,9 @@ WORDS = {
 
 def _smaller(spec: Mapping[str, Any]) -> Fix:
     """The same batch in twice as many parts; for an evaluation, fewer questions at a time."""
-    batch, parts = int(spec.get("batch_size", 1)), int(spec.get("gradient_accumulation_steps", 1))
-    micro = batch // parts
-    if micro <= 1:
+    batch = int(spec.get("batch_size") or LEAST_BATCH)
+    parts = int(spec.get("gradient_accumulation_steps", 1))
+    if batch // parts <= 1:
         return Fix(
             "It already works on one example at a time. Choose a smaller model, shorter blocks, "
             "or a machine with more memory."
@@ -72,10 +73,10 @@ def _smaller(spec: Mapping[str, Any]) -> Fix:
     if "gradient_accumulation_steps" not in spec:
         half = batch // 2
         return Fix(f"Run it again with {half} questions at a time.", {"batch_size": half}, True)
-    finer = next(n for n in range(parts + 1, batch + 1) if batch % n == 0 and n >= 2 * parts)
+    finer = next(n for n in range(2 * parts, batch + 1) if batch % n == 0)
     return Fix(
-        f"Run it again with a micro-batch of {batch // finer}: the same batch of {batch}, "
-        f"in {finer} parts. The result stays the same; it takes a little longer.",
+        f"Run it again with each batch in {finer} parts, one in memory at a time. "
+        "The result stays the same; it takes a little longer.",
         {"gradient_accumulation_steps": finer},
         is_safe=True,
     )

@@ -368,7 +368,9 @@ def test_a_stopped_run_is_run_again_with_a_newer_epoch(cast: Cast, run: Run) -> 
 # -- causes and their fixes ------------------------------------------------------------------------
 
 
-def test_for_want_of_memory_the_batch_is_cut_and_the_run_goes_on(cast: Cast, run: Run) -> None:
+def test_for_want_of_memory_the_batch_is_cut_and_the_run_goes_on(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        run = make_run(cast.ada, batch_size=16)
     for parts in (2, 4, 8, 16):
         with executing(claimed()):
             raise InternalError("memory.full", "Not enough.")
