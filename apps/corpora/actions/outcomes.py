@@ -30,6 +30,7 @@ from counterpoint.storage import blobs
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
+from apps.corpora.actions import quota
 from apps.corpora.actions.access import must
 from apps.corpora.actions.receiving import WAKE, refused, tell, wake
 
@@ -42,7 +43,8 @@ UPLOAD_BYTES = 20 << 30
 
 def begin(item_id: UUID | str) -> UploadItem | None:
     """Claim one waiting file for reading; None when another worker was first or it is settled."""
-    moved = UploadItem.objects.filter(pk=item_id, state=ItemState.RECEIVED).update(
+    waiting = UploadItem.objects.filter(pk=item_id, state=ItemState.RECEIVED)
+    moved = waiting.filter(upload__paused_at__isnull=True).update(
         state=ItemState.EXTRACTING, claimed_at=Now(), attempts=F("attempts") + 1
     )
     if moved == 0:
@@ -54,7 +56,9 @@ def begin(item_id: UUID | str) -> UploadItem | None:
 
 def begin_next(upload_id: UUID) -> UploadItem | None:
     """Claim the next waiting file of an upload; two workers never get the same."""
-    waiting = UploadItem.objects.filter(upload=upload_id, state=ItemState.RECEIVED)
+    waiting = UploadItem.objects.filter(
+        upload=upload_id, upload__paused_at__isnull=True, state=ItemState.RECEIVED
+    )
     chosen = waiting.order_by("created_at", "pk").select_for_update(skip_locked=True).first()
     return begin(chosen.pk) if chosen else None
 
@@ -68,6 +72,7 @@ def file_known(item: UploadItem) -> bool:
     if known is None:
         return False
     _settle(item, ItemState.DUPLICATE, document=known)
+    quota.refund(item.size)
     return True
 
 
@@ -86,6 +91,8 @@ def file_documents(item: UploadItem, found: Reading) -> None:
         document, is_new = _document(item, extracted)
         state = ItemState.STORED if is_new else ItemState.DUPLICATE
         _settle(item, state, document=document)
+        if not is_new:
+            quota.refund(item.size)
     _add_inner(item, found.inner)
 
 
@@ -124,6 +131,7 @@ def _add_inner(item: UploadItem, inner: list[Inner]) -> None:
     sizes = sum(i.file.stat().st_size for i in inner if i.file)
     if so_far["bytes"] + sizes > UPLOAD_BYTES:
         raise InputError("archive.bomb", limit=f"{UPLOAD_BYTES >> 30} GB in one upload")
+    quota.charge(sizes)
     children = [_child(item, one) for one in inner]
     UploadItem.objects.bulk_create(children)
     wake(children)
@@ -168,12 +176,43 @@ def retry(upload: Upload, *, by: User) -> int:
     again = list(retriable(upload).select_for_update())
     for item in again:
         item.state, item.code, item.facts, item.attempts = ItemState.RECEIVED, "", {}, 0
-    UploadItem.objects.bulk_update(again, ["state", "code", "facts", "attempts"])
+    UploadItem.objects.bulk_update(again, ["state", "code", "facts", "attempts"], batch_size=1000)
     if again:
         audit.record("upload.retry", upload, by=by, files=len(again))
         wake(again)
         tell(upload.pk)
     return len(again)
+
+
+@transaction.atomic
+def pause(upload: Upload, *, by: User) -> None:
+    """Let workers take no more files of this upload; those being read are finished."""
+    must(upload.corpus, by, Right.CURATE)
+    if Upload.objects.filter(pk=upload.pk, paused_at__isnull=True).update(paused_at=Now()):
+        audit.record("upload.pause", upload, by=by)
+        tell(upload.pk)
+
+
+@transaction.atomic
+def resume(upload: Upload, *, by: User) -> None:
+    """Let workers go on with a paused upload."""
+    must(upload.corpus, by, Right.CURATE)
+    if Upload.objects.filter(pk=upload.pk, paused_at__isnull=False).update(paused_at=None):
+        audit.record("upload.resume", upload, by=by)
+        wake(upload.items.filter(state=ItemState.RECEIVED)[:WAKE])
+        tell(upload.pk)
+
+
+@transaction.atomic
+def cancel_rest(upload: Upload, *, by: User) -> int:
+    """Refuse the files that nobody has begun to read; `retry` brings them back."""
+    must(upload.corpus, by, Right.CURATE)
+    waiting = upload.items.filter(state=ItemState.RECEIVED)
+    count: int = waiting.update(state=ItemState.REJECTED, code="upload.cancelled", facts={})
+    if count:
+        audit.record("upload.cancel", upload, by=by, files=count)
+        tell(upload.pk)
+    return count
 
 
 @transaction.atomic
@@ -190,6 +229,7 @@ def reconcile() -> int:
     waiting = UploadItem.objects.filter(
         Q(claimed_at__isnull=False) | Q(created_at__lt=Now() - LOST_AFTER),
         state=ItemState.RECEIVED,
+        upload__paused_at__isnull=True,
     )
     wake(waiting.order_by("created_at")[:WAKE])
     return given_up + put_back

@@ -30,8 +30,10 @@ from counterpoint.storage import blobs
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
+from apps.corpora.actions import quota
 from apps.corpora.actions.access import must
 
+PATH = 1000  # characters of a path that are kept, from its end
 WAKE = 16  # messages sent for one upload: each worker goes on to the next file by itself
 
 
@@ -64,22 +66,38 @@ def receive(
     """
     must(corpus, by, Right.CURATE)
     named = list(paths)
-    taken = [
-        _taken(file, named[index] if index < len(named) else "") for index, file in enumerate(files)
-    ]
+    left = quota.room()
+    taken = []
+    for index, file in enumerate(files):
+        item = _taken(file, named[index] if index < len(named) else "", left)
+        left = left - item.size if left is not None and item.digest else left
+        taken.append(item)
     with transaction.atomic():
-        delivery = _delivery(corpus, upload, by, source)
-        for item in taken:
-            item.upload = delivery
-        UploadItem.objects.bulk_create(taken)
+        delivery = delivery_of(corpus, upload, by, source)
+        keep(delivery, taken)
         rejected = sum(item.state == ItemState.REJECTED for item in taken)
         audit.record("upload.receive", delivery, by=by, files=len(taken), rejected=rejected)
-        wake(taken)
-        tell(delivery.pk)
     return delivery
 
 
-def _delivery(corpus: Corpus, code: UUID | None, by: User, source: str) -> Upload:
+def keep(delivery: Upload, items: list[UploadItem]) -> None:
+    """Write the rows of files whose bytes are stored, charge for them, and call the workers."""
+    for item in items:
+        item.upload = delivery
+    stored = [item for item in items if item.digest]
+    try:
+        quota.charge(sum(item.size for item in stored))
+    except InputError as error:  # another upload took the room that was there a moment ago
+        for item in stored:
+            refused(item, error.code, **error.facts).digest = ""
+    UploadItem.objects.bulk_create(items)
+    if delivery.paused_at is None:
+        wake(items)
+    tell(delivery.pk)
+
+
+def delivery_of(corpus: Corpus, code: UUID | None, by: User, source: str) -> Upload:
+    """The delivery of this id, opened when it is not there yet. Raises PermissionDenied."""
     if code is None:
         return Upload.objects.create(corpus=corpus, by=by, source=source)
     found, _ = Upload.objects.get_or_create(
@@ -90,11 +108,27 @@ def _delivery(corpus: Corpus, code: UUID | None, by: User, source: str) -> Uploa
     return found
 
 
-def _taken(file: IncomingFile, path: str) -> UploadItem:
+def _taken(file: IncomingFile, path: str, room: int | None) -> UploadItem:
     """Store one file's bytes and describe it; a refusal is a description too."""
-    told = path or file.name or "file"
+    item = judged(path or file.name or "file", file.size or 0, room)
+    if item.code:
+        return item
+    try:
+        item.digest = blobs().put("original", file).digest
+    except InputError as error:
+        if error.code != "disk.full":
+            raise
+        return refused(item, "upload.disk_full")
+    return item
+
+
+def judged(told: str, size: int, room: int | None) -> UploadItem:
+    """What is known of a file before its bytes: its row, refused already when it cannot be taken.
+
+    room  bytes that the tenant's quota leaves, None without one
+    """
     safe = safe_path(told)
-    item = UploadItem(path=(safe or told)[-1000:], size=file.size or 0)
+    item = UploadItem(path=storable(safe or told), size=size)
     if safe is None:
         return refused(item, "file.path")
     kind = extension(safe)
@@ -106,13 +140,15 @@ def _taken(file: IncomingFile, path: str) -> UploadItem:
     if item.size > limit:
         sizes = {"size": f"{item.size >> 20} MB", "limit": f"{limit >> 20} MB"}
         return refused(item, "file.too_large", **sizes)
-    try:
-        item.digest = blobs().put("original", file).digest
-    except InputError as error:
-        if error.code != "disk.full":
-            raise
-        return refused(item, "upload.disk_full")
+    if room is not None and size > room:
+        return refused(item, "quota.full", **quota.words_for(quota.use(), size))
     return item
+
+
+def storable(path: str) -> str:
+    """A path as the database can hold it: no NUL, no half characters, its last 1000 characters."""
+    whole = path.encode("utf-8", errors="replace").decode()
+    return whole.replace("\0", "\ufffd")[-PATH:]
 
 
 def refused(item: UploadItem, code: str, **facts: object) -> UploadItem:
