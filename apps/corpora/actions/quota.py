@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from django.db.models import F
 from django.db.models.functions import Greatest
 
@@ -11,7 +13,8 @@ from calm_engine.errors import InputError
 
 def use() -> StorageUse:
     """The account of the tenant in scope."""
-    return StorageUse.objects.get_or_create()[0]
+    account, _is_new = StorageUse.objects.get_or_create()
+    return cast("StorageUse", account)
 
 
 def room() -> int | None:
