@@ -35,6 +35,8 @@ Tell = Callable[[Progress], None]
 
 AT_ONCE = 100  # questions in a batch
 MOST = 16  # tokens of an answer
+STRANGER = "stranger"  # an augmenter of random weights
+WHAT = "reproduction.txt"  # in the output folder: the form and the seed of its models
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,12 @@ QUICK = Form(
 def reproduce(form: Form, seed: int, output: Path | None, tell: Tell) -> Table:
     """Train parents and compositions, ask every question of every model, and fill the table.
 
-    output   folder for the four models, kept; None: they are thrown away
+    output   folder for the four models, kept; None: they are thrown away. Begun again with the same
+             form and seed, those that are whole are not trained again
     tell     hears of progress, here and in the trainings' own processes: it must be picklable
-    Raises InputError("output.exists") when something stands in the output folder.
+    Raises InputError("output.exists") when something else stands in the output folder.
     """
-    if output is not None and output.exists() and any(output.iterdir()):
-        raise InputError(
-            "output.exists", "something else is in the output folder", path=output.name
-        )
-    with _folder(output) as root:
+    with _folder(output, f"{form}, seed {seed}\n") as root:
         _side_by_side([_train_anchor, _train_augmenter], form, seed, root, tell)
         _side_by_side([_train_composition, _train_random], form, seed, root, tell)
         torch.set_num_threads(threads())
@@ -89,13 +88,21 @@ def reproduce(form: Form, seed: int, output: Path | None, tell: Tell) -> Table:
 
 
 @contextmanager
-def _folder(output: Path | None) -> Iterator[Path]:
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        yield output
+def _folder(output: Path | None, what: str) -> Iterator[Path]:
+    """Where the models go: the output, once it says what it holds, or a passing folder."""
+    if output is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
+    label = output / WHAT
+    is_empty = not output.exists() or not any(output.iterdir())
+    if not is_empty and (not label.exists() or label.read_text(encoding="utf-8") != what):
+        raise InputError(
+            "output.exists", "something else is in the output folder", path=output.name
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    label.write_text(what, encoding="utf-8")
+    yield output
 
 
 Training = Callable[[Form, int, Path, Tell], None]
@@ -126,13 +133,13 @@ def _begin(parent: int) -> None:
 
 
 def _train_anchor(form: Form, seed: int, root: Path, tell: Tell) -> None:
-    _take(anchor_course(form.anchor, seed, form.operands), _at(root, ANCHOR), tell)
+    _take([anchor_course(form.anchor, seed, form.operands)], _at(root, ANCHOR), tell)
 
 
 def _train_augmenter(form: Form, seed: int, root: Path, tell: Tell) -> None:
     keys = make_keys(seed, form.keys).all
-    for course in augmenter_courses(form.augmenter, seed, keys, form.operands):
-        _take(course, _at(root, AUGMENTER), tell)
+    courses = augmenter_courses(form.augmenter, seed, keys, form.operands)
+    _take(courses, _at(root, AUGMENTER), tell)
 
 
 def _train_composition(form: Form, seed: int, root: Path, tell: Tell) -> None:
@@ -150,24 +157,30 @@ def _train_bridges(form: Form, seed: int, root: Path, tell: Tell, name: str) -> 
     anchor, below = _at(root, ANCHOR), _below(root, name)
     model = compose(anchor, below, layers=form.augmenter.layers, seed=seed)
     keys = make_keys(seed, form.keys).seen
-    for course in bridge_courses(name, model, form.bridges, seed, keys, form.operands):
-        _take(course, _at(root, name), tell)
+    courses = bridge_courses(name, model, form.bridges, seed, keys, form.operands)
+    _take(courses, _at(root, name), tell)
 
 
 def _below(root: Path, name: str) -> Path:
     """The augmenter of a composition."""
-    return _at(root, RANDOM) / "augmenter_0" if name == RANDOM else _at(root, AUGMENTER)
+    return _at(root, STRANGER) if name == RANDOM else _at(root, AUGMENTER)
 
 
 def _at(root: Path, name: str) -> Path:
     return root / name.replace(" ", "-")
 
 
-def _take(course: Course, folder: Path, tell: Tell) -> None:
-    for progress in course.taken():
-        tell(progress)
-    course.model.save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
+def _take(courses: Sequence[Course], folder: Path, tell: Tell) -> None:
+    """One course after another of one model, which is then kept, if it is not there already."""
+    if folder.exists():
+        return
+    for course in courses:
+        for progress in course.taken():
+            tell(progress)
+    aside = folder.with_name(f"{folder.name}.part")
+    courses[-1].model.save_pretrained(aside)
+    make_tokenizer().save_pretrained(aside)
+    aside.rename(folder)
 
 
 # -- the questions ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -13,7 +14,9 @@ import torch
 
 from calm_engine.cli import main
 from calm_engine.data import chance_of, encode
-from calm_engine.reproduce.bridges import compose, ends_of_keys, example, handing_loss
+from calm_engine.digests import weights_digest
+from calm_engine.errors import InputError
+from calm_engine.reproduce.bridges import Length, compose, ends_of_keys, example, handing_loss
 from calm_engine.reproduce.course import batch_of
 from calm_engine.reproduce.key_value import (
     DIRECT,
@@ -32,6 +35,7 @@ from calm_engine.reproduce.key_value import (
 )
 from calm_engine.reproduce.language import NUMBERS, make_tokenizer, spelled, value
 from calm_engine.reproduce.parents import FEW, Deck, Shape, augmenter_lesson, met, newborn
+from calm_engine.reproduce.run import Form, reproduce
 from calm_engine.reproduce.table import (
     ANCHOR,
     AUGMENTER,
@@ -250,6 +254,26 @@ def test_a_folder_that_is_not_empty_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_begun_again_it_goes_on_with_the_models_that_are_whole(tmp_path: Path) -> None:
+    tiny = Form(
+        keys=60,
+        operands=2,
+        anchor=Shape(width=32, layers=2, heads=2, steps=3, peak=1e-3),
+        augmenter=SMALL,
+        bridges=Length(handing=2, saying=2),
+        questions=4,
+        wanted=WANTED,
+    )
+    first = reproduce(tiny, 1, tmp_path, print)
+    digests = {path: weights_digest(path) for path in tmp_path.iterdir() if path.is_dir()}
+    shutil.rmtree(tmp_path / "composition")
+    again = reproduce(tiny, 1, tmp_path, print)
+    assert list(again.lines()) == list(first.lines())
+    assert {path: weights_digest(path) for path in digests} == digests
+    with pytest.raises(InputError, match=r"output\.exists"):
+        reproduce(tiny, 2, tmp_path, print)
+
+
 @pytest.mark.parametrize("wrong", [["paper"], ["key-value", "--seed", "-1"], []])
 def test_wrong_words_are_refused(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as ending:
@@ -269,5 +293,5 @@ def run(*flags: str) -> list[dict[str, object]]:
 def test_the_quick_form_meets_its_bars_and_keeps_the_models(tmp_path: Path) -> None:
     bars = run("--quick", "--output", str(tmp_path / "kept"))
     assert all(bar["ok"] for bar in bars)
-    kept = {"anchor", "augmenter", "composition", "random-augmenter"}
-    assert {path.name for path in (tmp_path / "kept").iterdir()} == kept
+    kept = {"anchor", "augmenter", "composition", "random-augmenter", "stranger"}
+    assert {path.name for path in (tmp_path / "kept").iterdir() if path.is_dir()} == kept
