@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from calm_engine import digests
 from calm_engine.checkpoints import whole
+from calm_engine.costs import costs_of
 from calm_engine.data import Example, chance_of, pad_left, question_prompt, read_examples
 from calm_engine.errors import Cancelled, EngineError, InputError
 from calm_engine.families import decoder_of, read_tokenizer
@@ -144,12 +145,13 @@ def chosen(questions: Sequence[Example], seed: int) -> list[Example]:
 class Column:
     """Who is asked: a model, and for a composition how far and which parts it lets in.
 
+    gate        one for all augmenters, or one for each
     tokenizer   None: the anchor's, in which everybody else is asked
     """
 
     name: str
     model: Any
-    gate: float = 1.0
+    gate: float | tuple[float, ...] = 1.0
     bridges: bool = True
     output: bool = True
     tokenizer: PreTrainedTokenizerBase | None = None
@@ -277,6 +279,7 @@ def evaluate(
         said = dict(answers.said)
     names = [column.name for column in columns]
     facts = _facts(spec, cells_of(questions, said, names), asked=len(questions), of=len(every))
+    facts["costs"] = dataclasses.asdict(costs_of(columns[0].model))
     items = [_item(row, said, names) for row in questions]
     outcome = _publish(Path(spec.output), work, parents, facts, items)
     _partial(spec).unlink(missing_ok=True)
@@ -356,8 +359,17 @@ def _columns(spec: EvaluateSpec, attribution: bool) -> tuple[list[Column], PreTr
         words = None if alignment is None else alignment.augmenter
         name = f"augmenter_{index}" if index else "augmenter"
         columns.append(Column(name, augmenter, tokenizer=words))
+    if len(together.augmenters) > 1:
+        # What their company costs each of them: bridges trained apart have never met.
+        columns += [_only(together, index) for index in range(len(together.augmenters))]
     columns.append(Column("anchor", together, gate=0.0))
     return columns, read_tokenizer(spec.anchor)
+
+
+def _only(together: CalmForCausalLM, index: int) -> Column:
+    """The composition with one of its augmenters let in and the others shut out."""
+    gates = tuple(float(at == index) for at in range(len(together.augmenters)))
+    return Column(f"only_augmenter_{index}", together, gate=gates)
 
 
 # -- what is kept ----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from calm_engine.bench.models import size, trained
+from calm_engine.costs import bridges_width
 from calm_engine.figures import Figure
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.parents import config_of
@@ -50,11 +51,13 @@ def measure() -> Iterator[Figure]:
         yield Figure(
             f"bridges.{name}.parameters", share, "ratio", against, 0.03 if is_ours else None
         )
-        heads = [model.streams.bridge(joint).heads for joint in model.streams.joints]
-        held = sum(2 * one.shared * one.width for one in heads)
         width = ANCHOR["hidden_size"] // ANCHOR["num_attention_heads"]
         whole = 2 * ANCHOR["num_hidden_layers"] * ANCHOR["num_key_value_heads"] * width
         against = "the anchor's cache of a token"
         yield Figure(
-            f"bridges.{name}.cache", held / whole, "ratio", against, 0.25 if is_ours else None
+            f"bridges.{name}.cache",
+            bridges_width(model) / whole,
+            "ratio",
+            against,
+            0.25 if is_ours else None,
         )

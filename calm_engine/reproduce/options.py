@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from calm_engine.compose import STEPS, compose
+from calm_engine.costs import costs_of
 from calm_engine.data import Example, question_prompt
 from calm_engine.errors import InputError
 from calm_engine.evaluation import (
@@ -175,7 +176,7 @@ def _result(option: Option, spec: ComposeSpec, rows: Sequence[Example], tell: Te
             said[column.name, row.id] = text
     cells = cells_of(rows, said, [column.name for column in columns])
     trained = sum(parameter.numel() for _, parameter in model.trainable_parameters())
-    return Result(option.name, spec.seed, tuple(cells), trained, cache_bytes(model))
+    return Result(option.name, spec.seed, tuple(cells), trained, costs_of(model).cache["bridges"])
 
 
 def _answers(column: Column, spec: ComposeSpec, rows: Sequence[Example]) -> Iterator[str]:
@@ -185,14 +186,6 @@ def _answers(column: Column, spec: ComposeSpec, rows: Sequence[Example]) -> Iter
     asker = Asker(column, tokenizer, prefix=common_prefix(prompts), ends=ends, most=24)
     for start in range(0, len(prompts), AT_ONCE):
         yield from asker.ask(prompts[start : start + AT_ONCE])
-
-
-def cache_bytes(model: CalmForCausalLM) -> int:
-    """Bytes that the bridges keep of each token, in the precision of their weights."""
-    return sum(
-        2 * bridge.heads.shared * bridge.heads.width * bridge.out.weight.element_size()
-        for bridge in map(model.streams.bridge, model.streams.joints)
-    )
 
 
 # -- the table -------------------------------------------------------------------------------------

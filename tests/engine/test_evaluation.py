@@ -29,10 +29,11 @@ from calm_engine.evaluation import (
     read_questions,
     wilson,
 )
+from calm_engine.joining import side_by_side
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import EvaluateSpec, Outcome, Progress
 from tests.engine.asking import make_evaluation
-from tests.tiny import make_composition, make_model, make_tokenizer
+from tests.tiny import awaken, make_composition, make_model, make_tokenizer, save_folder
 
 
 @pytest.fixture(autouse=True)
@@ -241,6 +242,34 @@ def test_attribution_asks_the_parts_as_well(tmp_path: Path) -> None:
     _, outcome = run(make_evaluation(tmp_path, questions=3), attribution=True)
     asked = {cell["column"] for cell in outcome.facts["cells"]}
     assert {"bridges_only", "output_only"} < asked
+
+
+def test_two_side_by_side_are_also_asked_one_at_a_time_and_weighed(tmp_path: Path) -> None:
+    spec = make_evaluation(tmp_path, control=False, questions=6, new_tokens=2)
+    load, anchor = CalmForCausalLM.from_pretrained, Path(spec.anchor)
+    first = load(tmp_path / "together", anchor=anchor, augmenters=spec.augmenters)
+    other = save_folder(make_model("llama", width=32, heads=2, seed=7), tmp_path / "other")
+    second = awaken(CalmForCausalLM.compose(anchor, [other]))
+    side_by_side([first, second]).save_pretrained(tmp_path / "both")
+    both = replace(
+        spec, composition=str(tmp_path / "both"), augmenters=(*spec.augmenters, str(other))
+    )
+    _, outcome = run(both)
+    _, alone = run(replace(spec, output=str(tmp_path / "alone")))
+    cells = outcome.facts["cells"]
+    assert {"only_augmenter_0", "only_augmenter_1"} <= {cell["column"] for cell in cells}
+    assert outcome.facts["costs"]["cache"]["bridges"] > alone.facts["costs"]["cache"]["bridges"]
+    assert outcome.facts["costs"]["ceiling"] < alone.facts["costs"]["ceiling"]
+    said = [
+        answers_of(one, name)
+        for one, name in ((outcome, "only_augmenter_0"), (alone, "composition"))
+    ]
+    assert said[0] == said[1]
+
+
+def answers_of(outcome: Outcome, column: str) -> list[str]:
+    lines = (Path(outcome.folder) / outcome.facts["items"]).read_text().splitlines()
+    return [json.loads(line)["answers"][column]["text"] for line in lines]
 
 
 def test_stopped_and_begun_again_no_question_is_answered_twice(tmp_path: Path) -> None:
