@@ -89,7 +89,9 @@ def choices(request: MemberRequest) -> list[tuple[str, str]]:
 def set_quota(request: MemberRequest, *, kind: str, whom: str, amount: int) -> None:
     """Set or change one limit; the line in the log says what it is now."""
     what, _colon, code = whom.partition(":")
-    bound: dict[str, Any] = {"user_id": None, "group_id": None} | ({f"{what}_id": code} if code else {})
+    bound: dict[str, Any] = {"user_id": None, "group_id": None} | (
+        {f"{what}_id": code} if code else {}
+    )
     quota, _is_new = Quota.objects.update_or_create(kind=kind, **bound, defaults={"amount": amount})
     record("quota.change", quota, by=request.user, amount=amount, whom=whom or "tenant")
 
