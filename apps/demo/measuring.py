@@ -12,10 +12,11 @@ from typing import Any
 from django.db import connection, connections, transaction
 
 from apps.audit.actions import record
-from apps.corpora.models import Corpus
+from apps.corpora.models import Corpus, CorpusGrant
 from apps.demo.crowd import Crowd
 from apps.registry.closure import can_use
 from apps.registry.models import Composition
+from apps.tenants.models import Group, GroupMember
 from apps.tenants.scope import tenant_scope
 
 QUESTIONS, ROUNDS, ACTS = 400, 60, 2000
@@ -87,16 +88,8 @@ def cost_of_row_security(crowd: Crowd) -> Iterator[Figure]:
 @contextmanager
 def unbound() -> Iterator[None]:
     """While this lasts, the owner of the tables sees every row: of a home that is thrown away."""
-    tables = [
-        f'"{model._meta.db_table}"'
-        for model in (
-            Composition,
-            Corpus,
-            *(each.related_model for each in Corpus._meta.related_objects),
-        )
-        if model is not None
-    ]
-    tables += ['"tenants_group"', '"tenants_groupmember"']
+    models = (Composition, Corpus, CorpusGrant, Group, GroupMember)
+    tables = [f'"{model._meta.db_table}"' for model in models]
     try:
         run_as_owner(f"ALTER TABLE {each} NO FORCE ROW LEVEL SECURITY" for each in tables)
         yield

@@ -70,6 +70,7 @@ INSTALLED_APPS = [
     "apps.evaluation",
     "apps.teaching",
     "apps.chat",
+    "apps.forgetting",
     "apps.api",
     "apps.demo",
 ]

@@ -19,5 +19,6 @@ urlpatterns = [
     path("reports/", include("apps.evaluation.urls")),
     path("teach/", include("apps.teaching.urls")),
     path("chat/", include("apps.chat.urls")),
+    path("forget/", include("apps.forgetting.urls")),
     path("v1/", include("apps.api.urls")),
 ]

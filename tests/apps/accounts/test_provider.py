@@ -61,7 +61,7 @@ def test_somebody_new_with_a_verified_address_joins_the_sites_tenant(
     cast: Cast, settings: Any
 ) -> None:
     settings.SSO_TENANT = "north"
-    with provider(settings, Subject("dee-1", DEE)):
+    with provider(settings, Subject(sub="dee-1", claims=DEE)):
         client = Client()
         assert b"Sign in with North" in client.get("/accounts/sign-in/").content
         come(client, "dee-1")
@@ -93,7 +93,7 @@ def test_somebody_unverified_or_uninvited_is_turned_away_in_words(
     cast: Cast, settings: Any, claims: dict[str, object], tenant: str
 ) -> None:
     settings.SSO_TENANT = tenant
-    with provider(settings, Subject("dee-1", claims)):
+    with provider(settings, Subject(sub="dee-1", claims=claims)):
         client = Client()
         assert come(client, "dee-1")["Location"] == "/accounts/sign-in/"
         assert b"Ask a curator to add you" in client.get("/accounts/sign-in/").content
@@ -104,7 +104,7 @@ def test_somebody_unverified_or_uninvited_is_turned_away_in_words(
 def test_an_address_alone_takes_over_nobodys_account(cast: Cast, settings: Any) -> None:
     settings.SSO_TENANT = "north"
     claims = {"email": "ada@north.example", "email_verified": True}
-    with provider(settings, Subject("mallory", claims)):
+    with provider(settings, Subject(sub="mallory", claims=claims)):
         client = Client()
         come(client, "mallory")
         assert signed_in_as(client) is None  # ada signs in with a password of her own
@@ -115,7 +115,7 @@ def test_an_account_that_the_directory_made_is_met_and_then_bound_to_the_subject
 ) -> None:
     dee = User.objects.create_user("dee@north.example", name="Dee")
     Membership.objects.create(tenant=cast.north, user=dee, role=Role.CURATOR)
-    with provider(settings, Subject("dee-1", DEE), Subject("other", DEE)):
+    with provider(settings, Subject(sub="dee-1", claims=DEE), Subject(sub="other", claims=DEE)):
         client = Client()
         come(client, "dee-1")
         assert signed_in_as(client) == dee
@@ -137,7 +137,7 @@ def test_groups_follow_the_provider_and_those_kept_by_hand_do_not(
     many = [f"nobody {number}" for number in range(10_000)]
     with provider(
         settings,
-        Subject("dee-1", DEE | {"groups": [*many, "Legal", twin, "By hand"]}),
+        Subject(sub="dee-1", claims=DEE | {"groups": [*many, "Legal", twin, "By hand"]}),
     ):
         client = Client()
         began = time.monotonic()
@@ -148,7 +148,7 @@ def test_groups_follow_the_provider_and_those_kept_by_hand_do_not(
         mine = GroupMember.objects.filter(user=dee).values_list("group__name", flat=True)
         assert list(mine) == ["Legal"]
         GroupMember.objects.create(group=Group.objects.get(name="By hand"), user=dee)
-    with provider(settings, Subject("dee-1", DEE | {"groups": ["Sales"]})):
+    with provider(settings, Subject(sub="dee-1", claims=DEE | {"groups": ["Sales"]})):
         come(Client(), "dee-1")
     with tenant_scope(cast.north):
         mine = GroupMember.objects.filter(user=dee).values_list("group__name", flat=True)
@@ -157,7 +157,7 @@ def test_groups_follow_the_provider_and_those_kept_by_hand_do_not(
 
 def test_a_deactivated_person_is_not_let_back_in_by_the_provider(cast: Cast, settings: Any) -> None:
     settings.SSO_TENANT = "north"
-    with provider(settings, Subject("dee-1", DEE)):
+    with provider(settings, Subject(sub="dee-1", claims=DEE)):
         come(Client(), "dee-1")
         User.objects.filter(email="dee@north.example").update(is_active=False)
         client = Client()
@@ -167,7 +167,7 @@ def test_a_deactivated_person_is_not_let_back_in_by_the_provider(cast: Cast, set
 
 def test_a_code_that_was_used_and_a_foreign_state_open_nothing(cast: Cast, settings: Any) -> None:
     settings.SSO_TENANT = "north"
-    with provider(settings, Subject("dee-1", DEE)):
+    with provider(settings, Subject(sub="dee-1", claims=DEE)):
         victim = Client()
         there = victim.get(LOGIN)
         answer = httpx.post(there["Location"], data={"sub": "dee-1"}, trust_env=False)
@@ -183,7 +183,7 @@ def test_a_code_that_was_used_and_a_foreign_state_open_nothing(cast: Cast, setti
 
 
 def test_a_provider_that_is_away_is_told_and_nobody_is_in(cast: Cast, settings: Any) -> None:
-    with provider(settings, Subject("dee-1", DEE)):
+    with provider(settings, Subject(sub="dee-1", claims=DEE)):
         pass
     client = Client()
     answer = client.get(LOGIN)
