@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
@@ -26,6 +27,8 @@ from apps.accounts.models import User
 from apps.accounts.sso import join_groups, join_tenant
 from counterpoint import outbound
 from counterpoint.keys import site_keys
+
+log = structlog.get_logger(__name__)
 
 SEALED_ABOUT = b"second-factor"
 
@@ -72,6 +75,24 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # all
             messages.error(request, said + _("Ask a curator to add you."))
             raise ImmediateHttpResponse(redirect(settings.LOGIN_URL))
 
+    def on_authentication_error(
+        self,
+        request: HttpRequest,
+        _provider: Any,
+        error: str | None = None,
+        exception: Exception | None = None,
+        **_named: Any,
+    ) -> None:
+        """Back to the sign-in page, which says so; the log says why, without a token."""
+        log.warning(
+            "sso.failed",
+            error=str(error or ""),
+            fault=type(exception).__name__,
+            reason=str(exception)[:300],
+        )
+        messages.error(request, failed())
+        raise ImmediateHttpResponse(redirect(settings.LOGIN_URL))
+
     def get_requests_session(self) -> Session:
         """Asks the provider and whoever it names, but nothing that a server is never sent to."""
         return GuardedSession()
@@ -105,6 +126,10 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth i
     def decrypt(self, encrypted_text: str) -> str:
         key_id, _bar, wrapped = encrypted_text.partition("|")
         return site_keys().unwrap(key_id, bytes.fromhex(wrapped), SEALED_ABOUT).decode()
+
+
+def failed() -> str:
+    return _("Your organisation's sign-in did not answer as it should. Try again in a minute.")
 
 
 class GuardedSession(Session):

@@ -19,7 +19,14 @@ urlpatterns = [
     path("accounts/inactive/", account.account_inactive, name="account_inactive"),
     path("accounts/2fa/", include("allauth.mfa.urls")),
     path("accounts/sessions/", include("allauth.usersessions.urls")),
-    path("accounts/", include("allauth.socialaccount.providers.openid_connect.urls")),
+    path(
+        "accounts/oidc/<str:provider_id>/login/", views.provider_login, name="openid_connect_login"
+    ),
+    path(
+        "accounts/oidc/<str:provider_id>/login/callback/",
+        views.provider_callback,
+        name="openid_connect_callback",
+    ),
     path(
         "accounts/provider/cancelled/", social.login_cancelled, name="socialaccount_login_cancelled"
     ),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import structlog
 from allauth.account.internal.flows.login import perform_password_login
 from allauth.account.models import Login
+from allauth.socialaccount.providers.openid_connect import views as oidc
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
@@ -16,14 +18,17 @@ from django.shortcuts import redirect, render, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from apps.accounts import adapters
 from apps.accounts.actions import invite, remove, told_in_each_tenant
 from apps.accounts.forms import InviteForm, SignInForm
 from apps.accounts.models import User
 from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Membership, Role
 from calm_engine.errors import InputError
+
+log = structlog.get_logger(__name__)
 
 
 @require_http_methods(["GET", "POST"])
@@ -113,6 +118,33 @@ def switch(request: MemberRequest, code: UUID) -> HttpResponse:
         raise Http404("No such organisation.")
     request.session["tenant"] = str(code)
     return redirect(settings.LOGIN_REDIRECT_URL)
+
+
+@require_safe
+@never_cache
+@transaction.non_atomic_requests
+def provider_login(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """On to the organisation's own sign-in."""
+    return asked_of_provider(oidc.login, request, provider_id)
+
+
+@require_safe
+@never_cache
+@transaction.non_atomic_requests
+def provider_callback(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """Back from there, with somebody or with a refusal."""
+    return asked_of_provider(oidc.callback, request, provider_id)
+
+
+def asked_of_provider(view: Any, request: HttpRequest, provider_id: str) -> HttpResponse:
+    """A provider that is away is told in words: nobody can sign in by it, and others still can."""
+    try:
+        answer: HttpResponse = view(request, provider_id)
+    except OSError as error:  # of requests too
+        log.warning("sso.away", error=type(error).__name__)
+        messages.error(request, adapters.failed())
+        return redirect(settings.LOGIN_URL)
+    return answer
 
 
 def providers() -> list[tuple[str, str]]:
