@@ -53,7 +53,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow bench bench-access lint types docs-check
+.PHONY: test test-slow bench lint types docs-check
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
@@ -62,9 +62,6 @@ test-slow: setup browser ## The slow proofs
 
 bench: $(VENV)/ready ## Training and decoding beside the anchor alone, as ratios with their bars
 	@$(BIN)/python -m calm_engine.bench
-
-bench-access: setup ## What access costs at the size of a company: can_use, row security, audit
-	@$(BIN)/python -m counterpoint.services --fresh --then bench_access
 
 lint: $(VENV)/ready ## ruff and djade
 	$(BIN)/ruff check .
@@ -82,6 +79,11 @@ browser:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing chromium for the browser tests ..."; apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	else echo "No browser found: set CHROMIUM=/path/to/chromium (or install one), then run make test again." >&2; exit 1; fi
+
+# What access costs, on rows of its own.
+.PHONY: bench-access
+bench-access: setup ## What access costs at the size of a company: can_use, row security, audit
+	@$(BIN)/python -m counterpoint.services --fresh --then bench_access
 
 # ---- upkeep ------------------------------------------------------------------------------------
 .PHONY: lock clean

@@ -145,14 +145,6 @@ DATABASES = {
 REDIS_URL = engine_url("REDIS_URL", "redis_url")
 ENGINES_KNOWN = bool(REDIS_URL and engine_url("DATABASE_URL", "database_url"))
 REDIS_URL = REDIS_URL or "redis://127.0.0.1:1/0"
-# Before a tenant is known: codes of second factors that were used, attempts that were made.
-CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "site",
-    }
-}
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_IMPORTS = ("workers.ingestion", "workers.gpu", "workers.housekeeping", "workers.watch")
@@ -234,6 +226,14 @@ AXES_RESET_ON_SUCCESS = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 AXES_LOCKOUT_CALLABLE = "apps.accounts.views.locked_out"
+# Before a tenant is known: codes of second factors that were used, attempts that were made.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "site",
+    }
+}
 ACCOUNT_ADAPTER = "apps.accounts.adapters.AccountAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
