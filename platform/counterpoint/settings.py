@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ INSTALLED_APPS = [
     "apps.demo",
 ]
 MIDDLEWARE = [
+    "counterpoint.watch.requests.counted",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "counterpoint.middleware.permissions_policy",
@@ -102,6 +104,13 @@ def engine_url(name: str, key: str) -> str:
     return str(json.loads(CONNECTION_FILE.read_text(encoding="utf-8")).get(key, ""))
 
 
+TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
+DATABASE_TLS = {"sslmode": env.text("DATABASE_TLS", "prefer", among=TLS_MODES)}
+if DATABASE_CA := env.text("DATABASE_CA_FILE"):
+    DATABASE_TLS["sslrootcert"] = DATABASE_CA
+REDIS_CA = env.text("REDIS_CA_FILE")  # for a rediss:// address that a private authority signed
+
+
 def database(name: str, key: str) -> dict[str, Any]:
     """One login, in the shape that Django wants."""
     # With no engine known yet, commands that need none still run; nothing listens on port 1.
@@ -112,6 +121,7 @@ def database(name: str, key: str) -> dict[str, Any]:
         "ATOMIC_REQUESTS": True,
         "CONN_MAX_AGE": env.number("DATABASE_CONN_MAX_AGE", 0),
         "OPTIONS": {
+            **DATABASE_TLS,
             "connect_timeout": 5,
             "application_name": "counterpoint",
             "prepare_threshold": None,  # a transaction pooler hands each one another connection
@@ -126,9 +136,13 @@ DATABASES = {
 }
 REDIS_URL = engine_url("REDIS_URL", "redis_url")
 ENGINES_KNOWN = bool(REDIS_URL and engine_url("DATABASE_URL", "database_url"))
-REDIS_URL = REDIS_URL or "redis://127.0.0.1:1/0"
+REDIS_URL = env.redis_url(REDIS_URL or "redis://127.0.0.1:1/0", ca=REDIS_CA)
 
 CELERY_BROKER_URL = REDIS_URL
+if REDIS_URL.startswith("rediss:"):
+    CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED} | (
+        {"ssl_ca_certs": REDIS_CA} if REDIS_CA else {}
+    )
 CELERY_IMPORTS = ("workers.ingestion", "workers.gpu", "workers.housekeeping")
 CELERY_TASK_DEFAULT_QUEUE = "short"
 CELERY_TASK_ACKS_LATE = False  # runs are acknowledged before the work: the lease decides
@@ -244,6 +258,11 @@ TIME_ZONE = env.text("TIME_ZONE", "UTC")
 LOG_LEVEL = env.text("LOG_LEVEL", "INFO", among=("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = env.text("LOG_FORMAT", "json", among=("json", "text"))
 LOGGING_CONFIG = None  # counterpoint.log does it
+
+# ---- being watched -------------------------------------------------------------------------------
+METRICS_ADDRESS = env.text("METRICS_ADDRESS", "127.0.0.1")
+METRICS_PORT = env.number("METRICS_PORT", 0, most=65535)  # 0: no figures are offered
+ALIVE_FILE = env.text("ALIVE_FILE")  # touched by whatever answers no HTTP; empty: not
 
 if RUN_HEARTBEAT_SECONDS * 2 > RUN_LEASE_SECONDS:
     raise InputError(

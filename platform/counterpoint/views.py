@@ -5,7 +5,6 @@ from __future__ import annotations
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
@@ -13,6 +12,7 @@ from django.views.decorators.http import require_safe
 
 from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Role
+from counterpoint.watch import schema
 
 BEGINS = {Role.CURATOR: "corpora:list", Role.EMPLOYEE: "chat:new", Role.AUDITOR: "audit:list"}
 
@@ -45,11 +45,9 @@ def readyz(_request: HttpRequest) -> HttpResponse:
 
 def database_fault() -> str:
     try:
-        executor = MigrationExecutor(connection)
-        waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        return schema.compare(connection).fault
     except DatabaseError as error:
         return f"unreachable ({type(error).__name__})"
-    return f"{len(waiting)} migrations are pending" if waiting else ""
 
 
 def broker_fault() -> str:
