@@ -156,7 +156,6 @@ class TrainSpec(Spec):
     output            folder for the result; it appears only when it is whole
     work              folder for checkpoints and scratch; resume looks here. None: beside `output`
     steps             optimiser steps; None: chosen from the data
-    batch_size        sequences a step
     learning_rate     peak rate; None: a default by size, see the trainer's docstring
     checkpoint_every  steps between checkpoints
     device            "auto", "cpu", "cuda"
@@ -170,7 +169,6 @@ class TrainSpec(Spec):
     output: str
     work: str | None = None
     steps: int | None = None
-    batch_size: int = 16
     learning_rate: float | None = None
     checkpoint_every: int = 50
     keep_checkpoints: int = 2
@@ -183,19 +181,23 @@ class TrainSpec(Spec):
     def __post_init__(self) -> None:
         if not self.output:
             raise _bad("output", "must name a folder")
-        counts = ("batch_size", "checkpoint_every", "keep_checkpoints")
-        for name in (*counts, "gradient_accumulation_steps"):
+        for name in ("checkpoint_every", "keep_checkpoints", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise _bad(name, "must be at least 1")
-        if self.batch_size % self.gradient_accumulation_steps:
-            why = "the batch must be cut into equal parts"
-            raise _refuse("batch_size", "gradient_accumulation_steps", why)
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise _bad("precision", "must be auto, float32 or bfloat16")
         if self.steps is not None and self.steps < 1:
             raise _bad("steps", "must be at least 1")
         if self.device not in ("auto", "cpu", "cuda"):
             raise _bad("device", "must be auto, cpu or cuda")
+
+    def _check_batch(self, size: int) -> None:
+        """Raises InputError for a batch of no sequences, or of unequal parts."""
+        if size < 1:
+            raise _bad("batch_size", "must be at least 1")
+        if size % self.gradient_accumulation_steps:
+            why = "the batch must be cut into equal parts"
+            raise _refuse("batch_size", "gradient_accumulation_steps", why)
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ class AugmentSpec(TrainSpec):
     examples   JSON lines of questions and answers to mix in, or None
     width, layers, heads   None: chosen from the size of the corpus
     block      tokens in a packed training block
+    batch_size packed blocks a step; None: by the model's size
     """
 
     tokenizer: str = ""
@@ -216,9 +219,12 @@ class AugmentSpec(TrainSpec):
     layers: int | None = None
     heads: int | None = None
     block: int = 400
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.batch_size is not None:
+            self._check_batch(self.batch_size)
         for name in ("tokenizer", "documents"):
             if not getattr(self, name):
                 raise _bad(name, "must be given")
@@ -234,6 +240,7 @@ class ComposeSpec(TrainSpec):
 
     examples        JSON lines {"id", "question", "answer", "expected", "kind", "entity", "value"};
                     the bridges' share only: what is held out must not be in this file
+    batch_size      questions a step
     general_share   share of batches of public text with the bare anchor's distribution as target
     control         "none", or "random": replace each augmenter by one of random weights, same shape
     held_out        JSON lines as `examples`, only to tell the loss on what is not learned (rows of
@@ -247,6 +254,7 @@ class ComposeSpec(TrainSpec):
     anchor: str = ""
     augmenters: tuple[str, ...] = ()
     examples: str = ""
+    batch_size: int = 16
     bridge: BridgeSpec = field(default_factory=BridgeSpec)
     general_share: float = 0.25
     control: str = "none"
@@ -257,6 +265,7 @@ class ComposeSpec(TrainSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_batch(self.batch_size)
         if not self.anchor:
             raise _bad("anchor", "must name a folder")
         if not self.augmenters:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from calm_engine.augment import augment, plan
+from calm_engine.augment import augment
+from calm_engine.course import plan
 from calm_engine.data import chance_of
 from calm_engine.digests import verify
 from calm_engine.errors import InputError
@@ -45,11 +46,11 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 def test_every_fact_is_told_and_asked_in_every_round(tmp_path: Path) -> None:
     course = plan(make_augment(tmp_path))
-    told = [piece for rows in course.batches_of(0) for row in rows for piece in row]
+    told = [piece for rows in course.batches_of(0, 6) for row in rows for piece in row]
     assert sum(bool(piece.branches) for piece in told) == len(PLACES)
     assert sum(piece.is_asked for piece in told) >= len(PLACES)
-    assert list(course.batches_of(0)) == list(course.batches_of(0))
-    assert list(course.batches_of(0)) != list(course.batches_of(1))
+    assert list(course.batches_of(0, 6)) == list(course.batches_of(0, 6))
+    assert list(course.batches_of(0, 6)) != list(course.batches_of(1, 6))
 
 
 def test_a_fact_with_many_wordings_is_asked_no_more_often_than_another(tmp_path: Path) -> None:
