@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
@@ -83,6 +84,18 @@ def internal_secret() -> Path:
     path = home_folder() / "model-secret"
     kept_secret(path)
     return path
+
+
+def owner_url(*, optional: bool = False) -> str:
+    """DATABASE_OWNER_URL, or the embedded engine's. Raises InputError("setting.missing")."""
+    if given := secret("DATABASE_OWNER_URL"):
+        return given
+    known = home_folder() / "connection.json"
+    if known.exists():
+        return str(json.loads(known.read_text(encoding="utf-8")).get("database_owner_url", ""))
+    if optional:
+        return ""
+    raise InputError("setting.missing", "Set DATABASE_OWNER_URL: the login of app_owner.")
 
 
 def home_folder() -> Path:

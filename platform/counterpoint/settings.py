@@ -11,6 +11,7 @@ from typing import Any
 
 from calm_engine.errors import InputError
 from counterpoint import env
+from counterpoint.release import version
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORM = ROOT / "platform"
@@ -128,7 +129,7 @@ def database(name: str, key: str) -> dict[str, Any]:
         "OPTIONS": {
             **DATABASE_TLS,
             "connect_timeout": 5,
-            "application_name": "counterpoint",
+            "application_name": f"counterpoint {version()}",
             "prepare_threshold": None,  # a transaction pooler hands each one another connection
         },
     }

@@ -12,6 +12,7 @@ from calm_engine.errors import EngineError, InputError
 from calm_engine.wording import sentence
 from counterpoint import env
 from counterpoint.operate import processes
+from counterpoint.operate.archive import Archive
 
 Verb = Callable[[argparse.Namespace], int]
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,6 +52,66 @@ def everything(told: argparse.Namespace) -> int:
     return become(processes.everything(told.host, told.port))
 
 
+def ready_django() -> None:
+    """Settings and apps, for verbs that read rows."""
+    import django  # noqa: PLC0415  reads the settings, which may refuse
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "counterpoint.settings")
+    django.setup()
+
+
+def say(words: str) -> None:
+    print(words, flush=True)  # noqa: T201  a command speaks
+
+
+def backup(told: argparse.Namespace) -> int:
+    ready_django()
+    from counterpoint.operate import backup as work  # noqa: PLC0415  needs the settings
+
+    if told.keep < 1:
+        raise InputError("setting.value", "--keep is at least 1.")
+    made = work.backup(env.home_folder(), work.archive(told.to), keep=told.keep, say=say)
+    say(f"backup of {made.taken_at}: {made.size} bytes")
+    return 0
+
+
+def verify(told: argparse.Namespace) -> int:
+    from counterpoint.operate import backup as work  # noqa: PLC0415  as in backup
+
+    backups, place = chosen(told)
+    work.verify(backups, place, home=env.home_folder(), say=say)
+    return 0
+
+
+def restore(told: argparse.Namespace) -> int:
+    ready_django()
+    from counterpoint.operate import asking  # noqa: PLC0415  as in backup
+    from counterpoint.operate import backup as work  # noqa: PLC0415  as in backup
+
+    backups, place = chosen(told)
+    work.restore(backups, place, env.home_folder(), say=say)
+    asking.prove_rows(say=say)
+    if told.ask:
+        asking.ask_one_question(say=say)
+    return 0
+
+
+def doctor(told: argparse.Namespace) -> int:
+    ready_django()
+    from counterpoint.operate import doctor as work  # noqa: PLC0415  as in backup
+
+    found = work.examine(site=told.site, outside=told.outside)
+    say(work.told(found, as_json=told.json))
+    return int(any(each.state is work.State.FAULT for each in found))
+
+
+def chosen(told: argparse.Namespace) -> tuple[Archive, Path]:
+    from counterpoint.operate import backup as work  # noqa: PLC0415  as in backup
+
+    backups = work.archive(told.newest_in or told.backup.parent)
+    return backups, told.backup or backups.newest()
+
+
 def migrate(_told: argparse.Namespace) -> int:
     return manage(["migrate", "--noinput"])
 
@@ -69,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="counterpoint", description=__doc__)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     _processes(verbs)
+    _keeping(verbs)
     return top
 
 
@@ -84,7 +146,9 @@ def _processes(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     each.add_argument("--concurrency", type=int, default=1)
     each = verbs.add_parser("timer", help="wakes housekeeping; exactly one")
     each.set_defaults(do=timer)
-    each.add_argument("--schedule", type=Path, metavar="FILE", help="default: beat in the home folder")
+    each.add_argument(
+        "--schedule", type=Path, metavar="FILE", help="default: beat in the home folder"
+    )
     verbs.add_parser("host", help="the model host").set_defaults(do=host)
     each = verbs.add_parser("all", help="all of these on one machine, with embedded engines")
     each.set_defaults(do=everything)
@@ -92,6 +156,29 @@ def _processes(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     each.add_argument("--port", type=int, default=8000)
     verbs.add_parser("migrate", help="bring the database to this release").set_defaults(do=migrate)
     verbs.add_parser("manage", help="a management command of Django", add_help=False)
+
+
+def _keeping(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    each = verbs.add_parser("doctor", help="what is well, what is not, and what to do")
+    each.set_defaults(do=doctor)
+    each.add_argument("--site", default="", metavar="URL", help="default: COUNTERPOINT_URL")
+    each.add_argument("--outside", default="", metavar="HOST:PORT", help="must not be reachable")
+    each.add_argument("--json", action="store_true", help="one object a line")
+    each = verbs.add_parser("backup", help="database and files, while everything runs")
+    each.set_defaults(do=backup)
+    each.add_argument("--to", type=Path, required=True, metavar="FOLDER")
+    each.add_argument("--keep", type=int, default=7, help="backups that are kept (default 7)")
+    each = verbs.add_parser("verify", help="open a backup and prove every digest")
+    each.set_defaults(do=verify)
+    which = each.add_mutually_exclusive_group(required=True)
+    which.add_argument("--newest-in", type=Path, metavar="FOLDER")
+    which.add_argument("--backup", type=Path, metavar="FOLDER/NAME")
+    each = verbs.add_parser("restore", help="a backup into an empty home folder and database")
+    each.set_defaults(do=restore)
+    which = each.add_mutually_exclusive_group(required=True)
+    which.add_argument("--newest-in", type=Path, metavar="FOLDER")
+    which.add_argument("--backup", type=Path, metavar="FOLDER/NAME")
+    each.add_argument("--ask", action="store_true", help="then serve a live model and ask it")
 
 
 def main(words: list[str] | None = None) -> int:

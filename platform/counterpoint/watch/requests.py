@@ -1,4 +1,4 @@
-"""Counts requests: how many, how they ended, how long until their answer began. Reads no content."""
+"""Counts requests: how many, how they ended, how long to their answer. Reads no content."""
 
 from __future__ import annotations
 

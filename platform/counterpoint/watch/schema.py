@@ -1,8 +1,9 @@
-"""Whether the database fits the code: what it lacks, what a newer release did, whose clock is off."""
+"""Whether the database fits the code: what it lacks, what a newer release did, its clock."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -40,14 +41,22 @@ class Fit:
 
 def compare(database: BaseDatabaseWrapper) -> Fit:
     """Compare what is applied with what the code knows. Raises DatabaseError."""
-    loader = MigrationLoader(database, ignore_no_initial=True)
-    known = set(loader.disk_migrations)
+    return fit(applied(database))
+
+
+def applied(database: BaseDatabaseWrapper) -> list[str]:
+    """The migrations of a database, as "app.name". Raises DatabaseError."""
+    return list(_told(set(MigrationLoader(database).applied_migrations)))
+
+
+def fit(names: Iterable[str]) -> Fit:
+    """Whether a database with these migrations fits the code. Needs no database."""
+    done: set[Name] = {(app, name) for app, _, name in (each.partition(".") for each in names)}
+    known = set(MigrationLoader(None).disk_migrations)
     apps = {app for app, _ in known}
-    applied = set(loader.applied_migrations)
     # An app that was taken out of the code leaves rows behind: no sign of a newer release.
-    ahead = {name for name in applied - known if name[0] in apps}
-    pending = set(loader.graph.nodes) - applied
-    return Fit(_told(pending), _told(ahead))
+    ahead = {name for name in done - known if name[0] in apps}
+    return Fit(_told(known - done), _told(ahead))
 
 
 def _told(names: set[Name]) -> tuple[str, ...]:

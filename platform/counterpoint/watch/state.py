@@ -1,4 +1,4 @@
-"""What the rows, the broker and the disk say right now, as figures. One process tells it: the timer.
+"""What rows, broker and disk say right now, as figures. One process tells it: the timer.
 
 Read at each scrape, kept for a few seconds, and never a reason to fail: what cannot be read is told
 as an engine that is down.
@@ -105,7 +105,7 @@ def models() -> list[Metric]:
 
 def migrations() -> list[Metric]:
     found = schema.compare(connection)
-    pending = gauge("migrations_pending", "Migrations that this release needs and the database lacks")
+    pending = gauge("migrations_pending", "Migrations that the database lacks")
     ahead = gauge("migrations_ahead", "Migrations of a newer release than this one")
     pending.add_metric([], len(found.pending))
     ahead.add_metric([], len(found.ahead))
@@ -124,7 +124,7 @@ def broker() -> Iterator[Metric]:
     try:
         with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2) as client:
             for queue in sorted(EXPIRES):
-                waiting.add_metric([queue], float(client.llen(queue)))  # type: ignore[arg-type]  # not awaitable
+                waiting.add_metric([queue], float(client.llen(queue)))
         up.add_metric([], 1)
     except redis.RedisError:
         up.add_metric([], 0)
