@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -97,16 +98,17 @@ def dump(place: Path, key: BackupKey) -> Kept:
     """The whole database as one consistent picture, sealed on its way. Raises InputError."""
     login, secret = libpq(backup_login())
     command = [program("pg_dump"), "--format=custom", "--no-owner", *login]
-    with (place / "database").open("xb") as sealed:
-        child = subprocess.Popen(  # noqa: S603  our own command, no shell
-            command, env=secret, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+    with (
+        (place / "database").open("xb") as sealed,
+        tempfile.TemporaryFile() as words,
+        subprocess.Popen(command, env=secret, stdout=subprocess.PIPE, stderr=words) as child,  # noqa: S603  our own command
+    ):
         assert child.stdout is not None
-        assert child.stderr is not None
-        digest, size = key.seal(child.stdout, sealed)  # type: ignore[arg-type]  # a pipe reads as a file
-        words = child.stderr.read().decode(errors="replace")
+        digest, size = key.seal(child.stdout, sealed)  # type: ignore[arg-type]  # reads as a file
         if child.wait() != 0:
-            raise InputError("backup.dump", f"pg_dump failed: {words.strip()[-400:]}")
+            words.seek(0)
+            said = words.read().decode(errors="replace").strip()
+            raise InputError("backup.dump", f"PostgreSQL's pg_dump failed: {said[-400:]}")
         sealed.flush()
         os.fsync(sealed.fileno())
     return Kept("database", digest, size)
@@ -202,7 +204,7 @@ def told(command: list[str], secret: dict[str, str]) -> str:
         command, env=secret, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise InputError("restore.database", f"pg_restore failed: {done.stderr.strip()[-400:]}")
+        raise InputError("restore.database", f"PostgreSQL's pg_restore failed: {done.stderr.strip()[-400:]}")
     return done.stdout
 
 
@@ -234,10 +236,20 @@ def libpq(url: str) -> tuple[list[str], dict[str, str]]:
 
 
 def program(name: str) -> str:
-    """pg_dump or pg_restore: the one on the path, or the embedded engine's."""
+    """pg_dump or pg_restore: from POSTGRES_BIN, else the embedded engine's, else on the path.
+
+    The path comes last: what a distribution brings is often older than the server, and refuses.
+    """
     from counterpoint.embedded import binaries  # noqa: PLC0415  an extra stands behind it
 
-    return shutil.which(name) or binaries.installed().postgres(name)
+    if folder := env.text("POSTGRES_BIN"):
+        return str(Path(folder) / name)
+    try:
+        return binaries.installed().postgres(name)
+    except InputError:
+        if found := shutil.which(name):
+            return found
+        raise
 
 
 def tell_success(home: Path, name: str, backup_name: str, seconds: float) -> None:
