@@ -204,7 +204,9 @@ def told(command: list[str], secret: dict[str, str]) -> str:
         command, env=secret, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise InputError("restore.database", f"PostgreSQL's pg_restore failed: {done.stderr.strip()[-400:]}")
+        raise InputError(
+            "restore.database", f"PostgreSQL's pg_restore failed: {done.stderr.strip()[-400:]}"
+        )
     return done.stdout
 
 
