@@ -87,6 +87,17 @@ lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --all-extras --python-version 3.11.2 --constraint requirements/torch.txt --generate-hashes \
 	  --no-emit-package torch --no-emit-package counterpoint --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 	  $(LOCK_FLAGS) -o requirements/lock.txt
+	@# What each image holds: the same versions, by role.
+	grep -oE '^[A-Za-z0-9._-]+==[^ ]+' requirements/lock.txt > requirements/.pinned.txt
+	for image in "web web" "worker web,worker,engine,serving,embedded"; do \
+	  set -- $$image; \
+	  uv pip compile pyproject.toml $$(echo $$2 | sed 's/[^,]*/--extra &/g; s/,/ /g') --python-version 3.11.2 \
+	    --constraint requirements/torch.txt --constraint requirements/.pinned.txt --generate-hashes --no-emit-package torch \
+	    --no-emit-package counterpoint --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(LOCK_FLAGS) -o requirements/$$1.txt; \
+	done
+	rm requirements/.pinned.txt
+	echo 'cyclonedx-bom>=7' | uv pip compile - --python-version 3.11.2 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate -o requirements/sbom.txt
 
 clean: ## Remove the environment, the assets and all local state
 	rm -rf $(VENV) $(FRONTEND)/dist $(FRONTEND)/node_modules var
