@@ -114,7 +114,10 @@ def test_the_list_names_every_recipe() -> None:
 def test_the_entry_point_can_be_asked_whether_it_starts() -> None:
     done = subprocess.run(
         ["/bin/sh", str(IMAGES / "counterpoint"), "--check"],
-        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT}/platform"},
+        env={
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "PYTHONPATH": f"{ROOT}:{ROOT}/platform",
+        },
         capture_output=True,
         text=True,
         check=True,

@@ -37,7 +37,17 @@ def web(told: argparse.Namespace) -> int:
 def worker(told: argparse.Namespace) -> int:
     # Celery's SIGTERM waits for tasks without a limit; its SIGQUIT drains within one.
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+    forget_figures()
     return become(processes.worker(told.queues.split(","), told.concurrency))
+
+
+def forget_figures() -> None:
+    """What processes before us counted would never move again; ours open new files after `exec`."""
+    from counterpoint.watch.figures import FOLDER  # noqa: PLC0415  for workers alone
+
+    if FOLDER:
+        for file in Path(FOLDER).glob("*.db"):
+            file.unlink()
 
 
 def timer(told: argparse.Namespace) -> int:
@@ -105,6 +115,17 @@ def doctor(told: argparse.Namespace) -> int:
     return int(any(each.state is work.State.FAULT for each in found))
 
 
+def support(told: argparse.Namespace) -> int:
+    ready_django()
+    from counterpoint.operate import support as work  # noqa: PLC0415  as in backup
+
+    if told.to.exists():
+        raise InputError("support.exists", f"{told.to} is there already. Name another file.")
+    for name in work.bundle(env.home_folder(), told.to):
+        say(name)
+    return 0
+
+
 def chosen(told: argparse.Namespace) -> tuple[Archive, Path]:
     from counterpoint.operate import backup as work  # noqa: PLC0415  as in backup
 
@@ -164,6 +185,9 @@ def _keeping(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     each.add_argument("--site", default="", metavar="URL", help="default: COUNTERPOINT_URL")
     each.add_argument("--outside", default="", metavar="HOST:PORT", help="must not be reachable")
     each.add_argument("--json", action="store_true", help="one object a line")
+    each = verbs.add_parser("support", help="one archive for whoever helps; no content in it")
+    each.set_defaults(do=support)
+    each.add_argument("--to", type=Path, required=True, metavar="FILE.tar.gz")
     each = verbs.add_parser("backup", help="database and files, while everything runs")
     each.set_defaults(do=backup)
     each.add_argument("--to", type=Path, required=True, metavar="FOLDER")
