@@ -89,7 +89,7 @@ lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
 	  $(LOCK_FLAGS) -o requirements/lock.txt
 	@# What each image holds: the same versions, by role.
 	grep -oE '^[A-Za-z0-9._-]+==[^ ]+' requirements/lock.txt > requirements/.pinned.txt
-	for image in "web web" "worker web,worker,engine,serving,embedded"; do \
+	for image in "web web" "worker web,worker,engine,serving,embedded,cluster"; do \
 	  set -- $$image; \
 	  uv pip compile pyproject.toml $$(echo $$2 | sed 's/[^,]*/--extra &/g; s/,/ /g') --python-version 3.11.2 \
 	    --constraint requirements/torch.txt --constraint requirements/.pinned.txt --generate-hashes --no-emit-package torch \

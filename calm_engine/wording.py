@@ -38,6 +38,11 @@ WORDING: dict[str, str] = {
     # Compositions
     "artifact.digest": "The stored files are not those that were written[: {files}]. "
     "Restore the folder from its source or from a backup, then try again.",
+    "augmenter.recall": "The augmenter[ ({which})] answers {recall} % of the questions about its "
+    "own documents, and {least} % are wanted. [It knows least of: {documents}. ]Train it longer or "
+    "larger, or lower the bar.",
+    "augmenter.unmeasured": "It is not known what the augmenter[ ({which})] knows: its folder says "
+    "nothing of it. Train it again, or set the bar to 0.",
     "augmenter.bits": "An augmenter[ ({which})] is never kept below 8 bits a weight[, and this one "
     "has {bits}]: it would forget facts. Give it in 8 bits, in bfloat16 or in float32.",
     "bridge.connections": "The connections do not fit the augmenters"
@@ -135,6 +140,16 @@ WORDING: dict[str, str] = {
     "pdf.broken": "The PDF is damaged. Save or export it anew and upload it again.",
     "pdf.no_text": "The PDF holds pictures of its[ {pages}] pages and no text. "
     "Run text recognition over it and upload the result.",
+    "quota.full": "Your organisation may store[ {limit}], and this file[ of {size}] does not fit. "
+    "Delete what is no longer needed, or ask your administrator for more room.",
+    "transfer.busy": "Another piece of this file is being written. Try again in a moment.",
+    "transfer.length": "More bytes came than were announced[: {length}]. Send the file again.",
+    "transfer.lost": "A part of this file was lost on our side. Send it again from its beginning.",
+    "transfer.position": "This piece does not begin where the last one ended[: {at}]. "
+    "Ask where the file stands and go on from there.",
+    "upload.cancelled": "Somebody set this file aside before it was read. "
+    "Read it again from the upload's page when it is wanted.",
+    "upload.unfinished": "The file did not arrive whole within a week. Send it again.",
     "upload.disk_full": "The disk is full, and this file was not stored; everything before it was. "
     "Ask your administrator to free some space, then upload this file again.",
     "upload.in_progress": "Some files are still being read[: {files}]. "

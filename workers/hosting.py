@@ -35,7 +35,7 @@ from apps.runs.execution import DATABASE_AWAY
 from calm_engine.errors import EngineError, InputError
 from counterpoint import alive, env
 from counterpoint.embedded.children import die_with_parent
-from workers.launch import cores
+from workers.processes import cores
 
 log = structlog.get_logger(__name__)
 

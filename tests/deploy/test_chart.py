@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from counterpoint.operate import cli
+from counterpoint.release import version
 from tests.deploy.helm import (
     CHART,
     ROOT,
@@ -72,7 +73,7 @@ def test_other_minors_are_refused() -> None:
 def test_the_chart_is_of_the_release() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert chart["version"] == chart["appVersion"] == project["version"]
+    assert chart["version"] == chart["appVersion"] == project["version"] == version()
 
 
 def test_two_releases_of_a_namespace_share_no_name() -> None:
@@ -544,6 +545,22 @@ def test_the_launcher_may_touch_jobs_and_nothing_else() -> None:
     tokens = [n for n, pod in pods(objects).items() if pod["automountServiceAccountToken"]]
     assert tokens == ["Deployment/calm-worker-gpu"]
     assert of_kind(objects, "ClusterRole") == []
+
+
+def test_the_launcher_knows_image_volume_and_resources_of_a_run() -> None:
+    values = (ALL, "runs.launcher=kubernetes", "runs.resources.memory=64Gi")
+    container = pods(render(*values))["Deployment/calm-worker-gpu"]["containers"][0]
+    env = environment(container)
+    assert env["RUN_LAUNCHER"] == "kubernetes"
+    assert env["RUN_IMAGE"] == container["image"]
+    assert env["RUN_VOLUME_CLAIM"] == "calm-data"
+    assert json.loads(env["RUN_RESOURCES"]) == {"memory": "64Gi"}
+    [wall] = [
+        each
+        for each in of_kind(render(*values), "NetworkPolicy")
+        if each["metadata"]["name"] == "calm-runs"
+    ]
+    assert wall["spec"]["podSelector"]["matchLabels"] == {"app": "counterpoint"}  # as Jobs carry
 
 
 # ---- the demo ------------------------------------------------------------------------------------

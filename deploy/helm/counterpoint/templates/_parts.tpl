@@ -74,4 +74,12 @@ spec:
 {{- define "counterpoint.launcherSettings" -}}
 - name: RUN_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: RUN_IMAGE
+  value: {{ include "counterpoint.image" (dict "root" .root "image" "worker") }}
+- name: RUN_VOLUME_CLAIM
+  value: {{ include "counterpoint.claim" .root }}
+- name: RUN_NODES
+  value: {{ .root.Values.runs.nodes | quote }}
+- name: RUN_RESOURCES
+  value: {{ toJson .root.Values.runs.resources | quote }}
 {{- end -}}
