@@ -1,4 +1,4 @@
-"""Which version of the product this is. Also in pyproject.toml and in the chart; a test compares."""
+"""Which version of the product this is; pyproject.toml and the chart say the same."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from counterpoint.checks import UNFINISHED
 from counterpoint.operate.archive import Archive, Kept, Manifest
 from counterpoint.operate.sealing import BackupKey
 from counterpoint.release import version
+from counterpoint.watch import successes
 
 Say = Callable[[str], None]
 SKIPPED = (".",)  # files that are still being written begin with a dot
@@ -60,7 +61,7 @@ def backup(home: Path, to: Archive, *, keep: int, say: Say) -> Manifest:
             shutil.rmtree(place, ignore_errors=True)
             raise
         to.prune(keep)
-    tell_success(home, "backup", place.name, time.monotonic() - began)
+    successes.remember(home, "backup", place.name, time.monotonic() - began)
     return manifest
 
 
@@ -123,7 +124,7 @@ def verify(backups: Archive, place: Path, *, home: Path | None, say: Say) -> Man
         backups.prove(each)
     say(f"{place.name}: {len(manifest.files) + 1} files open, every digest is right")
     if home is not None:
-        tell_success(home, "verify", place.name, time.monotonic() - began)
+        successes.remember(home, "verify", place.name, time.monotonic() - began)
     return manifest
 
 
@@ -252,13 +253,3 @@ def program(name: str) -> str:
         if found := shutil.which(name):
             return found
         raise
-
-
-def tell_success(home: Path, name: str, backup_name: str, seconds: float) -> None:
-    """Leave behind what the figures tell: when it last ended well, and how long it took."""
-    folder = home / "last-success"
-    folder.mkdir(parents=True, exist_ok=True)
-    told = {"at": int(time.time()), "backup": backup_name, "seconds": round(seconds, 1)}
-    aside = folder / f".{name}"
-    aside.write_text(json.dumps(told), encoding="utf-8")
-    aside.rename(folder / f"{name}.json")

@@ -95,15 +95,11 @@ def verify(told: argparse.Namespace) -> int:
 
 def restore(told: argparse.Namespace) -> int:
     ready_django()
-    from counterpoint.operate import asking  # noqa: PLC0415  as in backup
     from counterpoint.operate import backup as work  # noqa: PLC0415  as in backup
 
     backups, place = chosen(told)
     work.restore(backups, place, env.home_folder(), say=say)
-    asking.prove_rows(say=say)
-    if told.ask:
-        asking.ask_one_question(say=say)
-    return 0
+    return manage(["prove_restore", *(["--ask"] if told.ask else [])])
 
 
 def doctor(told: argparse.Namespace) -> int:
@@ -116,14 +112,7 @@ def doctor(told: argparse.Namespace) -> int:
 
 
 def support(told: argparse.Namespace) -> int:
-    ready_django()
-    from counterpoint.operate import support as work  # noqa: PLC0415  as in backup
-
-    if told.to.exists():
-        raise InputError("support.exists", f"{told.to} is there already. Name another file.")
-    for name in work.bundle(env.home_folder(), told.to):
-        say(name)
-    return 0
+    return manage(["support", "--to", str(told.to)])
 
 
 def chosen(told: argparse.Namespace) -> tuple[Archive, Path]:

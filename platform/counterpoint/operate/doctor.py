@@ -30,8 +30,7 @@ from django.db import DatabaseError, connection
 
 from counterpoint.checks import database_is_not_newer, role_is_harmless
 from counterpoint.release import version
-from counterpoint.watch import schema
-from counterpoint.watch.state import last_success
+from counterpoint.watch import schema, successes
 
 PATIENCE = 5.0  # seconds for one answer
 SKEW_SECONDS = 5.0
@@ -248,7 +247,7 @@ def accelerator() -> Findings:
 
 
 def backups() -> Findings:
-    last = last_success(Path(settings.HOME), "backup")
+    last = successes.last(Path(settings.HOME), "backup")
     if not last:
         yield warning("backup", "there was none yet", "Schedule `counterpoint backup`.")
         return

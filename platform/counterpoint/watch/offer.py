@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from django.conf import settings
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess, start_http_server
+from prometheus_client.registry import Collector
 
 from counterpoint.release import version
 from counterpoint.watch import figures
 
 
-def offer(*, state: bool = False) -> None:
-    """Listen on METRICS_PORT; with `state`, also for what rows, broker and disk say. 0: nothing."""
+def offer(*further: Collector) -> None:
+    """Listen on METRICS_PORT and tell what this process counts, and these. 0: nothing."""
     if not settings.METRICS_PORT:
         return
     figures.RELEASE.info({"version": version()})
@@ -18,10 +19,8 @@ def offer(*, state: bool = False) -> None:
     if figures.FOLDER:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped there
-    if state:
-        from counterpoint.watch.state import State  # noqa: PLC0415  needs the apps
-
-        registry.register(State())
+    for each in further:
+        registry.register(each)
     start_http_server(settings.METRICS_PORT, addr=settings.METRICS_ADDRESS, registry=registry)
 
 

@@ -38,8 +38,7 @@ def worker_begins(**_: Any) -> None:
 
 
 def timer_begins(**_: Any) -> None:
-    alive.keep(settings.ALIVE_FILE)
-    offer(state=True)
+    alive.keep(settings.ALIVE_FILE)  # its figures: workers.figures
 
 
 def pool_process_ends(pid: int, **_: Any) -> None:

@@ -17,9 +17,9 @@ from django.urls import reverse
 from prometheus_client import REGISTRY, generate_latest
 from pytest_django import Settings
 
+from apps.operate.state import State
+from apps.operate.support import kept
 from counterpoint.operate.cli import main
-from counterpoint.operate.support import kept
-from counterpoint.watch.state import State
 from tests.cast import Cast
 
 SENTENCE = "The Zephyrine margin is eleven percent"
@@ -89,7 +89,7 @@ def test_the_planted_sentence_is_nowhere(
     logs = tmp_path / "logs"
     logs.mkdir()
     (logs / "web.log").write_text(f"{told}\nValueError: {SENTENCE} {KEY}\n")
-    monkeypatch.setattr("counterpoint.operate.cli.env.home_folder", lambda: tmp_path)
+    settings.HOME = tmp_path
     assert main(["support", "--to", str(tmp_path / "out.tar.gz")]) == 0
     everything = unpacked(tmp_path / "out.tar.gz")
     assert "chat.asked" in everything
@@ -107,10 +107,8 @@ def test_the_planted_sentence_is_nowhere(
     assert main(["support", "--to", str(tmp_path / "out.tar.gz")]) == 2
 
 
-def test_an_archive_is_for_its_owner_alone(
-    db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("counterpoint.operate.cli.env.home_folder", lambda: tmp_path)
+def test_an_archive_is_for_its_owner_alone(db: None, tmp_path: Path, settings: Settings) -> None:
+    settings.HOME = tmp_path
     assert main(["support", "--to", str(tmp_path / "out.tar.gz")]) == 0
     assert (tmp_path / "out.tar.gz").stat().st_mode & 0o077 == 0
     assert io.BytesIO((tmp_path / "out.tar.gz").read_bytes()).read(2) == b"\x1f\x8b"

@@ -19,8 +19,8 @@ from django.test import Client
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from pytest_django import Settings
 
+from apps.operate.state import State
 from counterpoint.watch import figures
-from counterpoint.watch.state import State
 from tests.cast import Cast
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -187,8 +187,8 @@ def test_a_worker_counts_what_its_pool_did_and_the_timer_tells_the_rows(tmp_path
         for verb, kind, port in zip(verbs, kinds, ports, strict=True)
     ]
     try:
-        app.send_task("housekeeping.runs", queue="short")
-        wanted = 'counterpoint_tasks_total{outcome="success",task="housekeeping.runs"}'
+        app.send_task("housekeeping.rows", queue="short")
+        wanted = 'counterpoint_tasks_total{outcome="success",task="housekeeping.rows"}'
         assert "counterpoint_task_seconds_bucket" in read(
             ports[0], until=wanted, process=children[0]
         )

@@ -6,7 +6,6 @@ as an engine that is down.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from apps.registry.models import Placement
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
 from counterpoint.celery import EXPIRES
-from counterpoint.watch import schema
+from counterpoint.watch import schema, successes
 
 KEPT_SECONDS = 5.0  # several readers, or an impatient one, cost one look
 RUNS = "SELECT queue, state, count(*) FROM runs_run GROUP BY queue, state"
@@ -143,18 +142,9 @@ def disk() -> Iterator[Metric]:
 def backups() -> Iterator[Metric]:
     """Of the last backup and of the last proof of one; nothing while there was none."""
     for name, told in (("backup", "backup that ended well"), ("verify", "proof of a backup")):
-        last = last_success(settings.HOME, name)
+        last = successes.last(Path(settings.HOME), name)
         at = gauge(f"{name}_last_success_timestamp_seconds", f"When the last {told} ended")
         at.add_metric([], float(last.get("at", 0)))
         took = gauge(f"{name}_last_seconds", f"How long the last {told} took")
         took.add_metric([], float(last.get("seconds", 0)))
         yield from (at, took)
-
-
-def last_success(home: Path, name: str) -> dict[str, Any]:
-    """What `counterpoint backup` and `counterpoint verify` leave behind when they end well."""
-    try:
-        found = json.loads((home / "last-success" / f"{name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -1,4 +1,4 @@
-"""`counterpoint support`: one archive for whoever helps, with nothing in it that is the company's.
+"""`counterpoint support`: one archive for whoever helps, nothing in it that is the company's.
 
 By choice of what goes in, not by search for what must not: findings of the doctor, names of
 settings and whether they are set, figures, and of the logs only known fields of our own lines. A
@@ -22,12 +22,13 @@ from typing import Any
 from django.db import DatabaseError, connection
 from prometheus_client import CollectorRegistry, generate_latest
 
+from apps.operate.state import State
+from calm_engine.errors import InputError
 from counterpoint import env
 from counterpoint.log import KEYS
 from counterpoint.operate import doctor
 from counterpoint.release import version
 from counterpoint.watch import schema
-from counterpoint.watch.state import State
 
 LOGS = ("web", "short", "gpu", "beat", "host")
 LINES = 5000  # of each log, the last
@@ -40,7 +41,9 @@ SETTINGS = ("LOG_LEVEL", "LOG_FORMAT", "TIME_ZONE", "RUN_LAUNCHER", "DATABASE_TL
 
 
 def bundle(home: Path, to: Path) -> list[str]:
-    """Write the archive; the names of what is in it."""
+    """Write the archive; the names of what is in it. Raises InputError("support.exists")."""
+    if to.exists():
+        raise InputError("support.exists", f"{to} is there already. Name another file.")
     parts = {
         "doctor.json": lines(asdict(each) for each in doctor.examine()),
         "release.json": text(about()),
