@@ -155,8 +155,13 @@ if REDIS_URL.startswith("rediss:"):
     CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED} | (
         {"ssl_ca_certs": REDIS_CA} if REDIS_CA else {}
     )
-CELERY_IMPORTS = ("workers.ingestion", "workers.gpu", "workers.housekeeping")
-CELERY_IMPORTS += ("workers.watch", "workers.figures")
+CELERY_IMPORTS = (
+    "workers.ingestion",
+    "workers.gpu",
+    "workers.housekeeping",
+    "workers.watch",
+    "workers.figures",
+)
 CELERY_TASK_DEFAULT_QUEUE = "short"
 CELERY_TASK_ACKS_LATE = False  # runs are acknowledged before the work: the lease decides
 CELERY_TASK_IGNORE_RESULT = True
