@@ -88,10 +88,6 @@ capabilities:
 - name: METRICS_ADDRESS
   value: {{ .Values.site.listen | quote }}
 {{- end }}
-{{- with .Values.monitoring.tracing.endpoint }}
-- name: OTEL_EXPORTER_OTLP_ENDPOINT
-  value: {{ . | quote }}
-{{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
