@@ -115,6 +115,35 @@ def support(told: argparse.Namespace) -> int:
     return manage(["support", "--to", str(told.to)])
 
 
+def bundle_key(told: argparse.Namespace) -> int:
+    from counterpoint.operate import bundle as work  # noqa: PLC0415  loads cryptography
+
+    work.make_key(told.to)
+    return 0
+
+
+def bundle(told: argparse.Namespace) -> int:
+    from counterpoint.operate import bundle as work  # noqa: PLC0415  as above
+
+    folders: dict[str, Path] = {}
+    for word in told.folder:
+        name, is_pair, place = word.partition("=")
+        if not is_pair or not name.isidentifier() or name == "release":
+            raise InputError("bundle.folder", f"--with {word} should be NAME=FOLDER.")
+        folders[name] = Path(place)
+    parts = work.bundle(told.to, told.key, folders)
+    say(f"{len(parts)} files, {sum(each.size for each in parts)} bytes")
+    return 0
+
+
+def install(told: argparse.Namespace) -> int:
+    from counterpoint.operate import bundle as work  # noqa: PLC0415  as above
+
+    parts = work.install(told.source, told.trust, told.to)
+    say(f"{len(parts)} files in {told.to}: the signature and every digest are right")
+    return 0
+
+
 def chosen(told: argparse.Namespace) -> tuple[Archive, Path]:
     from counterpoint.operate import backup as work  # noqa: PLC0415  as in backup
 
@@ -141,6 +170,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     _processes(verbs)
     _keeping(verbs)
+    _carrying(verbs)
     return top
 
 
@@ -192,6 +222,24 @@ def _keeping(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     which.add_argument("--newest-in", type=Path, metavar="FOLDER")
     which.add_argument("--backup", type=Path, metavar="FOLDER/NAME")
     each.add_argument("--ask", action="store_true", help="then serve a live model and ask it")
+
+
+def _carrying(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    each = verbs.add_parser("bundle-key", help="a new pair of keys to sign bundles with")
+    each.set_defaults(do=bundle_key)
+    each.add_argument("--to", type=Path, required=True, metavar="FOLDER")
+    each = verbs.add_parser(
+        "bundle", help="a release as one signed file, for a site without internet"
+    )
+    each.set_defaults(do=bundle)
+    each.add_argument("--to", type=Path, required=True, metavar="FILE.tar")
+    each.add_argument("--key", type=Path, required=True, metavar="bundle.key")
+    each.add_argument("--with", dest="folder", action="append", default=[], metavar="NAME=FOLDER")
+    each = verbs.add_parser("install", help="prove a bundle and unpack it")
+    each.set_defaults(do=install)
+    each.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE.tar")
+    each.add_argument("--trust", type=Path, required=True, metavar="bundle.pub")
+    each.add_argument("--to", type=Path, required=True, metavar="FOLDER")
 
 
 def main(words: list[str] | None = None) -> int:
