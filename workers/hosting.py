@@ -2,21 +2,22 @@
 
 `python -m workers.hosting`. A new version is started before the old one stops; a server that dies
 or falls silent is started again with growing pauses. Knows no model and no torch: the server is a
-child, `calm serve`, on this machine's loopback. Children are started from the main thread, since
-Linux would end them with any other.
+child, `calm serve`, on this machine's loopback or, in a cluster, at the pod's own address. Children
+are started from the main thread, since Linux would end them with any other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from uuid import UUID
@@ -31,8 +32,8 @@ from apps.registry import placements
 from apps.registry.models import Placement
 from apps.registry.placements import Wanted
 from apps.runs.execution import DATABASE_AWAY
-from calm_engine.errors import EngineError
-from counterpoint import env
+from calm_engine.errors import EngineError, InputError
+from counterpoint import alive, env
 from counterpoint.embedded.children import die_with_parent
 from workers.processes import cores
 
@@ -46,12 +47,45 @@ LONGEST_PAUSE = 30.0
 STOP_SECONDS = 10.0
 
 
+@dataclass(frozen=True)
+class Where:
+    """The address and the ports at which model servers listen and are reached.
+
+    ip      this machine's loopback; in a cluster the pod's own, which the web processes can reach
+    ports   None: any free one
+    """
+
+    ip: str = "127.0.0.1"
+    ports: range | None = None
+
+    @property
+    def netloc(self) -> str:
+        return f"[{self.ip}]" if ":" in self.ip else self.ip
+
+    def free_port(self) -> int:
+        """A port that nobody has now; whoever loses the race is started again.
+
+        Raises InputError("port.taken") when the whole range is in use.
+        """
+        # In any order: servers that start in the same second should not meet at the first one.
+        for port in random.sample(self.ports, len(self.ports)) if self.ports else (0,):
+            with contextlib.suppress(OSError), socket.socket(self._family()) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((self.ip, port))
+                return int(probe.getsockname()[1])
+        raise InputError("port.taken", "Every port of COUNTERPOINT_HOST_PORTS is in use.")
+
+    def _family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.ip else socket.AF_INET
+
+
 @dataclass
 class Server:
     """One model server: its child process and what is known of it."""
 
     wanted: Wanted
     log_file: Path
+    where: Where = field(default_factory=Where)
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
     is_ready: bool = False
@@ -63,16 +97,16 @@ class Server:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.where.netloc}:{self.port}"
 
     def start(self, threads: int, secret: Path) -> None:
-        """Start the child on a free port of the loopback."""
-        self.port = free_port()
+        """Start the child on a free port."""
+        self.port = self.where.free_port()
         wanted = self.wanted
         folders = ["--composition", wanted.composition, "--anchor", wanted.anchor]
         for augmenter in wanted.augmenters:
             folders += ["--augmenter", augmenter]
-        words = ["serve", *map(str, folders), "--name", wanted.model, "--host", "127.0.0.1"]
+        words = ["serve", *map(str, folders), "--name", wanted.model, "--host", self.where.ip]
         words += ["--port", str(self.port), "--secret-file", str(secret), "--threads", str(threads)]
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as output:
@@ -121,8 +155,11 @@ class Server:
 class Host:
     """All model servers of this machine. One `tick` looks, acts and writes down what is so."""
 
-    def __init__(self, name: str, *, threads: int, secret: Path, logs: Path) -> None:
+    def __init__(
+        self, name: str, *, threads: int, secret: Path, logs: Path, where: Where | None = None
+    ) -> None:
         self.name = name
+        self.where = where or Where()
         self.threads = threads
         self.secret = secret
         self.logs = logs
@@ -133,7 +170,7 @@ class Host:
         for composition_id, each in wanted.items():
             if composition_id not in self.servers:
                 log_file = self.logs / f"model-{composition_id}.log"
-                self.servers[composition_id] = Server(each, log_file)
+                self.servers[composition_id] = Server(each, log_file, self.where)
         for server in self.servers.values():
             self._keep(server)
         self._retire(wanted)
@@ -217,13 +254,6 @@ def environment(threads: int) -> dict[str, str]:
     }
 
 
-def free_port() -> int:
-    """A port of the loopback that nobody has now; whoever loses the race is started again."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def main() -> int:
     """Tick until SIGTERM or SIGINT; then stop every server and leave no placement behind."""
     stopping = threading.Event()
@@ -238,7 +268,11 @@ def main() -> int:
         threads=env.number("COUNTERPOINT_SERVE_THREADS", cores(), least=1),
         secret=env.internal_secret(),
         logs=Path(settings.HOME) / "logs",
+        where=Where(
+            env.text("COUNTERPOINT_HOST_ADDRESS", "127.0.0.1"), env.ports("COUNTERPOINT_HOST_PORTS")
+        ),
     )
+    alive.keep(settings.ALIVE_FILE)
     has_begun = False
     while not stopping.is_set():
         try:

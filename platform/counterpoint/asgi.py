@@ -13,8 +13,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "counterpoint.settings")
 django = get_asgi_application()
 
 from counterpoint.checks import refuse_a_dangerous_start  # noqa: E402  needs the apps
+from counterpoint.watch.offer import offer  # noqa: E402  as above
 
 refuse_a_dangerous_start()
+offer()
 application = ServeStaticASGI(
     django,
     root=settings.FRONTEND_DIST if settings.FRONTEND_DIST.is_dir() else None,

@@ -15,6 +15,8 @@ from celery.signals import beat_init, worker_init
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
+from counterpoint.watch import tasks as watched
+
 log = structlog.get_logger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "counterpoint.settings")
@@ -36,6 +38,7 @@ def refuse_a_dangerous_start(**_: object) -> None:
 
 worker_init.connect(refuse_a_dangerous_start)
 beat_init.connect(refuse_a_dangerous_start)
+watched.connect()
 
 
 def queue_of(name: str) -> str:

@@ -13,8 +13,11 @@ from django.db import DatabaseError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from calm_engine.errors import InputError
+from counterpoint import installed_keys
 from counterpoint.sitekeys import FileKeys
+from counterpoint.watch import schema
 
+UNFINISHED = "restore-unfinished"  # in the home folder, while a restore is under way
 DANGEROUS = """
     SELECT rolsuper, rolbypassrls, coalesce((
         SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c
@@ -126,12 +129,61 @@ def site_key_is_given(**_: Any) -> list[CheckMessage]:
     return [Error(fault, hint=hint, id="counterpoint.E005")] if fault else []
 
 
+@checks.register(checks.Tags.security)
+def keys_are_the_same(**_: Any) -> list[CheckMessage]:
+    """The keys that this installation began with: others would harm what is kept under them."""
+    return [
+        Error(
+            f"{name} is not the key that this installation began with.",
+            hint="Give the former key. If the change is meant, read docs/operate/backup.md first.",
+            id="counterpoint.E006",
+        )
+        for name in installed_keys.compare()
+    ]
+
+
+@checks.register(checks.Tags.compatibility)
+def restore_is_finished(**_: Any) -> list[CheckMessage]:
+    """Nothing serves from a home folder that is half restored."""
+    if not (Path(settings.HOME) / UNFINISHED).exists():
+        return []
+    return [
+        Error(
+            "A restore into this home folder began and did not end.",
+            hint="Run `counterpoint restore` again: it begins anew.",
+            id="counterpoint.E007",
+        )
+    ]
+
+
+def database_is_not_newer() -> list[CheckMessage]:
+    """A database that a newer release has changed is left alone; `migrate` says so by itself."""
+    if not settings.ENGINES_KNOWN:
+        return []
+    try:
+        ahead = schema.compare(connection).ahead
+    except DatabaseError:
+        return []
+    if not ahead:
+        return []
+    return [
+        Error(
+            f"The database was migrated by a newer release ({', '.join(ahead[-3:])}).",
+            hint="Run that release, or restore the backup taken before the upgrade.",
+            id="counterpoint.E008",
+        )
+    ]
+
+
 def refuse_a_dangerous_start() -> None:
-    """End a serving process that must not serve: no engines known, or a dangerous role.
+    """End a serving process that must not serve.
+
+    No engines known, a dangerous role, another key, half a restore, a newer database.
 
     An unreachable database is no refusal: it may come back, and `readyz` says so meanwhile.
     """
-    found = [*engines_known(), *database_role(), *site_key_is_given()]
+    found = [*engines_known(), *database_role(), *site_key_is_given(), *keys_are_the_same()]
+    found += [*restore_is_finished(), *database_is_not_newer()]
     if not found:
         return
     for each in found:

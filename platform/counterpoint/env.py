@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from calm_engine.errors import InputError
 
@@ -78,9 +79,23 @@ def kept_secret(path: Path) -> str:
 
 def internal_secret() -> Path:
     """The file that holds what the web process says to a model server to be let in."""
+    if given := os.environ.get("MODEL_SECRET_FILE", "").strip():
+        return Path(given)
     path = home_folder() / "model-secret"
     kept_secret(path)
     return path
+
+
+def owner_url(*, optional: bool = False) -> str:
+    """DATABASE_OWNER_URL, or the embedded engine's. Raises InputError("setting.missing")."""
+    if given := secret("DATABASE_OWNER_URL"):
+        return given
+    known = home_folder() / "connection.json"
+    if known.exists():
+        return str(json.loads(known.read_text(encoding="utf-8")).get("database_owner_url", ""))
+    if optional:
+        return ""
+    raise InputError("setting.missing", "Set DATABASE_OWNER_URL: the login of app_owner.")
 
 
 def home_folder() -> Path:
@@ -105,6 +120,27 @@ def database(name: str, url: str) -> dict[str, object]:
         "HOST": parts.hostname or "",
         "PORT": str(parts.port or ""),
     }
+
+
+def redis_url(url: str, *, ca: str) -> str:
+    """The address, its certificate always checked under TLS, against this authority if given."""
+    if not url.startswith("rediss:"):
+        return url
+    parts = urlsplit(url)
+    asked = {"ssl_cert_reqs": "required"} | ({"ssl_ca_certs": ca} if ca else {})
+    query = parse_qsl(parts.query) + list(asked.items())
+    return parts._replace(query=urlencode(dict(query))).geturl()
+
+
+def ports(name: str) -> range | None:
+    """A range such as "8100-8199", or None when unset. Raises InputError("setting.value")."""
+    value = os.environ.get(name, "").strip()
+    if not value:
+        return None
+    first, _, last = value.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
+        raise refusal(name, value, "two ports, such as 8100-8199")
+    return range(int(first), int(last) + 1)
 
 
 def refusal(name: str, value: str, wanted: str) -> InputError:

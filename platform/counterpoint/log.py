@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import logging.config
 import re
+import traceback
 from typing import Any
 
 import structlog
 from django.conf import settings
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from calm_engine.errors import EngineError
 
 # Values under these names never reach a line, whoever passes them.
 HIDDEN = re.compile(
@@ -29,6 +32,45 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         elif isinstance(value, str):
             event[name] = KEYS.sub("[hidden]", value)
     return event
+
+
+def without_addresses(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Of lines that others write, only what was chosen before anything was known of the request.
+
+    Django quotes the address, which may hold search words; Celery quotes the arguments and the
+    exception of a task.
+    """
+    record = event.get("_record")
+    name = str(getattr(record, "name", ""))
+    if name.startswith(("django.request", "django.security")):
+        event["event"] = str(event["event"]).partition(":")[0]
+        event["status"] = getattr(record, "status_code", None)
+    elif name == "celery.app.trace":
+        told = getattr(record, "data", {})
+        event["event"] = f"task.{told.get('description', 'ended').split()[0]}"
+        event["task"], event["task_id"] = told.get("name"), told.get("id")
+    return event
+
+
+def where(exc_info: structlog.typing.ExcInfo) -> str:
+    """Kinds of exception and lines of code, never what they say: that may quote a document.
+
+    A code of ours stands beside its kind.
+    """
+    told: list[str] = []
+    error: BaseException | None = exc_info[1]
+    while error is not None and len(told) < 8:
+        frames = traceback.extract_tb(error.__traceback__)[-12:]
+        path = " < ".join(f"{short(f.filename)}:{f.lineno} {f.name}" for f in reversed(frames))
+        code = f" {error.code}" if isinstance(error, EngineError) else ""
+        told.append(f"{type(error).__qualname__}{code} at {path}")
+        error = error.__cause__ or error.__context__
+    return "; from ".join(told)
+
+
+def short(path: str) -> str:
+    """The last folders of a path: enough to find the file."""
+    return "/".join(path.split("/")[-3:])
 
 
 SHARED: list[Processor] = [
@@ -51,12 +93,15 @@ def configure() -> None:
         "()": structlog.stdlib.ProcessorFormatter,
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            # Exceptions become text before redaction, which then sees it.
-            structlog.processors.format_exc_info,
+            # Exceptions become text before redaction, which then sees it. On a developer's own
+            # terminal they say everything; in what is kept, nothing that they quote.
+            structlog.processors.ExceptionRenderer(where)
+            if settings.LOG_FORMAT == "json"
+            else structlog.processors.format_exc_info,
             redact,
             renderer,
         ],
-        "foreign_pre_chain": SHARED,
+        "foreign_pre_chain": [*SHARED, without_addresses],
     }
     logging.config.dictConfig(
         {
@@ -70,6 +115,9 @@ def configure() -> None:
                 "uvicorn.access": {"level": "WARNING"},
                 "httpx": {"level": "WARNING"},
                 "httpx2": {"level": "WARNING"},
+                # These quote cookies, values of queries and what pages are drawn from.
+                "django.template": {"level": "INFO"},
+                "django.db.backends": {"level": "INFO"},
             },
         }
     )

@@ -32,9 +32,11 @@ from counterpoint import env
 from counterpoint.embedded.children import die_with_parent, free_port
 from counterpoint.embedded.engines import Engines
 from counterpoint.env import home_folder
+from counterpoint.operate import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 LIKED_PORT = 8000
+LOOPBACK = "127.0.0.1"
 STOP_SECONDS = 20.0  # longer than the web's graceful shutdown, and than a checkpoint of the demo
 
 
@@ -98,38 +100,30 @@ class Memory:
         (home / "peak.json").write_text(json.dumps({"peak_rss_mb": self.peak // 2**20}))
 
 
-def services(port: int, home: Path) -> list[Service]:
+def services(port: int, home: Path, *, listen: str = LOOPBACK) -> list[Service]:
     """What runs on one machine, in the order it is started; stopped the other way round."""
-    python = sys.executable
-    celery = [python, "-m", "celery", "-A", "counterpoint", "--quiet"]
-    worker = [*celery, "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-    web = [python, "-m", "uvicorn", "counterpoint.asgi:application", "--host", "127.0.0.1"]
     return [
-        # An open stream would hold SIGTERM for ever: hence the graceful limit.
-        Service(
-            "web",
-            [*web, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3"],
-        ),
-        Service("short", [*worker, "-Q", "short,ingest", "-c", "2", "-n", "short@%h"]),
-        Service("gpu", [*worker, "-Q", "gpu", "-c", "1", "-n", "gpu@%h"]),
-        Service("beat", [*celery, "beat", "--schedule", str(home / "beat"), "--pidfile="]),
-        Service("host", [python, "-m", "workers.hosting"]),
+        Service("web", processes.web(listen, port)),
+        Service("short", processes.worker(processes.WORKERS["short"], 2)),
+        Service("gpu", processes.worker(processes.WORKERS["gpu"], 1)),
+        Service("beat", processes.timer(home / "beat")),
+        Service("host", processes.host()),
     ]
 
 
 class Machine:
     """All services of one home folder."""
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, *, listen: str = LOOPBACK) -> None:
         self.home = home
         self.port = port
-        self.address = f"http://127.0.0.1:{port}"
-        self.services = services(port, home)
+        self.address = f"http://{LOOPBACK}:{port}"
+        self.services = services(port, home, listen=listen)
         self.logs = home / "logs"
         self.memory = Memory()
         self.environment = os.environ | {
             "COUNTERPOINT_HOME": str(home),
-            "COUNTERPOINT_URL": self.address,
+            "COUNTERPOINT_URL": env.text("COUNTERPOINT_URL", self.address),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")]),
             "PYTHONUNBUFFERED": "1",
         }
@@ -233,6 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--port", type=int, help="port of the site (default: 8000, or any free one)"
     )
+    parser.add_argument("--host", default=LOOPBACK, help="where the site listens")
     parser.add_argument(
         "--then", default="", help="a management command to run beside the services"
     )
@@ -265,7 +260,7 @@ def live(home: Path, told: argparse.Namespace) -> int:
     urls = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
     ours = [engine for url, engine in urls.items() if not env.secret(url)]
     with Engines(home, only=ours) if ours else contextlib.nullcontext():
-        machine = Machine(home, port)
+        machine = Machine(home, port, listen=told.host)
         machine.migrate()
         try:
             machine.start()

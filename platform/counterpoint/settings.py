@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from calm_engine.errors import InputError
 from counterpoint import env
+from counterpoint.release import version
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORM = ROOT / "platform"
@@ -20,7 +22,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-RELEASE = "0.1.0"  # as in pyproject.toml: workers tell which one they run
+RELEASE = version()  # workers tell which one they run
 
 # ---- the site ------------------------------------------------------------------------------------
 DEBUG = False
@@ -72,9 +74,11 @@ INSTALLED_APPS = [
     "apps.chat",
     "apps.forgetting",
     "apps.api",
+    "apps.operate",
     "apps.demo",
 ]
 MIDDLEWARE = [
+    "counterpoint.watch.requests.counted",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "counterpoint.middleware.permissions_policy",
@@ -120,6 +124,13 @@ def engine_url(name: str, key: str) -> str:
     return str(json.loads(CONNECTION_FILE.read_text(encoding="utf-8")).get(key, ""))
 
 
+TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
+DATABASE_TLS = {"sslmode": env.text("DATABASE_TLS", "prefer", among=TLS_MODES)}
+if DATABASE_CA := env.text("DATABASE_CA_FILE"):
+    DATABASE_TLS["sslrootcert"] = DATABASE_CA
+REDIS_CA = env.text("REDIS_CA_FILE")  # for a rediss:// address that a private authority signed
+
+
 def database(name: str, key: str) -> dict[str, Any]:
     """One login, in the shape that Django wants."""
     # With no engine known yet, commands that need none still run; nothing listens on port 1.
@@ -130,8 +141,9 @@ def database(name: str, key: str) -> dict[str, Any]:
         "ATOMIC_REQUESTS": True,
         "CONN_MAX_AGE": env.number("DATABASE_CONN_MAX_AGE", 0),
         "OPTIONS": {
+            **DATABASE_TLS,
             "connect_timeout": 5,
-            "application_name": "counterpoint",
+            "application_name": f"counterpoint {version()}",
             "prepare_threshold": None,  # a transaction pooler hands each one another connection
         },
     }
@@ -144,10 +156,20 @@ DATABASES = {
 }
 REDIS_URL = engine_url("REDIS_URL", "redis_url")
 ENGINES_KNOWN = bool(REDIS_URL and engine_url("DATABASE_URL", "database_url"))
-REDIS_URL = REDIS_URL or "redis://127.0.0.1:1/0"
+REDIS_URL = env.redis_url(REDIS_URL or "redis://127.0.0.1:1/0", ca=REDIS_CA)
 
 CELERY_BROKER_URL = REDIS_URL
-CELERY_IMPORTS = ("workers.ingestion", "workers.gpu", "workers.housekeeping", "workers.watch")
+if REDIS_URL.startswith("rediss:"):
+    CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED} | (
+        {"ssl_ca_certs": REDIS_CA} if REDIS_CA else {}
+    )
+CELERY_IMPORTS = (
+    "workers.ingestion",
+    "workers.gpu",
+    "workers.housekeeping",
+    "workers.watch",
+    "workers.figures",
+)
 CELERY_TASK_DEFAULT_QUEUE = "short"
 CELERY_TASK_ACKS_LATE = False  # runs are acknowledged before the work: the lease decides
 CELERY_TASK_IGNORE_RESULT = True
@@ -318,6 +340,11 @@ TIME_ZONE = env.text("TIME_ZONE", "UTC")
 LOG_LEVEL = env.text("LOG_LEVEL", "INFO", among=("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = env.text("LOG_FORMAT", "json", among=("json", "text"))
 LOGGING_CONFIG = None  # counterpoint.log does it
+
+# ---- being watched -------------------------------------------------------------------------------
+METRICS_ADDRESS = env.text("METRICS_ADDRESS", "127.0.0.1")
+METRICS_PORT = env.number("METRICS_PORT", 0, most=65535)  # 0: no figures are offered
+ALIVE_FILE = env.text("ALIVE_FILE")  # touched by whatever answers no HTTP; empty: not
 
 if RUN_HEARTBEAT_SECONDS * 2 > RUN_LEASE_SECONDS:
     raise InputError(

@@ -10,6 +10,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
+    path("streamz", views.streamz, name="streamz"),
     path("accounts/", include("apps.accounts.urls")),
     path("", include("apps.accounts.identity_urls")),
     path("audit/", include("apps.audit.urls")),

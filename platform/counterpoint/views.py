@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Role
+from counterpoint.live import sse, sse_response
+from counterpoint.watch import schema
 
+STREAM_PAUSE = 0.2  # seconds
 BEGINS = {Role.CURATOR: "corpora:list", Role.EMPLOYEE: "chat:new", Role.AUDITOR: "audit:list"}
 
 
@@ -43,13 +48,25 @@ def readyz(_request: HttpRequest) -> HttpResponse:
     return JsonResponse({"ok": ready, **told}, status=200 if ready else 503)
 
 
+@require_safe
+@never_cache
+@transaction.non_atomic_requests
+async def streamz(_request: HttpRequest) -> StreamingHttpResponse:
+    """Three pieces with pauses between: who sees them arrive at once has a proxy that buffers."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield sse("piece", number)
+            await asyncio.sleep(STREAM_PAUSE)
+
+    return sse_response(pieces())
+
+
 def database_fault() -> str:
     try:
-        executor = MigrationExecutor(connection)
-        waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        return schema.compare(connection).fault
     except DatabaseError as error:
         return f"unreachable ({type(error).__name__})"
-    return f"{len(waiting)} migrations are pending" if waiting else ""
 
 
 def broker_fault() -> str:

@@ -50,3 +50,36 @@ def test_lines_are_json_with_the_context_and_without_the_secret() -> None:
         assert word in ours
     assert "hunter2" not in done.stderr
     assert "abcdefghij" not in theirs
+
+
+def test_what_others_log_quotes_neither_address_nor_argument_nor_exception() -> None:
+    sentence = "the margin is eleven percent"
+    script = (
+        "import django; django.setup()\n"
+        "import logging, structlog\n"
+        "from django.test import Client\n"
+        "from django.conf import settings\n"
+        "settings.ALLOWED_HOSTS += ['testserver']\n"
+        "logging.getLogger().setLevel('DEBUG')\n"
+        f"Client().get('/healthz/{sentence}?q={sentence}')\n"
+        "import celery\n"
+        "app = celery.current_app\n"
+        "@app.task(name='housekeeping.fail')\n"
+        "def fail(words): raise ValueError(words)\n"
+        f"fail.apply(args=['{sentence}'])\n"
+        "try:\n"
+        f"    raise ValueError('{sentence}')\n"
+        "except ValueError:\n"
+        "    structlog.get_logger('x').exception('run.broke')\n"
+        "    logging.getLogger('y').exception('theirs')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "LOG_FORMAT": "json"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for word in ('"event": "Not Found"', '"event": "task.raised"', "ValueError at", "run.broke"):
+        assert word in done.stderr, done.stderr
+    assert "eleven" not in done.stderr

@@ -9,6 +9,9 @@ from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import connections
 
+from calm_engine.errors import InputError
+from counterpoint.watch import schema
+
 # What app_owner makes, app_rw may use; what is sealed (the audit log) takes rights back.
 GRANTS = """
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO app_rw;
@@ -23,7 +26,14 @@ class Command(migrate.Command):
         if "owner" not in settings.DATABASES:
             raise CommandError("Set DATABASE_OWNER_URL: only the owner of the tables may migrate.")
         options["database"] = "owner"
+        try:
+            schema.compare(connections["owner"]).require_no_newer()
+        except InputError as error:
+            raise CommandError(error.message) from error
         with connections["owner"].cursor() as cursor:
+            # Two releases that migrate at once take turns; who waits too long gives up.
+            cursor.execute("SET lock_timeout = '60s'")
+            cursor.execute("SELECT pg_advisory_lock(hashtext('counterpoint.migrate'))")
             cursor.execute(GRANTS)
             # A migration that waits for a lock makes every request behind it wait as well.
             cursor.execute("SET lock_timeout = '10s'")

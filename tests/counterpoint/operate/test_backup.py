@@ -1,0 +1,312 @@
+"""Backup and restore on the real engines, with a tiny real model that answers afterwards."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.conf import settings
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest_django import Settings
+
+from apps.registry.actions import promote
+from apps.registry.models import Alias
+from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InputError
+from counterpoint.operate import sealing
+from counterpoint.operate.archive import MANIFEST, Archive
+from counterpoint.operate.cli import main
+from counterpoint.operate.sealing import BackupKey
+from tests.cast import Cast
+from tests.workers.making import make_anchor, make_snapshot, publish
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+OTHER = base64.b64encode(bytes(32)).decode()
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+# ---- sealing -------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=400))
+def test_what_is_sealed_opens_again(plain: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sealing, "FRAME", 64)  # several frames of a small text
+        sealed, opened = io.BytesIO(), io.BytesIO()
+        told = BackupKey(KEY).seal(io.BytesIO(plain), sealed)
+        sealed.seek(0)
+        assert BackupKey(KEY).open(sealed, opened) == told
+        assert opened.getvalue() == plain
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "swap", "key", "head"])
+def test_what_was_harmed_does_not_open(monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
+    monkeypatch.setattr(sealing, "FRAME", 64)
+    sealed = io.BytesIO()
+    BackupKey(KEY).seal(io.BytesIO(bytes(200)), sealed)
+    raw = bytearray(sealed.getvalue())
+    if harm == "cut":
+        del raw[-(8 + 16) :]  # exactly the last frame
+    elif harm == "flip":
+        raw[-1] ^= 1
+    elif harm == "swap":
+        raw[20:100], raw[100:180] = raw[100:180], raw[20:100]
+    elif harm == "head":
+        raw = raw[:10]
+    with pytest.raises(InputError) as refused:
+        BackupKey(OTHER if harm == "key" else KEY).open(io.BytesIO(bytes(raw)))
+    assert refused.value.code == "backup.damaged"
+
+
+@pytest.mark.parametrize("text", ["", "hunter2", base64.b64encode(b"short").decode(), "=" * 44])
+def test_a_key_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError) as refused:
+        BackupKey(text)
+    assert refused.value.code == "backup.key"
+
+
+# ---- the whole road ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BACKUP_KEY", KEY)
+    return tmp_path / "backups"
+
+
+@pytest.fixture
+def empty_machine(tmp_path: Path) -> Iterator[Run]:
+    """A home folder and a database with nothing in them, and the keys that were kept apart."""
+    owner = urlsplit(os.environ["DATABASE_OWNER_URL"])
+    runtime = urlsplit(os.environ["DATABASE_URL"])
+    name = f"restored_{uuid4().hex[:8]}"
+    home = tmp_path / "restored"
+    with psycopg.connect(owner._replace(path="/postgres").geturl(), autocommit=True) as maker:
+        maker.execute(f"CREATE DATABASE {name}")
+        there = os.environ | {
+            "COUNTERPOINT_HOME": str(home),
+            "DATABASE_URL": runtime._replace(path=f"/{name}").geturl(),
+            "DATABASE_OWNER_URL": owner._replace(path=f"/{name}").geturl(),
+            "REDIS_URL": settings.REDIS_URL,
+            "AUDIT_KEY": settings.AUDIT_KEY,
+            "SITE_KEY": settings.SITE_KEY,
+            "BACKUP_KEY": KEY,
+            "COUNTERPOINT_SERVE_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+
+        def run(*words: str, **changed: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "counterpoint.operate", *words],
+                env=there | changed,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=600,
+            )
+
+        yield run
+        maker.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_empty_machine_gets_everything_back_and_answers_a_question(
+    cast: Cast, tmp_path: Path, folder: Path, empty_machine: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tenant_scope(cast.north):
+        anchor = make_anchor(cast, tmp_path / "anchor")
+        row = publish(cast, make_snapshot(cast), anchor, tmp_path, uuid4())
+        promote(row, Alias.LIVE, by=cast.ada)
+    assert main(["backup", "--to", str(folder)]) == 0
+    assert main(["verify", "--newest-in", str(folder)]) == 0
+    assert "every digest is right" in capsys.readouterr().out
+    last = json.loads((Path(settings.HOME) / "last-success" / "backup.json").read_text())
+    assert last["backup"] == Archive(folder, BackupKey(KEY)).newest().name
+
+    done = empty_machine("restore", "--newest-in", str(folder), "--ask")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 models are there, digests right" in done.stdout
+    assert "answered one question" in done.stdout
+
+    again = empty_machine("restore", "--newest-in", str(folder))
+    assert again.returncode == 2
+    assert "restore.not_empty" in again.stderr
+    told = empty_machine("manage", "verify_audit")
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_backup_copies_only_what_is_new(cast: Cast, folder: Path) -> None:
+    from counterpoint.storage import blobs  # noqa: PLC0415  needs Django
+
+    with tenant_scope(cast.north):
+        blobs().put("text", b"one")
+    assert main(["backup", "--to", str(folder)]) == 0
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("objects/*/*")}
+    with tenant_scope(cast.north):
+        blobs().put("text", b"two")
+    assert main(["backup", "--to", str(folder), "--keep", "1"]) == 0
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("objects/*/*")}
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1
+    assert len(Archive(folder, BackupKey(KEY)).finished()) == 1  # the older one made room
+    assert main(["verify", "--newest-in", str(folder)]) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_without_the_key_reads_a_word(cast: Cast, folder: Path) -> None:
+    from counterpoint.storage import blobs  # noqa: PLC0415  needs Django
+
+    with tenant_scope(cast.north):
+        stored = blobs().put("text", b"the margin is eleven percent")
+    assert main(["backup", "--to", str(folder)]) == 0
+    everything = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert b"eleven percent" not in everything
+    assert cast.ada.email.encode() not in everything
+    names = {path.name for path in folder.rglob("*")}
+    assert stored.digest not in names
+
+
+# ---- refused by name -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taken(cast: Cast, folder: Path) -> Path:
+    """One finished backup."""
+    from counterpoint.storage import blobs  # noqa: PLC0415  needs Django
+
+    with tenant_scope(cast.north):
+        blobs().put("text", b"some words")
+    assert main(["backup", "--to", str(folder)]) == 0
+    return Archive(folder, BackupKey(KEY)).newest()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_half_a_backup_is_no_backup(
+    taken: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (taken / MANIFEST).unlink()
+    assert main(["verify", "--backup", str(taken)]) == 2
+    assert "backup.unfinished" in capsys.readouterr().err
+    assert main(["verify", "--newest-in", str(folder)]) == 2
+    assert "backup.none" in capsys.readouterr().err
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_changed_file_and_a_lost_one_are_named(
+    taken: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [*_, file] = sorted(folder.glob("objects/*/*"))
+    raw = bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    file.write_bytes(bytes(raw))
+    assert main(["verify", "--backup", str(taken)]) == 2
+    assert "backup.damaged" in capsys.readouterr().err
+    file.unlink()
+    assert main(["verify", "--backup", str(taken)]) == 2
+    assert "backup.missing" in capsys.readouterr().err
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_key_and_a_forged_manifest_are_refused(
+    taken: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BACKUP_KEY", OTHER)
+    assert main(["verify", "--backup", str(taken)]) == 2
+    assert "backup.key_other" in capsys.readouterr().err
+    monkeypatch.setenv("BACKUP_KEY", KEY)
+    told = json.loads((taken / MANIFEST).read_text())
+    told["manifest"] = told["manifest"].replace('"files"', '"filez"')
+    (taken / MANIFEST).write_text(json.dumps(told))
+    assert main(["verify", "--backup", str(taken)]) == 2
+    assert "backup.key_other" in capsys.readouterr().err
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_keys_of_another_installation_are_refused_before_anything_is_made(
+    taken: Path, empty_machine: Run, tmp_path: Path
+) -> None:
+    done = empty_machine("restore", "--backup", str(taken), AUDIT_KEY="another")
+    assert done.returncode == 2
+    assert "restore.keys" in done.stderr
+    assert "AUDIT_KEY" in done.stderr
+    assert not (tmp_path / "restored" / "blobs").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_restore_that_broke_off_serves_nobody_and_is_begun_anew(
+    taken: Path, folder: Path, empty_machine: Run, tmp_path: Path
+) -> None:
+    home = tmp_path / "restored"
+    (home / "blobs" / "half").mkdir(parents=True)
+    (home / "restore-unfinished").write_text("x")
+    checked = empty_machine("manage", "check")
+    assert "counterpoint.E007" in checked.stderr
+    done = empty_machine("restore", "--backup", str(taken))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (home / "blobs" / "half").exists()
+    assert "counterpoint.E007" not in empty_machine("manage", "check").stderr
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_backup_of_a_newer_release_is_refused(
+    folder: Path, empty_machine: Run, taken: Path
+) -> None:
+    archive = Archive(folder, BackupKey(KEY))
+    from dataclasses import replace  # noqa: PLC0415
+
+    manifest = archive.read(taken)
+    newer = replace(manifest, migrations=[*manifest.migrations, "runs.9999_the_future"])
+    archive.finish(taken, newer)
+    done = empty_machine("restore", "--backup", str(taken))
+    assert done.returncode == 2
+    assert "database.newer" in done.stderr
+    assert "runs.9999_the_future" in done.stderr
+
+
+def test_a_backup_inside_the_home_folder_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BACKUP_KEY", KEY)
+    assert main(["backup", "--to", str(Path(settings.HOME) / "backups")]) == 2
+    assert "backup.place" in capsys.readouterr().err
+
+
+def test_a_wrong_login_fails_by_name_and_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], db: None
+) -> None:
+    url = urlsplit(os.environ["DATABASE_URL"])
+    wrong = url._replace(netloc=f"app_backup:hunter2@{url.hostname}:{url.port}").geturl()
+    monkeypatch.setenv("DATABASE_BACKUP_URL", wrong)
+    assert main(["backup", "--to", str(folder)]) == 2
+    told = capsys.readouterr().err
+    assert "backup.dump" in told
+    assert "hunter2" not in told
+    assert list(folder.glob("2*")) == []
+
+
+def test_the_runtime_login_cannot_take_a_backup(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], db: None
+) -> None:
+    monkeypatch.setenv("DATABASE_BACKUP_URL", os.environ["DATABASE_URL"])
+    assert main(["backup", "--to", str(folder)]) == 2
+    assert "row-level security" in capsys.readouterr().err
+
+
+def test_two_backups_do_not_run_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str], settings: Settings
+) -> None:
+    with Archive(folder, BackupKey(KEY)).writing():
+        assert main(["backup", "--to", str(folder)]) == 2
+    assert "backup.busy" in capsys.readouterr().err

@@ -1,0 +1,68 @@
+"""Every command that docs/operate shows is one that exists, with words that it takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from counterpoint.operate import cli
+from tests.deploy.helm import ROOT, call
+
+PAGES = sorted((ROOT / "docs" / "operate").glob("*.md"))
+BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+INLINE = re.compile(r"`(counterpoint [a-z][^`]*)`")
+OTHERS = {"kubectl", "systemctl", "docker", "buildah", "cp", "make", "openssl"}
+
+
+def shown() -> list[tuple[str, str]]:
+    """Page and command line, of blocks and within sentences."""
+    found: list[tuple[str, str]] = []
+    for page in PAGES:
+        text = page.read_text()
+        blocks = "\n".join(BLOCK.findall(text))
+        found += [(page.name, line.split(" #")[0]) for line in blocks.splitlines() if line.strip()]
+        found += [(page.name, line) for line in INLINE.findall(text)]
+    return found
+
+
+def test_there_are_commands() -> None:
+    assert len(shown()) > 25
+
+
+@pytest.mark.parametrize(("page", "line"), shown(), ids=lambda word: word[:60])
+def test_a_command_that_is_shown_can_be_given(page: str, line: str) -> None:
+    program, *words = shlex.split(line.replace("FOLDER", "/folder"))
+    if program == "counterpoint":
+        if words[0] == "manage":
+            assert list(ROOT.glob(f"*/*/management/commands/{words[1]}.py")), words[1]
+        else:
+            assert callable(cli.parser().parse_args(words).do)
+    elif program == "helm":
+        helm(words)
+    else:
+        assert program in OTHERS
+    files = [w for w in words if w.startswith(("deploy/", "docs/")) and "*" not in w]
+    made_by_hand = {"deploy/compose.env"}
+    assert [f for f in files if f not in made_by_hand and not (ROOT / f).exists()] == []
+
+
+def helm(words: list[str]) -> None:
+    """The same values and chart, rendered: `install` and `upgrade` need a cluster."""
+    verb, *rest = words
+    assert verb in {"lint", "install", "upgrade", "test", "rollback"}
+    if verb in {"test", "rollback"}:
+        return
+    told = call(*(["lint"] if verb == "lint" else ["template"]), *absolute(rest))
+    assert told.code == 0, told.err
+
+
+def absolute(words: list[str]) -> list[str]:
+    return [str(ROOT / word) if word.startswith("deploy/") else word for word in words]
+
+
+def test_every_page_is_on_the_list() -> None:
+    listed = (ROOT / "docs" / "operate" / "README.md").read_text()
+    names = {page.name for page in PAGES if page.name != "README.md"}
+    assert {name for name in names if f"({name})" not in listed} == set()
