@@ -12,6 +12,7 @@ urlpatterns = [
     path("readyz", views.readyz, name="readyz"),
     path("streamz", views.streamz, name="streamz"),
     path("accounts/", include("apps.accounts.urls")),
+    path("", include("apps.accounts.identity_urls")),
     path("audit/", include("apps.audit.urls")),
     path("corpora/", include("apps.corpora.urls")),
     path("models/", include("apps.registry.urls")),
@@ -19,5 +20,6 @@ urlpatterns = [
     path("reports/", include("apps.evaluation.urls")),
     path("teach/", include("apps.teaching.urls")),
     path("chat/", include("apps.chat.urls")),
+    path("forget/", include("apps.forgetting.urls")),
     path("v1/", include("apps.api.urls")),
 ]
