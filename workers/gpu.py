@@ -52,6 +52,7 @@ def carry(attempt: Claimed) -> None:
         with executing(attempt, draining=why_leave) as job:
             if job.wish is Wish.CANCEL:
                 raise Cancelled
+            training.refuse_unreadable(job.run)
             WORK[job.run.kind](job)
     except Fenced:  # its lease ran out before the work began: it is another's now
         log.info("run.gone", run=str(attempt.run_id))

@@ -171,6 +171,7 @@ def _fail(run: Run, code: str, cause: Cause, text: str) -> None:
         eta_seconds=None,
         pause_requested_at=None,
     )
+    run.failure_code = code[:60]
     run.note("failed", storable(text))
     record("run.fail", run, by=run.created_by, outcome="failed", kind=run.kind, code=code)
     notices.tell(run, notices.FAILED, f"{run} has failed: {cause.label.lower()}.")
