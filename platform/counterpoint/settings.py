@@ -136,7 +136,13 @@ ENGINES_KNOWN = bool(REDIS_URL and engine_url("DATABASE_URL", "database_url"))
 REDIS_URL = REDIS_URL or "redis://127.0.0.1:1/0"
 
 CELERY_BROKER_URL = REDIS_URL
-CELERY_IMPORTS = ("workers.ingestion", "workers.gpu", "workers.housekeeping", "workers.watch")
+CELERY_IMPORTS = (
+    "workers.ingestion",
+    "workers.gpu",
+    "workers.housekeeping",
+    "workers.watch",
+    "workers.deliveries",
+)
 CELERY_TASK_DEFAULT_QUEUE = "short"
 CELERY_TASK_ACKS_LATE = False  # runs are acknowledged before the work: the lease decides
 CELERY_TASK_IGNORE_RESULT = True
