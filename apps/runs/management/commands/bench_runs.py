@@ -22,7 +22,7 @@ from django.db.models.functions import Now
 from apps.accounts.actions import invite, open_tenant
 from apps.corpora.models import Corpus, Snapshot
 from apps.registry.models import Anchor
-from apps.runs.claims import Claimed, charge, claim
+from apps.runs.claims import Claimed, charge, claim, dispatching
 from apps.runs.models import Run, Share
 from apps.tenants.models import Role, Tenant
 from apps.tenants.scope import tenant_scope
@@ -48,10 +48,11 @@ class Command(BaseCommand):
         few = self._probes(tenants, FEW)
         for tenant in tenants:
             add_runs(tenant, MANY - FEW)
-        many, taken = simulate(chance)
+        many, empty, taken = simulate(chance)
         figures = [
             Figure("claim_p95", p95(many) * 1000, "ms", "10,000 waiting, 50 tenants", 20.0),
             Figure("claim_p95_growth", p95(many) / p95(few), "ratio", "500 waiting", 2.0),
+            Figure("claim_cost", p95(many) / p95(empty), "ratio", "an empty transaction", 12.0),
             Figure("share_deviation", deviation(tenants, taken), "share", "of its weight", 0.05),
         ]
         for figure in figures:
@@ -109,12 +110,24 @@ def timed_claim() -> tuple[Claimed, float]:
     return attempt, seconds
 
 
-def simulate(chance: random.Random) -> tuple[list[float], dict[UUID, float]]:
-    """Claim and end runs in simulated time. Seconds of each claim, and taken by each tenant."""
+def timed_nothing() -> float:
+    """An empty transaction of the dispatcher: what the machine and the road to it cost now."""
+    began = time.perf_counter()
+    with dispatching() as cursor:
+        cursor.execute("SELECT 1")
+    return time.perf_counter() - began
+
+
+def simulate(chance: random.Random) -> tuple[list[float], list[float], dict[UUID, float]]:
+    """Claim and end runs in simulated time.
+
+    Returns the seconds of each claim, of an empty transaction beside it, and what each tenant took.
+    """
     now, ends = 0.0, list[tuple[float, int, Claimed, float]]()
     taken: dict[UUID, float] = defaultdict(float)
-    times = []
+    times, empty = [], []
     for number in range(CLAIMS):
+        empty.append(timed_nothing())
         if len(ends) == SLOTS:
             now, _, done, seconds = heapq.heappop(ends)
             end(done, seconds)
@@ -123,7 +136,7 @@ def simulate(chance: random.Random) -> tuple[list[float], dict[UUID, float]]:
         times.append(spent)
         work = chance.uniform(*SECONDS)
         heapq.heappush(ends, (now + work, number, attempt, work))
-    return times, taken
+    return times, empty, taken
 
 
 def end(attempt: Claimed, seconds: float) -> None:
