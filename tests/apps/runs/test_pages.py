@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
+from apps.corpora import actions as corpora
+from apps.corpora.models import CorpusGrant, Right
 from apps.runs import comparison, streams, wishes
 from apps.runs.models import Run, RunMetric, Slot
+from apps.tenants.models import Membership, Role
 from apps.tenants.scope import tenant_scope
 from counterpoint.database import current_tenant_id
 from counterpoint.live import publish
@@ -176,3 +179,28 @@ def test_a_page_that_comes_back_begins_with_what_it_missed(cast: Cast, run: Run)
     assert piece.startswith("id: 59\n")
     assert '[57, "loss"' in piece
     assert '[56, "loss"' not in piece
+
+
+def test_a_right_that_is_taken_ends_the_stream(
+    cast: Cast, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "RIGHTS_SECONDS", 0.05)
+    Membership.objects.filter(user=cast.bo).update(role=Role.CURATOR)
+    with tenant_scope(cast.north):
+        corpora.grant(run.snapshot.corpus, cast.bo, Right.READ, by=cast.ada)
+    client = cast.async_client(cast.bo)
+
+    def take_away() -> None:
+        with tenant_scope(cast.north):
+            CorpusGrant.objects.filter(user=cast.bo).delete()
+
+    async def read_to_the_end() -> int:
+        answer = await client.get(f"/runs/{run.pk}/events")
+        pieces = aiter(answer.streaming_content)
+        while b"run-actions" not in await anext(pieces):
+            pass
+        await sync_to_async(take_away)()
+        return len([piece async for piece in pieces])
+
+    assert copy_context().run(async_to_sync(read_to_the_end)) >= 0
+    assert cast.client(cast.bo).get(f"/runs/{run.pk}/events").status_code == 404
