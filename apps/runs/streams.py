@@ -173,7 +173,9 @@ def _drawn(tenant_id: UUID, code: UUID) -> tuple[str, dict[str, str]]:
     with tenant_scope(tenant_id):
         run = Run.objects.get(pk=code)
         facts = facts_of(run)
-        drawn = {name: render_to_string(f"runs/_{name}.html", facts) for name in REGIONS}
+        drawn: dict[str, str] = {
+            name: render_to_string(f"runs/_{name}.html", facts) for name in REGIONS
+        }
     wishes = (run.cancel_requested_at is not None, run.pause_requested_at is not None)
     return f"{run.state} {run.epoch} {wishes}", drawn
 
