@@ -54,7 +54,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow bench lint types docs-check
+.PHONY: test test-slow bench bench-runs lint types docs-check
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
@@ -63,6 +63,9 @@ test-slow: setup browser ## The slow proofs
 
 bench: $(VENV)/ready ## Training and decoding beside the anchor alone, as ratios with their bars
 	@$(BIN)/python -m calm_engine.bench
+
+bench-runs: setup ## 10,000 waiting runs of 50 tenants: how long a claim takes, how fair the shares are
+	@$(BIN)/python -m counterpoint.services --fresh --then bench_runs
 
 lint: $(VENV)/ready ## ruff and djade
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -211,16 +212,39 @@ class _Course:
                 yield loss * (deck.targets(part) / targets)
 
     def probe(self, _step: int) -> Probe:
-        """A few answers of today, and the loss on what is not learned."""
+        """A few answers of today, and where the composition stands beside the bare anchor."""
         self.model.set_parts()
         self.model.train(False)
         with arithmetic(self.spec, self.ranks):
-            probe = Probe(self._held_out_loss(), samples(self.model, self.lessons))
+            probe = Probe(self._told(), samples(self.model, self.lessons))
         self.model.train()
         return probe
 
     @torch.no_grad()
-    def _held_out_loss(self) -> dict[str, float]:
+    def _told(self) -> dict[str, float]:
+        """The loss on what is not learned, its gain over the anchor, and how far public text moved.
+
+        general_loss   KL(anchor || composition) of public answers in nats: a newborn has 0
+        """
+        public = self.public.sequences[:PUBLIC_BATCH]
+        moved = like_the_anchor(
+            self.model, self.lessons.prefix, pad_right(public, pad=self.lessons.end)
+        )
+        told = {"general_loss": float(moved)}
+        if not self.held_out:
+            return told
+        loss = self._held_out_loss()
+        return told | {"held_out_loss": loss, "gain_over_anchor": self._anchors_loss - loss}
+
+    @cached_property
+    def _anchors_loss(self) -> float:
+        """What the anchor alone loses on the same examples; no training changes it."""
+        self.model.set_parts(bridges=False, output=False)
+        loss = self._held_out_loss()
+        self.model.set_parts()
+        return loss
+
+    def _held_out_loss(self) -> float:
         told = count = 0.0
         for start in range(0, len(self.held_out), self.spec.batch_size):
             rows = self.held_out[start : start + self.spec.batch_size]
@@ -228,7 +252,7 @@ class _Course:
             targets = int((part.labels != IGNORED).sum())
             told += float(say(self.model, self.lessons.prefix, part)) * targets
             count += targets
-        return {"held_out_loss": told / count} if count else {}
+        return told / count
 
 
 def _play(

@@ -49,9 +49,10 @@ def look() -> Device:
 def _machine() -> Device:
     memory = psutil.virtual_memory()
     facts: dict[str, Any] = {"busy": psutil.cpu_percent(), "memory_used": memory.used}
-    with suppress(AttributeError, OSError, IndexError):  # not every system tells
-        sensors = psutil.sensors_temperatures()
-        facts["temperature"] = max(each.current for group in sensors.values() for each in group)
+    with suppress(AttributeError, OSError):  # not every system tells
+        groups = psutil.sensors_temperatures().values()
+        if heat := [each.current for group in groups for each in group]:
+            facts["temperature"] = max(heat)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Device(f"CPU, {cores} cores", memory.total, facts)
 

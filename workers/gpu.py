@@ -17,11 +17,12 @@ from django.conf import settings
 
 from apps.runs.claims import Claimed, claim
 from apps.runs.endings import Fenced
-from apps.runs.execution import Job, executing, persistently
+from apps.runs.execution import Job, Wish, executing, persistently
 from apps.runs.models import Run
 from apps.runs.states import Kind, State
 from apps.teaching.actions import go_on
 from apps.tenants.scope import tenant_scope
+from calm_engine.errors import Cancelled
 from workers import composition, devices, evaluation, task, training
 from workers.watch import is_disk_low
 
@@ -49,6 +50,9 @@ def carry(attempt: Claimed) -> None:
     """One attempt at one run, and then the next step of its plan."""
     try:
         with executing(attempt, draining=why_leave) as job:
+            if job.wish is Wish.CANCEL:
+                raise Cancelled
+            training.refuse_unreadable(job.run)
             WORK[job.run.kind](job)
     except Fenced:  # its lease ran out before the work began: it is another's now
         log.info("run.gone", run=str(attempt.run_id))

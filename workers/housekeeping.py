@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 # Seconds between two looks. Runs are looked after by `workers.watch`, which needs no broker.
 SCHEDULE = {
+    "deliver": {"task": "housekeeping.deliver", "schedule": 10.0, "options": {"expires": 10}},
     "rows": {"task": "housekeeping.rows", "schedule": 30.0, "options": {"expires": 30}},
 }
 app.conf.beat_schedule = SCHEDULE

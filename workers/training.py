@@ -14,6 +14,8 @@ from apps.corpora.actions import SnapshotFiles, export_snapshot
 from apps.registry import artifacts
 from apps.runs import actions
 from apps.runs.execution import Job, persistently
+from apps.runs.models import Run
+from apps.runs.states import Kind
 from apps.tenants.scope import tenant_scope
 from calm_engine import digests
 from calm_engine.errors import InputError
@@ -44,18 +46,23 @@ def augment(job: Job) -> None:
     clear(place)
 
 
-def understood(
-    kind: type[S], job: Job, places: Mapping[str, Path | str | None], **more: object
-) -> S:
-    """The run's spec with its folders here. Raises InputError("run.spec") from another release."""
+def refuse_unreadable(run: Run) -> None:
+    """Raises InputError("run.spec") for a spec that another release wrote and ours cannot read."""
     try:
-        return kind.from_dict(located(job.run.asked, places) | {"threads": threads(), **more})
+        actions.SPECS[Kind(run.kind)].from_dict(run.asked)
     except InputError as error:
         raise InputError(
             "run.spec",
             "The run's settings were written by another release, and this one cannot read them "
             f"({error.message or error.code}). Start it anew.",
         ) from error
+
+
+def understood(
+    kind: type[S], job: Job, places: Mapping[str, Path | str | None], **more: object
+) -> S:
+    """The run's spec with its folders as they are here."""
+    return kind.from_dict(located(job.run.asked, places) | {"threads": threads(), **more})
 
 
 def begin_at_branch(job: Job, place: Place, spec: TrainSpec) -> None:

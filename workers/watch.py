@@ -7,6 +7,7 @@ two rounds: the pool's processes are forked from this one.
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from apps.runs import slots
 from apps.runs.claims import is_waiting
 from apps.runs.endings import reap
 from counterpoint.celery import send
-from workers import devices
+from workers import devices, leftovers
 
 log = structlog.get_logger(__name__)
 
-ROUND_SECONDS = 10.0  # a run whose worker died waits for its lease and then at most this
+ROUND_SECONDS = 10.0  # at most; a run whose worker died waits for its lease and then for a round
+SWEEP_SECONDS = 600.0
 _leaving = threading.Event()
 
 
@@ -52,6 +54,12 @@ def tell_of_slot() -> None:
     )
 
 
+def sweep() -> None:
+    """Remove old folders of this machine, and tell of what belongs to nobody."""
+    slots.tell(devices.slot_name(), orphans=leftovers.sweep())
+    slots.forget_silent()
+
+
 def is_disk_low() -> bool:
     """Whether runs must pause, because the disk of their folders is nearly full."""
     free, _ = devices.disk(Path(settings.HOME))
@@ -67,18 +75,22 @@ def begin(*, has_slot: bool) -> threading.Thread:
 
 
 def _rounds(has_slot: bool) -> None:
+    swept = -SWEEP_SECONDS
     while True:
         try:
             look_after_runs()
             if has_slot:
                 tell_of_slot()
+            if has_slot and time.monotonic() - swept > SWEEP_SECONDS:
+                swept = time.monotonic()
+                sweep()
         except (DatabaseError, InterfaceError) as error:
             log.warning("watch.database", error=type(error).__name__)
         except Exception:
             log.exception("watch.broke")  # the next round is another chance; leases go on
         finally:
             connections.close_all()
-        if _leaving.wait(ROUND_SECONDS):
+        if _leaving.wait(min(ROUND_SECONDS, float(settings.RUN_LEASE_SECONDS) / 3)):
             return
 
 

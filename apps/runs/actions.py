@@ -55,10 +55,12 @@ def start_augment(
     by: User | None,
     name: str = "",
     plan: UUID | None = None,
+    device_bytes: int = 0,
 ) -> Run:
     """Queue the training of a small model on this snapshot.
 
     settings  fields of `AugmentSpec` but its folders, such as steps or width
+    device_bytes   memory that a slot must have; 0: not known, any slot takes it
     Raises InputError at the door: a bad setting, or a corpus that `by` may not read.
     """
     asked = checked(settings)
@@ -77,6 +79,7 @@ def start_augment(
         by=by,
         name=name,
         plan=plan,
+        device_bytes=device_bytes,
     )
 
 
@@ -90,6 +93,7 @@ def start_compose(
     by: User | None,
     name: str = "",
     plan: UUID | None = None,
+    device_bytes: int = 0,
 ) -> Run:
     """Queue the training of bridges from an augmenter to an anchor, on the snapshot's examples.
 
@@ -123,6 +127,7 @@ def start_compose(
         by=by,
         name=name or augmenter.name,
         plan=plan,
+        device_bytes=device_bytes,
     )
 
 

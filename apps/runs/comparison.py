@@ -23,7 +23,7 @@ def of(rows: Sequence[Run]) -> dict[str, Any]:
     named = [(row, f"{row.name} · {str(row.pk)[:8]}") for row in rows]
     held_out = {(row.snapshot_id, row.kind) for row in rows}
     series = [
-        name
+        (name, name.replace("_", " ").capitalize())
         for name in SERIES
         if RunMetric.objects.filter(run__in=[row.pk for row in rows], name=name).exists()
     ]

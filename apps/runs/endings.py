@@ -78,10 +78,12 @@ def succeed(run: Run, outcome: dict[str, Any]) -> None:
         notices.tell(run, notices.FINISHED, f"{run} is finished.")
 
 
-def give_back(run: Run, *, cause: str) -> State:
+def give_back(run: Run, *, cause: str, died_at: int | None = None) -> State:
     """End a lost attempt: queue the run again, or cancel or fail it when that is due.
 
-    A wish to cancel is honoured. Over the attempt cap, or lost twice at the same step, the run
+    died_at   the step at which its own process was ended; None when its worker was lost, which
+              says nothing of the step
+    A wish to cancel is honoured. Over the attempt cap, or dead twice at the same step, the run
     fails: going on would only burn the machine.
     """
     if run.cancel_requested_at is not None:
@@ -96,7 +98,7 @@ def give_back(run: Run, *, cause: str) -> State:
             "of the worker and at its memory, then run it again.",
         )
         return State.FAILED
-    if run.step and run.died_at == run.step:
+    if died_at and run.died_at == died_at:
         _fail(
             run,
             "run.same_step",
@@ -105,7 +107,7 @@ def give_back(run: Run, *, cause: str) -> State:
         )
         return State.FAILED
     _queue_again(
-        run, f"{cause}; it goes on from its last checkpoint", died_at=run.step, eta_seconds=None
+        run, f"{cause}; it goes on from its last checkpoint", died_at=died_at, eta_seconds=None
     )
     return State.QUEUED
 
@@ -169,6 +171,7 @@ def _fail(run: Run, code: str, cause: Cause, text: str) -> None:
         eta_seconds=None,
         pause_requested_at=None,
     )
+    run.failure_code = code[:60]
     run.note("failed", storable(text))
     record("run.fail", run, by=run.created_by, outcome="failed", kind=run.kind, code=code)
     notices.tell(run, notices.FAILED, f"{run} has failed: {cause.label.lower()}.")

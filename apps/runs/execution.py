@@ -129,6 +129,8 @@ class Job:
             if not ours.update(started_at=Coalesce("started_at", Now()), heartbeat_at=Now()):
                 raise Fenced(str(self.attempt.run_id))
             run: Run = ours.select_related(*PARTS).get()
+            if run.cancel_requested_at is not None:  # between the claim and now
+                self._wish = Wish.CANCEL
             run.note("claimed", f"Attempt {run.attempts} starts")
         announce(run, State.RUNNING)
         return run
@@ -345,7 +347,11 @@ def executing(attempt: Claimed, *, draining: Callable[[], str] = str) -> Iterato
             _end_quietly(job, pause)
         except Lost as lost:
             cause = str(lost)
-            _end_quietly(job, lambda run: give_back(run, cause=cause))
+            _end_quietly(job, lambda run: give_back(run, cause=cause, died_at=run.step))
+        except DATABASE_AWAY:
+            log.warning("run.database_away")
+            away = "The database was away"
+            _end_quietly(job, lambda run: give_back(run, cause=away))
         except Cancelled:
             _end_quietly(job, cancel)
         except EngineError as error:

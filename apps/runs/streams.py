@@ -45,6 +45,7 @@ class Watch:
     drawn: dict[str, str] = field(default_factory=dict)
     pages: set[asyncio.Queue[bytes | None]] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
+    phase: str = ""
     draws: int = 0
 
     async def go(self) -> None:
@@ -74,7 +75,7 @@ class Watch:
     async def draw(self) -> list[bytes]:
         """Draw the regions; those that have changed, as events."""
         self.draws += 1
-        fresh = await sync_to_async(_drawn)(self.tenant_id, self.code)
+        self.phase, fresh = await sync_to_async(_drawn)(self.tenant_id, self.code)
         changed = [
             region_event(name, html) for name, html in fresh.items() if self.drawn.get(name) != html
         ]
@@ -142,19 +143,16 @@ async def events(
 async def _following(
     request: MemberRequest, watch: Watch, page: asyncio.Queue[bytes | None]
 ) -> AsyncIterator[bytes]:
-    own = sync_to_async(_own_regions)
-    shown: dict[str, str] = {}
-    checked = 0.0
+    still, buttons = sync_to_async(may_see), sync_to_async(_buttons)
+    phase, checked = "", time.monotonic()
     with suppress(Http404, PermissionDenied):  # a right that was taken ends the stream
         while True:
-            is_due = time.monotonic() - checked >= RIGHTS_SECONDS
-            if is_due or shown.get("state") != watch.drawn.get("status"):
+            if phase != watch.phase:
+                phase, checked = watch.phase, time.monotonic()
+                yield region_event("actions", await buttons(request, watch.tenant_id, watch.code))
+            elif time.monotonic() - checked >= RIGHTS_SECONDS:
                 checked = time.monotonic()
-                # Through the same check as the page itself.
-                fresh = await own(request, watch.tenant_id, watch.code)
-                if fresh != shown.get("actions"):
-                    yield region_event("actions", fresh)
-                shown = {"actions": fresh, "state": watch.drawn.get("status", "")}
+                await still(request, watch.tenant_id, watch.code)
             with suppress(TimeoutError):
                 piece = await asyncio.wait_for(page.get(), RIGHTS_SECONDS)
                 if piece is None:
@@ -170,15 +168,26 @@ def region_event(name: str, html: str) -> bytes:
     return sse("region", {"id": f"run-{name}", "html": html})
 
 
-def _drawn(tenant_id: UUID, code: UUID) -> dict[str, str]:
-    """Each shared region of the page as it is now; nobody's own buttons or tokens are in them."""
+def _drawn(tenant_id: UUID, code: UUID) -> tuple[str, dict[str, str]]:
+    """What the run is in, and each shared region of its page; nobody's own buttons are in them."""
     with tenant_scope(tenant_id):
-        facts = facts_of(Run.objects.get(pk=code))
-        return {name: render_to_string(f"runs/_{name}.html", facts) for name in REGIONS}
+        run = Run.objects.get(pk=code)
+        facts = facts_of(run)
+        drawn: dict[str, str] = {
+            name: render_to_string(f"runs/_{name}.html", facts) for name in REGIONS
+        }
+    wishes = (run.cancel_requested_at is not None, run.pause_requested_at is not None)
+    return f"{run.state} {run.epoch} {wishes}", drawn
 
 
-def _own_regions(request: MemberRequest, tenant_id: UUID, code: UUID) -> str:
-    """This person's buttons. Raises Http404 when they may no longer see the run."""
+def may_see(request: MemberRequest, tenant_id: UUID, code: UUID) -> None:
+    """Raises Http404 when this person may no longer see the run."""
+    with tenant_scope(tenant_id):
+        fetch(request, Run, code)
+
+
+def _buttons(request: MemberRequest, tenant_id: UUID, code: UUID) -> str:
+    """This person's buttons, with their own token. Raises Http404 as `may_see` does."""
     with tenant_scope(tenant_id):
         facts = facts_of(fetch(request, Run, code))
         return render_to_string("runs/_actions.html", facts, request=request)

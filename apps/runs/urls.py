@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.runs import views
+from apps.runs import views, webhooks
 
 app_name = "runs"
 urlpatterns = [
@@ -10,6 +10,8 @@ urlpatterns = [
     path("compare", views.compare, name="compare"),
     path("compare/curves.json", views.curves, name="curves"),
     path("notices/read", views.read_notices, name="read-notices"),
+    path("webhooks", webhooks.webhooks, name="webhooks"),
+    path("webhooks/<uuid:code>/remove", webhooks.remove_webhook, name="remove-webhook"),
     path("<uuid:code>/", views.run, name="run"),
     path("<uuid:code>/events", views.events, name="events"),
     path("<uuid:code>/metrics.json", views.metrics, name="metrics"),

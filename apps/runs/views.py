@@ -22,9 +22,9 @@ from apps.runs.pages import facts_of
 from apps.runs.standing import Surroundings, standing
 from apps.runs.states import State
 from apps.runs.streams import events as stream_of
+from apps.runs.streams import may_see
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
-from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 from counterpoint.live import sse_response
@@ -113,14 +113,9 @@ def curves(request: MemberRequest) -> HttpResponse:
 async def events(request: MemberRequest, code: UUID) -> StreamingHttpResponse:
     """Server-sent events of one run: numbers as they come, regions of the page drawn again."""
     tenant_id = request.tenant.pk
-    await sync_to_async(_seen_by)(request, tenant_id, code)  # 404 now, not in the stream
+    await sync_to_async(may_see)(request, tenant_id, code)  # 404 now, not in the stream
     last = request.headers.get("Last-Event-ID", "")
     return sse_response(stream_of(request, tenant_id, code, int(last) if last.isdigit() else None))
-
-
-def _seen_by(request: MemberRequest, tenant_id: UUID, code: UUID) -> None:
-    with tenant_scope(tenant_id):
-        fetch(request, Run, code)
 
 
 @require_POST

@@ -22,6 +22,7 @@ from apps.runs.actions import bridge_examples, start_augment, start_compose
 from apps.runs.models import Run
 from apps.runs.states import Control, Kind, State
 from apps.teaching.models import Plan
+from apps.teaching.planning import need_of
 from calm_engine.errors import EngineError, InputError
 from calm_engine.wording import sentence
 
@@ -114,6 +115,7 @@ def runs_of(plan: Plan) -> dict[Step, Run]:
 def _start(plan: Plan, step: Step, done: Mapping[Step, Run]) -> Run:
     kind, control = step
     settings = plan.settings.get(str(kind), {})
+    needs = need_of(kind, plan.snapshot, plan.anchor, plan.settings).certain
     if kind is Kind.AUGMENT:
         return start_augment(
             plan.snapshot,
@@ -122,6 +124,7 @@ def _start(plan: Plan, step: Step, done: Mapping[Step, Run]) -> Run:
             by=plan.by,
             name=plan.name,
             plan=plan.pk,
+            device_bytes=needs,
         )
     if kind is Kind.COMPOSE:
         augmenter = Augmenter.objects.get(run_id=done[Kind.AUGMENT, Control.NONE].pk)
@@ -134,6 +137,7 @@ def _start(plan: Plan, step: Step, done: Mapping[Step, Run]) -> Run:
             by=plan.by,
             name=plan.name,
             plan=plan.pk,
+            device_bytes=needs,
         )
     return start_evaluate(
         Composition.objects.get(run_id=done[Kind.COMPOSE, Control.NONE].pk),

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -30,7 +30,8 @@ from apps.runs.states import State
 from apps.teaching.actions import start_plan
 from apps.teaching.forms import PlanForm
 from apps.teaching.models import Plan
-from apps.teaching.presets import PRESETS
+from apps.teaching.planning import Forecast, forecast
+from apps.teaching.presets import PRESETS, STANDARD
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
@@ -77,13 +78,17 @@ def start(request: MemberRequest) -> HttpResponse:
             form.add_error(None, sentence(error))
         else:
             return redirect(plan)
+    anchor = _anchor(form, request.GET.get("anchor"))
+    preset = PRESETS.get(request.GET.get("preset") or form.data.get("preset", ""), STANDARD)
+    ahead = forecast(chosen, anchor, preset.settings) if chosen and anchor else None
     facts = {
         "form": form,
         "presets": PRESETS.values(),
         "chosen": chosen,
         "people": _audience(chosen),
         "numbers": _numbers(chosen),
-        "blockers": blockers(chosen),
+        "blockers": blockers(chosen, ahead),
+        "forecast": ahead,
         "plans": Plan.objects.visible_to(request.user).select_related("snapshot")[:10],
     }
     return render(request, "teaching/start.html", facts)
@@ -98,6 +103,14 @@ def _chosen(request: MemberRequest, form: PlanForm, wanted: str | None) -> Snaps
         sent: Snapshot = form.cleaned_data["snapshot"]
         return sent
     return form.offered.first()
+
+
+def _anchor(form: PlanForm, wanted: str | None) -> Anchor | None:
+    """The anchor asked for or sent, else the first: what the plan is reckoned with."""
+    asked = wanted or form.data.get("anchor", "")
+    with suppress(ValidationError, Anchor.DoesNotExist):
+        return Anchor.objects.get(pk=asked) if asked else Anchor.objects.first()
+    return Anchor.objects.first()
 
 
 def _audience(snapshot: Snapshot | None) -> list[Reader]:
@@ -116,7 +129,7 @@ def _numbers(snapshot: Snapshot | None) -> dict[str, int]:
     return {"bridge": bridge, "held_out": every - bridge}
 
 
-def blockers(snapshot: Snapshot | None) -> list[Blocker]:
+def blockers(snapshot: Snapshot | None, ahead: Forecast | None = None) -> list[Blocker]:
     """Everything that would be refused, said before it is asked, each with the way to mend it."""
     found = []
     if not Anchor.objects.exists():
@@ -144,6 +157,18 @@ def blockers(snapshot: Snapshot | None) -> list[Blocker]:
     if not numbers["held_out"]:
         text = _("The snapshot keeps no question back, so nothing could be measured.")
         found.append(Blocker(text, corpus.get_absolute_url(), _("Add examples")))
+    return found + (_in_the_machine(ahead) if ahead is not None else [])
+
+
+def _in_the_machine(ahead: Forecast) -> list[Blocker]:
+    """What the machines would refuse: memory and disk. What only delays a run is no blocker."""
+    runs, words = reverse("runs:runs"), _("Machines")
+    found = []
+    if ahead.look == "bad":
+        text = _("It needs more memory than any machine that listens has.")
+        found.append(Blocker(text, runs, words))
+    if not ahead.fits_disk:
+        found.append(Blocker(_("The disk of the run folders has too little room."), runs, words))
     return found
 
 

@@ -169,6 +169,7 @@ CELERY_IMPORTS = (
     "workers.housekeeping",
     "workers.watch",
     "workers.figures",
+    "workers.deliveries",
 )
 CELERY_TASK_DEFAULT_QUEUE = "short"
 CELERY_TASK_ACKS_LATE = False  # runs are acknowledged before the work: the lease decides

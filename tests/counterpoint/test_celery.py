@@ -27,7 +27,7 @@ def broker() -> Iterator[redis.Redis]:
 
 
 def test_the_first_word_of_a_task_names_its_queue() -> None:
-    names = ("ingestion.extract", "gpu.wake", "housekeeping.runs")
+    names = ("ingestion.extract", "gpu.wake", "housekeeping.rows")
     assert [queue_of(name) for name in names] == ["ingest", "gpu", "short"]
 
 

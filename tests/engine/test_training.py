@@ -75,6 +75,14 @@ def test_the_loss_on_what_is_not_learned_is_told(tmp_path: Path) -> None:
     assert outcome.metrics["held_out_loss"] == told[-1] > 0
 
 
+def test_a_newborn_has_gained_nothing_and_moved_no_public_text(tmp_path: Path) -> None:
+    spec = make_compose(tmp_path, steps=1)
+    still = replace(spec, held_out=spec.examples, learning_rate=1e-12, checkpoint_every=1)
+    told = drain(compose(still))[1].metrics
+    assert told["gain_over_anchor"] == pytest.approx(0.0, abs=1e-4)
+    assert told["general_loss"] == pytest.approx(0.0, abs=1e-4)
+
+
 @KINDS
 @pytest.mark.parametrize("shard", [False, True])
 def test_two_processes_learn_together_what_one_learns_alone(

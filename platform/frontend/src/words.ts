@@ -62,6 +62,9 @@ export const words = {
     `${name} went from ${figure(first)} to ${figure(last)}` +
     (low < last && low < first ? `, lowest ${figure(low)} at step ${number(lowStep)}` : "") +
     (high > last && high > first ? `, highest ${figure(high)} at step ${number(highStep)}` : ""),
+  smooth: "Smooth the lines",
+  logAxis: "Logarithmic axis",
+  best: (name: string, value: number, step: number) => `Best ${name} so far: ${figure(value)} at step ${number(step)}.`,
   step: "Step",
   table: "Table",
   csv: "Save as CSV",

@@ -1,5 +1,7 @@
-// <cp-chart src series label>: lines over training steps, with one summary sentence and the same
-// numbers as a table. Lines differ by dash as well as by colour; colours come from the tokens.
+// <cp-chart src series label smooth log best>: lines over training steps, with one summary sentence
+// and the same numbers as a table. Lines differ by dash as well as by colour; colours come from the
+// tokens. `smooth` and `log` offer a choice each; `best` names the series whose lowest point is said.
+// Smoothing is of the drawing alone: sentence, table and file keep the numbers as they were measured.
 
 import uPlot from "uplot";
 import { button, element } from "../page";
@@ -9,10 +11,20 @@ import type { MetricRow } from "./live";
 type Points = Map<number, number | null>; // null: measured and not a number, drawn as a gap
 type Answer = { series: Record<string, [number, number | null][]> };
 
-const DASHES: number[][] = [[], [7, 4], [2, 3], [10, 3, 2, 3]];
+const DASHES: number[][] = [[], [7, 4], [2, 3], [10, 3, 2, 3], [1, 5]]; // five: as many as runs are compared
 const HEIGHT = 240;
 const OWN_AXIS = 6; // a series this many times smaller or larger gets the axis on the other side
 const TABLE_ROWS = 200;
+const SMOOTHING = 0.85; // share of the value before, in a running mean
+
+function smoothed(values: (number | null | undefined)[]): (number | null | undefined)[] {
+  let mean: number | null = null;
+  return values.map((value) => {
+    if (value == null) return value;
+    mean = mean === null ? value : SMOOTHING * mean + (1 - SMOOTHING) * value;
+    return mean;
+  });
+}
 
 const readable = (name: string): string => name.replaceAll("_", " ");
 
@@ -22,6 +34,9 @@ export class Chart extends HTMLElement {
   #box = element("div", { className: "chart-plot" });
   #summary = element("p", { className: "chart-summary", textContent: words.chartLoading });
   #rows = element("div", { className: "table-box", tabIndex: 0 });
+  #choices = element("div", { className: "row chart-choices" });
+  #isSmooth = false;
+  #isLog = false;
   #table = element("details", { className: "chart-table" });
   #sizes = new ResizeObserver(() => this.#resize());
   #scheme = matchMedia("(prefers-color-scheme: dark)");
@@ -40,7 +55,11 @@ export class Chart extends HTMLElement {
     );
     this.#table.addEventListener("toggle", () => this.#fillTable());
     const caption = element("figcaption", {}, element("strong", { textContent: label }));
-    this.replaceChildren(element("figure", {}, caption, this.#box, this.#summary, this.#table));
+    this.#choices.replaceChildren(
+      ...(this.hasAttribute("smooth") ? [this.#choice(words.smooth, (on) => (this.#isSmooth = on))] : []),
+      ...(this.hasAttribute("log") ? [this.#choice(words.logAxis, (on) => (this.#isLog = on))] : []),
+    );
+    this.replaceChildren(element("figure", {}, caption, this.#choices, this.#box, this.#summary, this.#table));
     document.addEventListener("cp-metrics", this.#more);
     document.addEventListener("cp-theme", this.#redraw);
     this.#scheme.addEventListener("change", this.#redraw);
@@ -56,6 +75,15 @@ export class Chart extends HTMLElement {
     cancelAnimationFrame(this.#due);
     this.#plot?.destroy();
     this.#plot = null;
+  }
+
+  #choice(text: string, set: (on: boolean) => void): HTMLLabelElement {
+    const box = element("input", { type: "checkbox" });
+    box.addEventListener("change", () => {
+      set(box.checked);
+      this.#redraw();
+    });
+    return element("label", { className: "chart-choice" }, box, text);
   }
 
   get #wanted(): string[] {
@@ -116,12 +144,16 @@ export class Chart extends HTMLElement {
     const names = this.#names();
     const steps = this.#steps();
     this.#box.hidden = this.#table.hidden = !steps.length;
-    this.#summary.textContent = steps.length ? names.map((name) => this.#sentence(name)).join("; ") + "." : words.chartEmpty;
+    this.#summary.textContent = steps.length ? names.map((name) => this.#sentence(name)).join("; ") + "." + this.#best() : words.chartEmpty;
     this.#plot?.destroy();
     this.#plot = null;
     if (!steps.length) return;
     // undefined: this series was not measured at that step, the line goes on; null stays a gap.
-    const columns = names.map((name) => steps.map((step) => this.#points.get(name)?.get(step)));
+    const measured = names.map((name) => steps.map((step) => this.#points.get(name)?.get(step)));
+    const columns = this.#isSmooth ? measured.map(smoothed) : measured;
+    // A logarithm knows nothing at or below zero: such numbers are gaps on that axis.
+    const isLog = this.#isLog && columns.some((column) => column.some((value) => (value ?? 0) > 0));
+    if (isLog) for (const column of columns) for (const [at, value] of column.entries()) if ((value ?? 1) <= 0) column[at] = null;
     const scales = this.#scales(names);
     const axis = { stroke: this.#colour("axis"), grid: { stroke: this.#colour("line"), width: 1 }, ticks: { stroke: this.#colour("line"), width: 1 } };
     const values = (_: uPlot, splits: number[]): string[] => splits.map((split) => figure(split));
@@ -130,7 +162,7 @@ export class Chart extends HTMLElement {
         width: Math.max(200, this.#box.clientWidth),
         height: HEIGHT,
         cursor: { drag: { x: false, y: false } },
-        scales: { x: { time: false } },
+        scales: { x: { time: false }, ...(isLog ? { y: { distr: 3 as const }, far: { distr: 3 as const } } : {}) },
         axes: [
           { ...axis, label: words.step, labelSize: 18, labelFont: "12px system-ui", values: (_, splits) => splits.map((split) => number(split)) },
           { ...axis, scale: "y", values, size: 56 },
@@ -159,6 +191,14 @@ export class Chart extends HTMLElement {
     const largest = names.map((name) => Math.max(1e-9, ...[...(this.#points.get(name)?.values() ?? [])].map((value) => Math.abs(value ?? 0))));
     const first = largest[0] ?? 1;
     return largest.map((value) => (Math.max(value / first, first / value) > OWN_AXIS ? "far" : "y"));
+  }
+
+  #best(): string {
+    const name = this.getAttribute("best") ?? "";
+    const rows = [...(this.#points.get(name) ?? [])].filter((row): row is [number, number] => row[1] !== null);
+    if (!rows.length) return "";
+    const [step, value] = rows.reduce((best, row) => (row[1] < best[1] ? row : best));
+    return " " + words.best(readable(name), value, step);
   }
 
   #sentence(name: string): string {

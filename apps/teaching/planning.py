@@ -1,0 +1,157 @@
+"""What a plan will need, said before it starts: memory, disk, time, quota. Loads no torch.
+
+Memory and disk are reckoned from the models' sizes; time comes from runs that have finished here,
+and where none has, none is promised. An estimate is shown as one, never as a promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from apps.corpora.models import Snapshot
+from apps.registry.models import Anchor
+from apps.runs.models import Run, Share
+from apps.runs.sentences import in_words
+from apps.runs.slots import listening
+from apps.runs.states import Control, Kind, State
+from calm_engine import capacity
+
+VOCABULARY = 49_152  # where the anchor does not tell its own
+TRAINED_BYTES = 16  # a parameter in training: itself, its slope and two moments, in float32
+KEPT_BYTES = 12  # of it in a checkpoint
+FROZEN_BYTES = 4
+BRIDGES = 0.08  # of the anchor's parameters, by the bridges' usual form
+TOKEN_BYTES = 40  # of activations, for each token of a step, each layer and each unit of width
+BLOCK = 400  # tokens of a packed row
+CHECKPOINTS = 3
+TIGHT = 0.8  # of a slot's memory
+SPREAD = (0.8, 1.4)  # of what runs like it took
+HISTORY = 5
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of one kind of run: what is certain (weights and moments), and what is likely."""
+
+    certain: int
+    likely: int
+    disk: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The plan rail's figures; None where nothing is known."""
+
+    memory: int
+    certain: int
+    word: str
+    look: str
+    why: str
+    disk: int
+    disk_free: int | None
+    seconds: tuple[float, float] | None
+    minutes_left: int | None
+    workers: int
+    is_quiet: bool
+
+    @property
+    def low(self) -> str:
+        return in_words(int(self.seconds[0])) if self.seconds else ""
+
+    @property
+    def high(self) -> str:
+        return in_words(int(self.seconds[1])) if self.seconds else ""
+
+    @property
+    def fits_disk(self) -> bool:
+        return self.disk_free is None or self.disk < self.disk_free
+
+
+def forecast(snapshot: Snapshot, anchor: Anchor, settings: Mapping[str, Any]) -> Forecast:
+    """What teaching this snapshot to this anchor will need, of the slots that listen now."""
+    needs = [need_of(kind, snapshot, anchor, settings) for kind in (Kind.AUGMENT, Kind.COMPOSE)]
+    slots = listening()
+    share = Share.objects.first() or Share()
+    local = timezone.localtime()
+    memory, certain = max(n.likely for n in needs), max(n.certain for n in needs)
+    word, look, why = _fit(memory, max((slot.memory_bytes for slot in slots), default=0))
+    left = None
+    if share.minutes is not None:
+        left = max(0, share.minutes - int(share.seconds_in(local) // 60))
+    return Forecast(
+        memory=memory,
+        certain=certain,
+        word=word,
+        look=look,
+        why=why,
+        disk=sum(need.disk for need in needs),
+        disk_free=max((slot.disk_free for slot in slots), default=None),
+        seconds=_seconds(snapshot, settings),
+        minutes_left=left,
+        workers=len(slots),
+        is_quiet=share.is_quiet(local),
+    )
+
+
+def need_of(kind: Kind, snapshot: Snapshot, anchor: Anchor, settings: Mapping[str, Any]) -> Need:
+    """What a run of this kind needs, from the sizes of its models."""
+    asked = settings.get(str(kind), {})
+    shape = capacity.shape_for(snapshot.tokens)
+    width, layers = asked.get("width") or shape.width, asked.get("layers") or shape.layers
+    small = (anchor.vocabulary or VOCABULARY) * width + layers * 12 * width * width
+    if kind is Kind.AUGMENT:
+        rows = asked.get("batch_size") or capacity.rows_for(small)
+        certain = small * TRAINED_BYTES
+        likely = certain + rows * asked.get("block", BLOCK) * width * layers * TOKEN_BYTES
+        disk = small * (KEPT_BYTES * CHECKPOINTS + FROZEN_BYTES)
+        return Need(certain, likely, disk)
+    bridges = int(anchor.parameters * BRIDGES)
+    certain = (anchor.parameters + small) * FROZEN_BYTES + bridges * TRAINED_BYTES
+    likely = int(certain * 1.25)
+    return Need(certain, likely, bridges * (KEPT_BYTES * CHECKPOINTS + FROZEN_BYTES))
+
+
+def _fit(need: int, most: int) -> tuple[str, str, str]:
+    """Fits, tight or will not fit, with its look and the reason."""
+    if not most:
+        return _("Not known"), "off", _("No worker listens, so its memory is not known.")
+    if need > most:
+        return _("Will not fit"), "bad", _("No slot has so much memory.")
+    if need > most * TIGHT:
+        return _("Tight"), "warn", _("It needs nearly all the memory of the largest slot.")
+    return _("Fits"), "ok", ""
+
+
+def _seconds(snapshot: Snapshot, settings: Mapping[str, Any]) -> tuple[float, float] | None:
+    """How long the whole plan may take, from runs that finished here; None before there are any."""
+    total = 0.0
+    steps = ((Kind.AUGMENT, Control.NONE), (Kind.COMPOSE, Control.NONE))
+    for kind, control in (*steps, (Kind.COMPOSE, Control.RANDOM), (Kind.EVALUATE, Control.NONE)):
+        done = Run.objects.filter(kind=kind, control=control, state=State.SUCCEEDED)
+        worked = done.filter(used_seconds__gt=0)
+        rows = list(worked.select_related("snapshot").order_by("-finished_at")[:HISTORY])
+        alike = [row for row in rows if _is_alike(row, settings.get(str(kind), {}))]
+        if not alike:
+            return None
+        sizes = [(row.used_seconds, max(1, row.snapshot.tokens)) for row in alike]
+        # An augmenter learns for as long as its corpus is large; the others ask a fixed number.
+        grows = kind is Kind.AUGMENT
+        total += median(
+            seconds * (max(1, snapshot.tokens) / tokens if grows else 1.0)
+            for seconds, tokens in sizes
+        )
+    return total * SPREAD[0], total * SPREAD[1]
+
+
+def _is_alike(row: Run, asked: Mapping[str, Any]) -> bool:
+    """Whether a finished run was asked the same: a quick check says nothing of a whole training."""
+    names = ("steps", "width", "layers", "batch_size")
+    return all(row.spec.get(name) == asked.get(name, row.spec.get(name)) for name in names) and (
+        bool(asked.get("steps")) == bool(row.spec.get("steps"))
+    )

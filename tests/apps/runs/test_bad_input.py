@@ -1,0 +1,157 @@
+"""What nobody should do and somebody will: each has a defined end, told on the page."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connections
+from django.db.models import ProtectedError
+from django.db.models.functions import Now
+
+from apps.runs import wishes
+from apps.runs.claims import Claimed, claim
+from apps.runs.endings import Fenced, reap
+from apps.runs.execution import Wish, executing
+from apps.runs.models import Run, RunMetric, Slot
+from apps.tenants.scope import tenant_scope
+from calm_engine.errors import Cancelled
+from tests.apps.runs.making import make_run
+from tests.cast import Cast
+from workers import gpu
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def run(cast: Cast) -> Run:
+    with tenant_scope(cast.north):
+        return make_run(cast.ada)
+
+
+def now(cast: Cast, run: Run) -> Run:
+    with tenant_scope(cast.north):
+        return Run.objects.get(pk=run.pk)
+
+
+def claimed() -> Claimed:
+    attempt = claim("gpu", "here")
+    assert attempt is not None
+    return attempt
+
+
+def test_a_corpus_under_a_run_cannot_be_deleted(cast: Cast, run: Run) -> None:
+    with tenant_scope(cast.north), pytest.raises(ProtectedError):
+        run.snapshot.corpus.delete()
+    with tenant_scope(cast.north), pytest.raises(ProtectedError):
+        run.snapshot.delete()
+
+
+def test_a_text_that_is_gone_ends_the_run_with_its_cause(cast: Cast, run: Run) -> None:
+    from counterpoint.storage import blobs  # noqa: PLC0415  beside its one use
+
+    with tenant_scope(cast.north):
+        for _digest, text, _title in run.snapshot.manifest["documents"]:
+            blobs().delete("text", text)
+    gpu.carry(claimed())
+    after = now(cast, run)
+    assert (after.state, after.failure_code, after.cause) == ("failed", "blob.missing", "ours")
+    page = cast.client(cast.ada).get(f"/runs/{run.pk}/").content.decode()
+    assert "A fault of the product" in page
+
+
+def test_cancelled_between_the_claim_and_the_start_it_does_not_begin(
+    cast: Cast, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = claimed()
+    with tenant_scope(cast.north):
+        assert wishes.ask_to_cancel(run, by=cast.ada) == "running"
+    monkeypatch.setitem(gpu.WORK, "augment", lambda _job: pytest.fail("it began"))
+    gpu.carry(attempt)
+    assert now(cast, run).state == "cancelled"
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
+def test_what_has_ended_is_not_cancelled_again(cast: Cast, run: Run, state: str) -> None:
+    facts = {"succeeded": {"outcome": {}}, "failed": {"failure_code": "run.internal"}}
+    with tenant_scope(cast.north):
+        Run.objects.update(state=state, finished_at=Now(), **facts.get(state, {}))
+        assert wishes.ask_to_cancel(run, by=cast.ada, discard=True) == state
+    assert not now(cast, run).discard
+
+
+def test_two_cancels_are_one(cast: Cast, run: Run) -> None:
+    with executing(claimed()) as job:
+        for _ in range(2):
+            with tenant_scope(cast.north):
+                wishes.ask_to_cancel(run, by=cast.ada)
+        job.beat()
+        assert job.wish is Wish.CANCEL
+        raise Cancelled
+    with tenant_scope(cast.north):
+        assert run.events.filter(kind="cancelled").count() == 1
+
+
+def test_two_starts_again_are_one(cast: Cast, run: Run) -> None:
+    with executing(claimed()):
+        raise Cancelled
+
+    def again(_: int) -> bool:
+        try:
+            with tenant_scope(cast.north):
+                wishes.retry(Run.objects.get(pk=run.pk), by=cast.ada)
+        except Exception:  # noqa: BLE001  whichever way it loses
+            return False
+        else:
+            return True
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(again, range(3))) == 1
+    assert claim("gpu", "here") is not None
+    assert claim("gpu", "here") is None
+
+
+def test_a_spec_of_another_release_says_so_and_offers_a_new_start(cast: Cast, run: Run) -> None:
+    with tenant_scope(cast.north):
+        Run.objects.update(spec=run.spec | {"warp": 9})
+    gpu.carry(claimed())
+    after = now(cast, run)
+    assert (after.state, after.failure_code, after.cause) == ("failed", "run.spec", "data")
+    page = cast.client(cast.ada).get(f"/runs/{run.pk}/").content.decode()
+    assert "another release" in page
+    answer = cast.client(cast.ada).post(f"/runs/{run.pk}/repeat", follow=True)
+    assert "warp" in answer.content.decode()
+    with tenant_scope(cast.north):
+        assert Run.objects.count() == 1
+
+
+def test_a_worker_of_an_older_release_is_named_on_the_page(cast: Cast, run: Run) -> None:
+    attempt = claimed()
+    Slot.objects.create(name="here", release="0.0.9", memory_bytes=1, device="CPU")
+    page = cast.client(cast.ada).get(f"/runs/{run.pk}/").content.decode()
+    assert "another release than this page" in page
+    assert attempt.epoch == 1
+
+
+def test_a_clock_that_jumps_ahead_costs_an_attempt_and_no_work(cast: Cast, run: Run) -> None:
+    with executing(claimed()) as job:
+        with tenant_scope(cast.north):
+            Run.objects.update(lease_until=Now() - timedelta(days=1))
+        assert reap() == 1
+        job.beat()
+        assert job.wish is Wish.FENCED
+        raise Fenced
+    assert now(cast, run).state == "queued"
+
+
+def test_a_page_that_comes_back_is_told_what_it_missed(cast: Cast, run: Run) -> None:
+    from apps.runs.streams import _rows_since  # noqa: PLC0415  beside its one use
+
+    with tenant_scope(cast.north):
+        for step in range(1, 6):
+            RunMetric.objects.create(run=run, step=step, name="loss", value=float(step))
+    missed = _rows_since(cast.north.pk, run.pk, 3)
+    assert [row[0] for row in missed] == [3, 4, 5]

@@ -1,0 +1,114 @@
+"""Sends what waits to be told: mail to people, signed messages to webhooks. Each at least once.
+
+The row is the truth: it is due until its sending has been written down, and a sender that dies in
+between sends again. Nothing leaves the installation: webhooks reach only the hosts that the site
+names (WEBHOOK_HOSTS), and no redirect is followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import smtplib
+import time
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import httpx
+import structlog
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db.models import F
+from django.db.models.functions import Now
+
+from apps.runs.models import Delivery
+from apps.tenants.models import Tenant
+from apps.tenants.scope import tenant_scope
+from workers import task
+
+log = structlog.get_logger(__name__)
+
+TRIES = 8  # over about four hours
+FIRST_PAUSE = timedelta(minutes=1)  # doubled with every try
+TAKEN_FOR = timedelta(minutes=2)  # a sender that dies leaves its message to another after this
+AT_ONCE = 50
+SECONDS = 10.0
+
+
+@task("housekeeping.deliver", queue="short")
+def deliver() -> None:
+    """Send what is due, tenant by tenant; a failure waits and is tried again."""
+    for tenant in Tenant.objects.all():
+        with structlog.contextvars.bound_contextvars(tenant=str(tenant.pk)):
+            for delivery in take(tenant):
+                send_one(tenant, delivery)
+
+
+def take(tenant: Tenant) -> list[Delivery]:
+    """Take due messages, so that nobody else sends them meanwhile."""
+    with tenant_scope(tenant):
+        due = Delivery.objects.filter(sent_at=None, due_at__lte=Now(), attempts__lt=TRIES)
+        rows = list(due.select_for_update(skip_locked=True, of=("self",))[:AT_ONCE])
+        taken = [row.pk for row in rows]
+        Delivery.objects.filter(pk__in=taken).update(
+            attempts=F("attempts") + 1, due_at=Now() + TAKEN_FOR
+        )
+        parts = ("notice__user", "notice__run", "webhook")
+        return list(Delivery.objects.filter(pk__in=taken).select_related(*parts))
+
+
+def send_one(tenant: Tenant, delivery: Delivery) -> None:
+    """Send one message, and write down whether it went. No transaction is open while it goes."""
+    try:
+        if delivery.webhook is not None:
+            post(delivery)
+        else:
+            mail(delivery)
+    except (httpx.HTTPError, smtplib.SMTPException, OSError, ValueError) as error:
+        log.warning("delivery.failed", delivery=str(delivery.pk), error=type(error).__name__)
+        pause = FIRST_PAUSE * 2 ** (delivery.attempts - 1)
+        facts = {"error": f"{type(error).__name__}: {error}"[:300]}
+        with tenant_scope(tenant):
+            Delivery.objects.filter(pk=delivery.pk).update(due_at=Now() + pause, **facts)
+        return
+    with tenant_scope(tenant):
+        Delivery.objects.filter(pk=delivery.pk).update(sent_at=Now(), error="")
+
+
+def post(delivery: Delivery) -> None:
+    """One signed message. Raises ValueError for a host that the site does not name."""
+    webhook = delivery.webhook
+    assert webhook is not None
+    if urlsplit(webhook.address).hostname not in settings.WEBHOOK_HOSTS:
+        raise ValueError("this host is not among WEBHOOK_HOSTS")
+    body = json.dumps(delivery.payload | {"delivery": str(delivery.pk)}, sort_keys=True).encode()
+    at = str(int(time.time()))
+    headers = {
+        "Content-Type": "application/json",
+        "Counterpoint-Signature": f"t={at},v1={signature(webhook.secret, at, body)}",
+    }
+    answer = httpx.post(
+        webhook.address, content=body, headers=headers, timeout=SECONDS, follow_redirects=False
+    )
+    if answer.is_redirect:
+        raise ValueError("a webhook must not redirect")
+    answer.raise_for_status()
+
+
+def signature(secret: str, at: str, body: bytes) -> str:
+    """HMAC-SHA256 over the time and the body: an old message cannot be sent again as a new one."""
+    return hmac.new(secret.encode(), at.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def mail(delivery: Delivery) -> None:
+    """One short letter: the line of the notice and where to look."""
+    notice = delivery.notice
+    assert notice is not None
+    address = f"{settings.SITE_URL}{notice.run.get_absolute_url()}"
+    send_mail(
+        subject=notice.text[:150].replace("\n", " "),
+        message=f"{notice.text}\n\n{address}\n",
+        from_email=None,
+        recipient_list=[notice.user.email],
+    )
