@@ -130,10 +130,10 @@ DAMAGE: tuple[type[Exception], ...] = (
 
 
 def damage() -> tuple[type[Exception], ...]:
-    """DAMAGE and what the zstandard library raises; asked for only once something was raised."""
+    """DAMAGE, what the zstandard library raises, and OSError, which `is_ours` tells apart."""
     import zstandard  # noqa: PLC0415 - only after confine()
 
-    return (*DAMAGE, zstandard.ZstdError)
+    return (*DAMAGE, zstandard.ZstdError, OSError)
 
 
 def is_ours(error: Exception) -> bool:
@@ -153,11 +153,12 @@ def unpack(
     """
     tally = Tally(caps, packed)
     inner: list[dict[str, Any]] = []
+    broken = damage()
     try:
         for name, code, stream in members:
             tally.member()
             inner.append(outcome(name, code, stream, folder / str(len(inner)), tally))
-    except (*damage(), OSError) as error:
+    except broken as error:
         if is_ours(error):
             raise
         why = "the archive is damaged or not complete"
@@ -177,12 +178,13 @@ def outcome(
     if path is None or code or stream is None:
         said = code if path is not None and code else "archive.path"
         return {"path": path or name, "file": "", "code": said, "facts": {}}
+    broken = damage()
     try:
         with target.open("wb") as out:
             while piece := stream.read(CHUNK):
                 tally.add(len(piece))
                 out.write(piece)
-    except (*damage(), OSError) as error:
+    except broken as error:
         if is_ours(error):
             raise
         target.unlink(missing_ok=True)
