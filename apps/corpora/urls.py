@@ -26,6 +26,7 @@ urlpatterns = [
     path("uploads/<uuid:code>/retry/", uploads.retry, name="retry"),
     path("documents/<uuid:code>/", documents.document, name="document"),
     path("documents/<uuid:code>/original/", documents.original, name="original"),
+    path("documents/<uuid:code>/pages/<int:number>.png", documents.page_image, name="page"),
     path("documents/<uuid:code>/include/", documents.include, name="include"),
     path("documents/<uuid:code>/exclude/", documents.exclude, name="exclude"),
     path("snapshots/<uuid:code>/", snapshots.snapshot, name="snapshot"),

@@ -23,7 +23,7 @@ from apps.corpora.models import (
     Upload,
     UploadItem,
 )
-from apps.corpora.parsing.kinds import ARCHIVES, MEDIA, extension
+from apps.corpora.parsing.kinds import CONTAINERS, MEDIA, extension
 from calm_engine.errors import InputError
 from counterpoint.storage import blobs
 
@@ -111,6 +111,7 @@ def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
             "tokens": -(-len(text) // 4),
             "language": extracted.language,
             "facts": extracted.facts,
+            "pages": extracted.pages,
         },
     )
 
@@ -143,7 +144,7 @@ def _child(item: UploadItem, inner: Inner) -> UploadItem:
         return refused(child, inner.code, **inner.facts)
     kind = extension(inner.path)
     child.size = inner.file.stat().st_size
-    if kind in (*ARCHIVES, "eml") and item.depth + 1 >= LIMITS.depth:
+    if kind in CONTAINERS and item.depth + 1 >= LIMITS.depth:
         return refused(child, "archive.nested", depth=LIMITS.depth)
     with inner.file.open("rb") as file:
         return _stored_child(child, kind, file)

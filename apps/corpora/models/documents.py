@@ -44,6 +44,7 @@ class Document(TenantModel):
     tokens = models.PositiveIntegerField(default=0)  # an estimate: four bytes of UTF-8 a token
     language = models.CharField(max_length=8, blank=True, default="")
     facts = models.JSONField(default=dict, blank=True)
+    pages = models.JSONField(default=list, blank=True)  # the character where each begins
     state = models.CharField(max_length=10, choices=DocumentState, default=DocumentState.READY)
     created_at = models.DateTimeField(db_default=Now())
 

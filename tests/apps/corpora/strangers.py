@@ -58,4 +58,4 @@ VIEWS: dict[Callable[[Cast], Any], tuple[str, ...]] = {
 }
 OBJECTS: dict[str, Made] = {
     f"corpora:{name}": code_of(made) for made, names in VIEWS.items() for name in names
-}
+} | {"corpora:page": lambda cast: {"code": document(cast).pk, "number": 1}}
