@@ -19,11 +19,20 @@ from calm_engine.data import end_of_answer
 from calm_engine.digests import weights_digest
 from calm_engine.feeding import Feed, Rounds
 from calm_engine.loop import Schedule
-from calm_engine.probing import recall
 from calm_engine.ranks import Ranks
+from calm_engine.recall import keep, look
 from calm_engine.specs import AugmentSpec, Outcome, Progress
 from calm_engine.student import Student
-from calm_engine.training import Job, Prepared, Probe, arithmetic, carry_out, finished, prepare
+from calm_engine.training import (
+    Job,
+    Prepared,
+    Probe,
+    Written,
+    arithmetic,
+    carry_out,
+    finished,
+    prepare,
+)
 
 
 def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
@@ -50,14 +59,18 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     feed = Rounds(course, spec.batch_size or capacity.rows_for(parameters))
     job = _job(spec, course, feed, student, ranks)
 
-    def write(folder: Path) -> None:
+    def write(folder: Path) -> Written:
         model.save_pretrained(folder)
         course.tokenizer.save_pretrained(folder)
+        student.train(False)
+        return keep(student, course, folder)
 
     facts = {
         "parameters": parameters,
         "facts": len(course.study.facts),
         "passages": len(course.study.passages),
+        "kinds": {kind: len(told) for kind, told in course.study.by_kind().items()},
+        "dropped": course.study.dropped,
         "tokens": course.tokens,
         "steps": job.schedule.steps,
         "documents": course.documents,
@@ -99,15 +112,23 @@ def _job(spec: AugmentSpec, course: Course, feed: Feed, student: Student, ranks:
                 loss = student(part, batch.among)
             yield loss * (len(part.wanted) / batch.said)
 
-    def probe() -> Probe:
+    def probe(step: int) -> Probe:
         student.train(False)
-        told = recall(student, course)
+        told = look(student, course)
         student.train()
-        return told
+        rounds = float(feed.cursor(max(0, step - 1)).get("round", 0) + 1)
+        return Probe(told.metrics | {"exposures": rounds}, told.samples)
 
     student.train()
     steps = spec.steps or feed.steps
     parameters = sum(p.numel() for p in student.parameters())
     peak = spec.learning_rate or capacity.rate_for(parameters)
     schedule = Schedule(steps, peak, warmup=min(20, max(1, steps // 10)))
-    return Job(list(student.model.named_parameters()), losses_at, schedule, probe)
+    return Job(
+        list(student.model.named_parameters()),
+        losses_at,
+        schedule,
+        probe,
+        known_by="known",
+        patience=0 if spec.steps else spec.patience,
+    )

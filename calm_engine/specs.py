@@ -7,6 +7,7 @@ JSON without loss: a run of the platform and a file in an engineer's hand are th
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import types
 import typing
@@ -91,6 +92,12 @@ class Spec:
 
 
 Connection = tuple[int, int]
+# What does not change the result may differ between a run and its resumption; the same batch in
+# other parts is the same batch.
+NOT_THE_WORK = frozenset(
+    {"output", "work", "threads", "checkpoint_every", "keep_checkpoints"}
+    | {"gradient_accumulation_steps"}
+)
 
 
 @dataclass(frozen=True)
@@ -192,6 +199,11 @@ class TrainSpec(Spec):
         if self.device not in ("auto", "cpu", "cuda"):
             raise _bad("device", "must be auto, cpu or cuda")
 
+    def digest_of_work(self) -> str:
+        """SHA-256 of what decides the result: a checkpoint of another spec is not this one's."""
+        told = {k: v for k, v in self.to_dict().items() if k not in NOT_THE_WORK}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
     def _check_batch(self, size: int) -> None:
         """Raises InputError for a batch of no sequences, or of unequal parts."""
         if size < 1:
@@ -211,6 +223,8 @@ class AugmentSpec(TrainSpec):
     without    kinds of lessons that a curator rejected, of `selfstudy.KINDS`
     width, layers, heads   None: chosen from the size of the corpus
     block      tokens in a packed training block
+    patience   looks at recall (one at each checkpoint) without a rise after which the training
+               winds up; 0, or a number of `steps`: all steps are taken
     batch_size packed blocks a step; None: by the model's size
     """
 
@@ -222,6 +236,7 @@ class AugmentSpec(TrainSpec):
     layers: int | None = None
     heads: int | None = None
     block: int = 400
+    patience: int = 4
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
@@ -233,6 +248,8 @@ class AugmentSpec(TrainSpec):
                 raise _bad(name, "must be given")
         if stray := sorted(set(self.without) - set(KINDS)):
             raise _bad("without", f"names no kind of lesson: {', '.join(stray)}")
+        if self.patience < 0:
+            raise _bad("patience", "must not be negative")
         if self.block < 16:
             raise _bad("block", "must be at least 16 tokens")
         if self.width and self.heads and self.width % self.heads:
@@ -246,6 +263,8 @@ class ComposeSpec(TrainSpec):
     examples        JSON lines {"id", "question", "answer", "expected", "kind", "entity", "value"};
                     the bridges' share only: what is held out must not be in this file
     batch_size      questions a step
+    least_recall    the share of its own questions that each augmenter must answer; less is refused
+                    with the documents it does not know. 0: not asked
     general_share   share of batches of public text with the bare anchor's distribution as target
     control         "none", or "random": replace each augmenter by one of random weights, same shape
     held_out        JSON lines as `examples`, only to tell the loss on what is not learned (rows of
@@ -261,6 +280,7 @@ class ComposeSpec(TrainSpec):
     examples: str = ""
     batch_size: int = 16
     bridge: BridgeSpec = field(default_factory=BridgeSpec)
+    least_recall: float = 0.0
     general_share: float = 0.25
     control: str = "none"
     held_out: str | None = None
@@ -277,6 +297,8 @@ class ComposeSpec(TrainSpec):
             raise _bad("augmenters", "must name at least one folder")
         if not self.examples:
             raise _bad("examples", "must name a JSON lines file")
+        if not 0.0 <= self.least_recall <= 1.0:
+            raise _bad("least_recall", "must lie in [0, 1]")
         if not 0.0 <= self.general_share < 1.0:
             raise _bad("general_share", "must lie in [0, 1)")
         if self.control not in ("none", "random"):
