@@ -9,7 +9,7 @@ import json
 import random
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,12 +168,14 @@ class Piece:
     branches  sequences that each go on from the end of `ids` and see nothing of one another, with
               the index (1 or more) of their first token to be said: an entity's name is read once,
               and each of its values is told right after its key
+    documents  digests of the documents that it comes from: exposures are counted by them
     """
 
     ids: tuple[int, ...]
     first: int
     is_asked: bool
     branches: tuple[tuple[tuple[int, ...], int], ...] = ()
+    documents: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def size(self) -> int:
@@ -185,6 +187,12 @@ class Piece:
         """Tokens that are to be said."""
         return len(self.ids) - self.first + sum(len(ids) - first for ids, first in self.branches)
 
+    def tokens(self) -> Iterator[int]:
+        """All its tokens, in no promised order."""
+        yield from self.ids
+        for ids, _ in self.branches:
+            yield from ids
+
 
 def piece_of(lesson: Lesson, tokenizer: PreTrainedTokenizerBase, prefix: Sequence[int]) -> Piece:
     """A lesson as tokens; a question is asked in a chat, its shared prefix left out."""
@@ -192,9 +200,9 @@ def piece_of(lesson: Lesson, tokenizer: PreTrainedTokenizerBase, prefix: Sequenc
     if lesson.form in ("question", "inverse"):
         given = question_prompt(tokenizer, lesson.given)[len(prefix) :]
         said = [*said, end_of_answer(tokenizer)] if lesson.ends else said
-        return Piece((*given, *said), len(given), is_asked=True)
+        return Piece((*given, *said), len(given), is_asked=True, documents=(lesson.digest,))
     given = encode(tokenizer, lesson.given)
-    return Piece((*given, *said), len(given), is_asked=False)
+    return Piece((*given, *said), len(given), is_asked=False, documents=(lesson.digest,))
 
 
 @dataclass(frozen=True)
@@ -243,7 +251,8 @@ def _cut(piece: Piece, room: int) -> Piece:
         if len(ids) <= left:
             kept.append((ids, first))
             left -= len(ids)
-    return Piece(piece.ids[cut:], max(1, piece.first - cut), piece.is_asked, tuple(kept))
+    first = max(1, piece.first - cut)
+    return replace(piece, ids=piece.ids[cut:], first=first, branches=tuple(kept))
 
 
 def collate(rows: Sequence[Sequence[Piece]], *, prefix: Sequence[int], pad: int) -> Packed:

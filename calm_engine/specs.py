@@ -7,6 +7,7 @@ JSON without loss: a run of the platform and a file in an engineer's hand are th
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import types
 import typing
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from calm_engine.errors import InputError
+from calm_engine.selfstudy.nouns import KINDS
 
 
 def _refuse(first: str, second: str, why: str) -> InputError:
@@ -90,6 +92,12 @@ class Spec:
 
 
 Connection = tuple[int, int]
+# What does not change the result may differ between a run and its resumption; the same batch in
+# other parts is the same batch.
+NOT_THE_WORK = frozenset(
+    {"output", "work", "threads", "checkpoint_every", "keep_checkpoints"}
+    | {"gradient_accumulation_steps"}
+)
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,6 @@ class TrainSpec(Spec):
     output            folder for the result; it appears only when it is whole
     work              folder for checkpoints and scratch; resume looks here. None: beside `output`
     steps             optimiser steps; None: chosen from the data
-    batch_size        sequences a step
     learning_rate     peak rate; None: a default by size, see the trainer's docstring
     checkpoint_every  steps between checkpoints
     device            "auto", "cpu", "cuda"
@@ -170,7 +177,6 @@ class TrainSpec(Spec):
     output: str
     work: str | None = None
     steps: int | None = None
-    batch_size: int = 16
     learning_rate: float | None = None
     checkpoint_every: int = 50
     keep_checkpoints: int = 2
@@ -183,19 +189,28 @@ class TrainSpec(Spec):
     def __post_init__(self) -> None:
         if not self.output:
             raise _bad("output", "must name a folder")
-        counts = ("batch_size", "checkpoint_every", "keep_checkpoints")
-        for name in (*counts, "gradient_accumulation_steps"):
+        for name in ("checkpoint_every", "keep_checkpoints", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise _bad(name, "must be at least 1")
-        if self.batch_size % self.gradient_accumulation_steps:
-            why = "the batch must be cut into equal parts"
-            raise _refuse("batch_size", "gradient_accumulation_steps", why)
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise _bad("precision", "must be auto, float32 or bfloat16")
         if self.steps is not None and self.steps < 1:
             raise _bad("steps", "must be at least 1")
         if self.device not in ("auto", "cpu", "cuda"):
             raise _bad("device", "must be auto, cpu or cuda")
+
+    def digest_of_work(self) -> str:
+        """SHA-256 of what decides the result: a checkpoint of another spec is not this one's."""
+        told = {k: v for k, v in self.to_dict().items() if k not in NOT_THE_WORK}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def _check_batch(self, size: int) -> None:
+        """Raises InputError for a batch of no sequences, or of unequal parts."""
+        if size < 1:
+            raise _bad("batch_size", "must be at least 1")
+        if size % self.gradient_accumulation_steps:
+            why = "the batch must be cut into equal parts"
+            raise _refuse("batch_size", "gradient_accumulation_steps", why)
 
 
 @dataclass(frozen=True)
@@ -205,23 +220,36 @@ class AugmentSpec(TrainSpec):
     tokenizer  folder of the anchor: its tokenizer is taken as it is
     documents  JSON lines {"digest", "title", "text"}
     examples   JSON lines of questions and answers to mix in, or None
+    without    kinds of lessons that a curator rejected, of `selfstudy.KINDS`
     width, layers, heads   None: chosen from the size of the corpus
     block      tokens in a packed training block
+    patience   looks at recall (one at each checkpoint) without a rise after which the training
+               winds up; 0, or a number of `steps`: all steps are taken
+    batch_size packed blocks a step; None: by the model's size
     """
 
     tokenizer: str = ""
     documents: str = ""
     examples: str | None = None
+    without: tuple[str, ...] = ()
     width: int | None = None
     layers: int | None = None
     heads: int | None = None
     block: int = 400
+    patience: int = 4
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.batch_size is not None:
+            self._check_batch(self.batch_size)
         for name in ("tokenizer", "documents"):
             if not getattr(self, name):
                 raise _bad(name, "must be given")
+        if stray := sorted(set(self.without) - set(KINDS)):
+            raise _bad("without", f"names no kind of lesson: {', '.join(stray)}")
+        if self.patience < 0:
+            raise _bad("patience", "must not be negative")
         if self.block < 16:
             raise _bad("block", "must be at least 16 tokens")
         if self.width and self.heads and self.width % self.heads:
@@ -234,6 +262,9 @@ class ComposeSpec(TrainSpec):
 
     examples        JSON lines {"id", "question", "answer", "expected", "kind", "entity", "value"};
                     the bridges' share only: what is held out must not be in this file
+    batch_size      questions a step
+    least_recall    the share of its own questions that each augmenter must answer; less is refused
+                    with the documents it does not know. 0: not asked
     general_share   share of batches of public text with the bare anchor's distribution as target
     control         "none", or "random": replace each augmenter by one of random weights, same shape
     held_out        JSON lines as `examples`, only to tell the loss on what is not learned (rows of
@@ -247,7 +278,9 @@ class ComposeSpec(TrainSpec):
     anchor: str = ""
     augmenters: tuple[str, ...] = ()
     examples: str = ""
+    batch_size: int = 16
     bridge: BridgeSpec = field(default_factory=BridgeSpec)
+    least_recall: float = 0.0
     general_share: float = 0.25
     control: str = "none"
     held_out: str | None = None
@@ -257,12 +290,15 @@ class ComposeSpec(TrainSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_batch(self.batch_size)
         if not self.anchor:
             raise _bad("anchor", "must name a folder")
         if not self.augmenters:
             raise _bad("augmenters", "must name at least one folder")
         if not self.examples:
             raise _bad("examples", "must name a JSON lines file")
+        if not 0.0 <= self.least_recall <= 1.0:
+            raise _bad("least_recall", "must lie in [0, 1]")
         if not 0.0 <= self.general_share < 1.0:
             raise _bad("general_share", "must lie in [0, 1)")
         if self.control not in ("none", "random"):

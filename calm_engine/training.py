@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -11,19 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim import AdamW
 
 from calm_engine import checkpoints, digests
 from calm_engine.errors import Cancelled, EngineError, InputError
 from calm_engine.loop import LossesAt, Named, Schedule, Taken, optimizer_of, steps
 from calm_engine.process import stop_requested, threads
 from calm_engine.ranks import Ranks
+from calm_engine.rising import best_of, wound_up
 from calm_engine.specs import Outcome, Progress, TrainSpec
 
 OUTCOME = "outcome.json"
+BEST = "best"  # of the work folder: the weights that knew most so far
 NEWS_EVERY = 5  # steps between lines of progress
 SMOOTHING = 0.9  # of the loss that is told
-# What does not change the result may differ between a run and its resumption.
-_NOT_THE_WORK = ("output", "work", "threads", "checkpoint_every", "keep_checkpoints")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Job:
     """One training: what may move, the loss of a step, and how to look at the result so far.
 
     losses_at  the parts of a step's loss, a function of the step's number alone: see `loop.steps`
-    probe      called at every checkpoint and at the end
+    probe      called with the step at every checkpoint and at the end
+    known_by   the metric of a probe by which it is seen how much is known by now; "" for none
+    patience   looks at it without a rise after which the run winds up; 0: it takes all steps
     kind_at    what sort of step it is, a function of its number too: sorts differ in their cost
     first      what is done once before the steps, a piece at each demand: (pieces done, in all)
     first_bytes   that it leaves on disk until the end
@@ -48,23 +50,33 @@ class Job:
     named: Named
     losses_at: LossesAt
     schedule: Schedule
-    probe: Callable[[], Probe] = Probe
+    probe: Callable[[int], Probe] = lambda _step: Probe()
     kind_at: Callable[[int], str] = lambda _step: "step"
     first: Callable[[], Iterator[tuple[int, int]]] = lambda: iter(())
     first_bytes: int = 0
+    known_by: str = ""
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is measured of a result when it is written."""
+
+    metrics: Mapping[str, float]
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A training ready to begin, and what is to be told and written when it is done.
 
-    write    put the result's files into a folder
+    write    put the result's files into a folder; may tell what is known of them only then
     parents  digests by role
     facts    of the result, by name
     """
 
     job: Job
-    write: Callable[[Path], object]
+    write: Callable[[Path], Written | None]
     parents: Mapping[str, str]
     facts: Mapping[str, Any]
 
@@ -95,8 +107,7 @@ def carry_out(
     for progress in train(made.job, spec, ranks):
         metrics |= progress.metrics
         yield progress
-    total = made.job.schedule.steps
-    yield Progress("save", total, total)
+    yield Progress("save")
     if ranks.is_first:
         publish(spec, kind, made, metrics)
     ranks.wait()
@@ -110,40 +121,92 @@ def train(job: Job, spec: TrainSpec, ranks: Ranks) -> Iterator[Progress]:
 
     Asked to stop, it writes a checkpoint and raises `Cancelled`. Raises what `steps` raises.
     """
-    work, key = work_folder(spec), spec_digest(spec)
+    work, key = work_folder(spec), spec.digest_of_work()
     for done, total in job.first():
         yield Progress("data", done, total, "reading the examples once")
         if ranks.any(stop_requested()):
             raise Cancelled(step=0)
     optimizer = optimizer_of(job.named)
-    start = 0
+    start, looks = 0, Looked(job, work / BEST, key)
     if found := checkpoints.newest(work, spec=key):
         checkpoints.unpack(found.tensors, job.named, optimizer)
-        start = found.step
-        yield Progress("train", start, job.schedule.steps, f"resumed at step {start}")
-    clock = _Clock(start, job.schedule.steps)
-    taking = steps(job.named, optimizer, job.losses_at, job.schedule, ranks=ranks, start=start)
-    for taken in taking:
+        start, looks.taken = found.step, found.facts.get("looks", [])
+        yield Progress("train", start, looks.schedule.steps, f"resumed at step {start}")
+    clock = _Clock(start)
+    for taken in _steps(job, optimizer, looks, ranks, start):
         clock.note(taken)
-        is_last = taken.step == job.schedule.steps
+        is_look = taken.step % spec.checkpoint_every == 0 or taken.step == looks.schedule.steps
         is_asked = ranks.any(stop_requested())
-        if is_last or taken.step % spec.checkpoint_every == 0 or is_asked:
+        told = job.probe(taken.step) if is_look else Probe()
+        looks.note(taken.step, told, ranks)
+        if is_look or is_asked:
             if ranks.is_first:
-                held = checkpoints.pack(job.named, optimizer)
-                checkpoints.save(work, taken.step, held, {"spec": key}, keep=spec.keep_checkpoints)
+                held, facts = checkpoints.pack(job.named, optimizer), {"looks": looks.taken}
+                checkpoints.save(
+                    work, taken.step, held, {"spec": key} | facts, keep=spec.keep_checkpoints
+                )
             ranks.wait()
-            if is_asked and not is_last:
-                raise Cancelled(step=taken.step)
-            yield clock.news(taken, job.probe())
-        elif taken.step % NEWS_EVERY == 0:
-            yield clock.news(taken, Probe())
+        is_last = taken.step >= looks.schedule.steps
+        if is_asked and not is_last:
+            raise Cancelled(step=taken.step)
+        if is_look or taken.step % NEWS_EVERY == 0:
+            yield clock.news(taken, told, looks.schedule.steps)
+    if (step := looks.take_back_best()) is not None:
+        message = f"kept what was known best, at step {step}"
+        yield Progress("train", step, step, message, metrics=looks.best_metrics())
+
+
+def _steps(job: Job, optimizer: AdamW, looks: Looked, ranks: Ranks, start: int) -> Iterator[Taken]:
+    """Steps by the schedule that is left, which looks in between may have shortened."""
+    while start < (schedule := looks.schedule).steps:
+        for taken in steps(job.named, optimizer, job.losses_at, schedule, ranks=ranks, start=start):
+            yield taken
+            start = taken.step
+            if looks.schedule != schedule:
+                break
+
+
+class Looked:
+    """The looks so far, what is left of the schedule by them, and the best weights, kept aside."""
+
+    def __init__(self, job: Job, aside: Path, key: str) -> None:
+        self.job, self.aside, self.key = job, aside, key
+        self.taken: list[list[float]] = []  # (step, how much is known)
+
+    @property
+    def schedule(self) -> Schedule:
+        return wound_up(self.job.schedule, self.taken, self.job.patience)
+
+    def note(self, step: int, told: Probe, ranks: Ranks) -> None:
+        """Take a look down; the weights of the best one so far are kept."""
+        known = told.metrics.get(self.job.known_by)
+        if known is None:
+            return
+        self.taken = [one for one in self.taken if one[0] < step] + [[float(step), known]]
+        if best_of(self.taken) == step and ranks.is_first:
+            weights = checkpoints.pack(self.job.named, optimizer_of(self.job.named))
+            checkpoints.save(self.aside, step, weights, {"spec": self.key}, keep=1)
+
+    def take_back_best(self) -> int | None:
+        """Put the best weights back, where later ones know less; the step that they are of."""
+        best = best_of(self.taken)
+        if best is None or best == self.taken[-1][0]:
+            return None
+        found = checkpoints.newest(self.aside, spec=self.key, step=best)
+        if found is None:
+            return None
+        checkpoints.unpack(found.tensors, self.job.named, optimizer_of(self.job.named))
+        return best
+
+    def best_metrics(self) -> dict[str, float]:
+        return {self.job.known_by: max(known for _, known in self.taken)}
 
 
 class _Clock:
     """The smoothed loss and the time left."""
 
-    def __init__(self, start: int, total: int) -> None:
-        self.start, self.total = start, total
+    def __init__(self, start: int) -> None:
+        self.start = start
         self.began = time.monotonic()
         self.loss: float | None = None
 
@@ -151,18 +214,18 @@ class _Clock:
         before = taken.loss if self.loss is None else self.loss
         self.loss = SMOOTHING * before + (1 - SMOOTHING) * taken.loss
 
-    def news(self, taken: Taken, probe: Probe) -> Progress:
+    def news(self, taken: Taken, probe: Probe, total: int) -> Progress:
         done = taken.step - self.start
         rate = (time.monotonic() - self.began) / done
         metrics = {"loss": self.loss or 0.0, "seconds_per_step": taken.seconds} | probe.metrics
         return Progress(
             "train",
             taken.step,
-            self.total,
+            total,
             metrics=metrics,
             samples=probe.samples,
             # The first steps warm caches up: no time is promised before there is a rate.
-            eta_seconds=rate * (self.total - taken.step) if done >= NEWS_EVERY else None,
+            eta_seconds=rate * (total - taken.step) if done >= NEWS_EVERY else None,
         )
 
 
@@ -170,12 +233,6 @@ def work_folder(spec: TrainSpec) -> Path:
     """Where checkpoints lie: as told, or beside the output."""
     output = Path(spec.output)
     return Path(spec.work) if spec.work else output.with_name(f"{output.name}.work")
-
-
-def spec_digest(spec: TrainSpec) -> str:
-    """SHA-256 of what decides the result: a checkpoint of another spec is not this one's."""
-    told = {name: value for name, value in spec.to_dict().items() if name not in _NOT_THE_WORK}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def finished(spec: TrainSpec) -> Outcome | None:
@@ -189,7 +246,7 @@ def finished(spec: TrainSpec) -> Outcome | None:
     try:
         digests.verify(output)
         told = json.loads((output / OUTCOME).read_text(encoding="utf-8"))
-        if told.pop("spec") == spec_digest(spec):
+        if told.pop("spec") == spec.digest_of_work():
             digest = digests.folder_digest(output)
             return Outcome.from_dict(told | {"folder": str(output), "digest": digest})
     except (EngineError, OSError, ValueError, KeyError):
@@ -199,13 +256,15 @@ def finished(spec: TrainSpec) -> Outcome | None:
 
 def publish(spec: TrainSpec, kind: str, made: Prepared, metrics: Mapping[str, float]) -> None:
     """Write the result folder whole, its outcome inside: `finished` reads it."""
-    told = {
+    told: dict[str, Any] = {
         "kind": kind,
         "parents": dict(made.parents),
         "metrics": dict(metrics),
         "facts": dict(made.facts),
-        "spec": spec_digest(spec),
+        "spec": spec.digest_of_work(),
     }
     with checkpoints.whole(Path(spec.output)) as aside:
-        made.write(aside)
+        if written := made.write(aside):
+            told["metrics"] |= written.metrics
+            told["facts"] |= written.facts
         (aside / OUTCOME).write_text(json.dumps(told, indent=2, sort_keys=True), encoding="utf-8")

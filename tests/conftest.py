@@ -20,6 +20,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import pytest_randomly
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = ("src/main.ts", "src/chat.ts", "src/chart.ts")
@@ -94,6 +95,8 @@ def refuse_strangers(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError(f"a test reached for {host}")
 
 
+# spaCy's thinc would seed numpy again, with numbers past the 32 bits that numpy takes.
+pytest_randomly.entrypoint_reseeds = []
 sys.addaudithook(refuse_strangers)
 if wants_the_site():
     start_the_site()

@@ -19,6 +19,7 @@ from apps.audit import actions as audit
 from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
+from counterpoint import keys
 
 KEY = re.compile(r"cp_([0-9a-f]{12})_([\w-]{20,80})", re.ASCII)
 USED_EVERY = timedelta(minutes=1)  # last use is told to the minute: not one write per request
@@ -31,6 +32,7 @@ def open_tenant(name: str, slug: str) -> Tenant:
     with transaction.atomic():
         tenant = Tenant.objects.create(name=name, slug=slug)
         with tenant_scope(tenant):
+            keys.make_first()
             audit.record("tenant.open", tenant, by=None)
     return tenant
 

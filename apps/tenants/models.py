@@ -141,3 +141,21 @@ class GroupMember(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.group}"
+
+
+class DataKey(TenantModel):
+    """One version of a tenant's key, wrapped by the site's (`counterpoint.keys`)."""
+
+    version = models.PositiveIntegerField()
+    wrapped = models.BinaryField()
+    wrapped_by = models.CharField(max_length=120)  # the id of a site key
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "version"], name="data_key_version_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"data key {self.version}"

@@ -12,6 +12,9 @@ from django.core.checks import CheckMessage, Error
 from django.db import DatabaseError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from calm_engine.errors import InputError
+from counterpoint.sitekeys import FileKeys
+
 DANGEROUS = """
     SELECT rolsuper, rolbypassrls, coalesce((
         SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c
@@ -106,12 +109,29 @@ def assets_built(**_: Any) -> list[CheckMessage]:
     ]
 
 
+@checks.register(checks.Tags.security)
+def site_key_is_given(**_: Any) -> list[CheckMessage]:
+    """What wraps the tenants' data keys is there and well formed. Vault itself is not asked."""
+    if settings.SITE_KEYS == "vault":
+        missing = [name for name in ("VAULT_ADDR", "VAULT_TOKEN") if not getattr(settings, name)]
+        fault = f"SITE_KEYS is vault, and {' and '.join(missing)} is not set." if missing else ""
+    else:
+        try:
+            FileKeys(settings.SITE_KEY)
+        except InputError as error:
+            fault = error.message
+        else:
+            fault = ""
+    hint = "See docs/operate/keys.md."
+    return [Error(fault, hint=hint, id="counterpoint.E005")] if fault else []
+
+
 def refuse_a_dangerous_start() -> None:
     """End a serving process that must not serve: no engines known, or a dangerous role.
 
     An unreachable database is no refusal: it may come back, and `readyz` says so meanwhile.
     """
-    found = [*engines_known(), *database_role()]
+    found = [*engines_known(), *database_role(), *site_key_is_given()]
     if not found:
         return
     for each in found:

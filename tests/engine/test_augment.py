@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM
 
-from calm_engine.augment import augment, plan
+from calm_engine.augment import augment
+from calm_engine.course import plan
 from calm_engine.data import chance_of
 from calm_engine.digests import verify
 from calm_engine.errors import InputError
 from tests.engine.learning import PLACES, drain, make_augment
 
 
+def asked_as_people_do(folder: Path) -> Path:
+    """A curator's example, whose wording is then asked of every product."""
+    row = {"id": "1", "question": "Where is Zor?", "answer": "Peru", "entity": "Zor"}
+    path = folder / "examples.jsonl"
+    path.write_text(json.dumps(row | {"value": "Peru"}), encoding="utf-8")
+    return path
+
+
 def test_it_learns_the_facts_of_its_documents(tmp_path: Path) -> None:
-    spec = make_augment(tmp_path, steps=120)
-    news, outcome = drain(augment(replace(spec, width=48, learning_rate=1e-2)))
+    spec = replace(make_augment(tmp_path, steps=120), width=48, learning_rate=1e-2)
+    spec = replace(spec, examples=str(asked_as_people_do(tmp_path)), without=("inverse",))
+    news, outcome = drain(augment(spec))
     first = next(p for p in news if "recall" in p.metrics)
     assert first.metrics["recall"] < 0.5
     assert outcome.metrics["recall"] > 0.9
@@ -45,11 +56,11 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 def test_every_fact_is_told_and_asked_in_every_round(tmp_path: Path) -> None:
     course = plan(make_augment(tmp_path))
-    told = [piece for rows in course.batches_of(0) for row in rows for piece in row]
+    told = [piece for rows in course.batches_of(0, 6) for row in rows for piece in row]
     assert sum(bool(piece.branches) for piece in told) == len(PLACES)
     assert sum(piece.is_asked for piece in told) >= len(PLACES)
-    assert list(course.batches_of(0)) == list(course.batches_of(0))
-    assert list(course.batches_of(0)) != list(course.batches_of(1))
+    assert list(course.batches_of(0, 6)) == list(course.batches_of(0, 6))
+    assert list(course.batches_of(0, 6)) != list(course.batches_of(1, 6))
 
 
 def test_a_fact_with_many_wordings_is_asked_no_more_often_than_another(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""calm serve: a composition over the OpenAI protocol."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from calm_engine.cli.flags import HELP, add_parents, add_verb
+from calm_engine.cli.reading import need_folders
+from calm_engine.errors import InputError
+
+
+def add(verbs: Any) -> None:
+    """The verb and its flags."""
+    parser = add_verb(
+        verbs,
+        "serve",
+        _serve,
+        told="serve a composition and its bare anchor over the OpenAI protocol",
+        example="calm serve --composition models/together --anchor models/smollm2 "
+        "--augmenter models/ours --name ours --port 8100 --secret-file secret",
+    )
+    parser.add_argument("--composition", required=True, metavar="FOLDER", help=HELP["composition"])
+    add_parents(parser, required=True)
+    parser.add_argument("--name", required=True, help="the composition's name among the models")
+    parser.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0: any free one")
+    parser.add_argument("--secret-file", metavar="FILE", help="the bearer's secret, one line")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--threads", type=int, help=HELP["threads"])
+    parser.add_argument("--rows", type=int, default=16, help="answers at once; default 16")
+    parser.add_argument("--queue", type=int, default=64, help="requests that may wait; default 64")
+    parser.add_argument("--drain", type=int, default=30, help="seconds to finish on SIGTERM")
+    parser.add_argument("--events", action="store_true", help="print states as JSON lines")
+
+
+def _serve(args: argparse.Namespace) -> None:
+    if args.name == "anchor":
+        raise InputError("server.name")
+    need_folders(args.composition, args.anchor, *args.augmenter)
+    from calm_engine.serving.server import Serving, serve  # noqa: PLC0415 loads torch
+
+    serve(
+        Serving(
+            composition=args.composition,
+            anchor=args.anchor,
+            augmenters=tuple(args.augmenter),
+            name=args.name,
+            host=args.host,
+            port=args.port,
+            secret_file=args.secret_file,
+            device=args.device,
+            threads=args.threads,
+            rows=args.rows,
+            queue=args.queue,
+            drain_seconds=args.drain,
+            events=args.events,
+        )
+    )
