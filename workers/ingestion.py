@@ -38,6 +38,15 @@ def extract(tenant_id: str, item_id: str) -> None:
             item = actions.begin_next(item.upload_id)
 
 
+@task("ingestion.screen", queue="ingest")
+def screen(tenant_id: str, corpus_id: str) -> None:
+    """Screen a corpus's documents again under its new policies, some at a time."""
+    while True:
+        with tenant_scope(tenant_id):
+            if actions.screen_again(corpus_id) == 0:
+                return
+
+
 def read_one(tenant_id: str, item: UploadItem) -> None:
     """Settle one claimed file: stored, duplicate, unpacked, or rejected with its reason."""
     with tenant_scope(tenant_id):

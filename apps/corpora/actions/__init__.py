@@ -7,7 +7,7 @@ written. The right on the corpus is checked here, whoever calls; the role is the
 from __future__ import annotations
 
 from apps.corpora.actions.access import create_corpus, grant, must, revoke
-from apps.corpora.actions.documents import exclude, include, text_of
+from apps.corpora.actions.documents import exclude, fold_in, include, keep_apart, text_of
 from apps.corpora.actions.export import SnapshotFiles, export_snapshot
 from apps.corpora.actions.outcomes import (
     ATTEMPTS,
@@ -25,6 +25,16 @@ from apps.corpora.actions.outcomes import (
 )
 from apps.corpora.actions.questions import ExampleReceipt, add_examples
 from apps.corpora.actions.receiving import IncomingFile, receive
+from apps.corpora.actions.review import (
+    alike,
+    approve,
+    behind,
+    leave_out,
+    redact,
+    reopen,
+    screen_again,
+    set_policies,
+)
 from apps.corpora.actions.snapshots import Changes, changes, freeze
 from apps.corpora.actions.splits import Split, as_row
 from apps.corpora.actions.transfers import (
@@ -43,10 +53,13 @@ __all__ = [
     "SnapshotFiles",
     "Split",
     "add_examples",
+    "alike",
+    "approve",
     "as_row",
     "begin",
     "begin_next",
     "begin_transfer",
+    "behind",
     "cancel_rest",
     "changes",
     "create_corpus",
@@ -56,19 +69,26 @@ __all__ = [
     "file_documents",
     "file_known",
     "files_of",
+    "fold_in",
     "freeze",
     "give_up",
     "go_on",
     "grant",
     "include",
+    "keep_apart",
+    "leave_out",
     "must",
     "pause",
     "receive",
     "reconcile",
+    "redact",
     "reject",
+    "reopen",
     "resume",
     "retriable",
     "retry",
     "revoke",
+    "screen_again",
+    "set_policies",
     "text_of",
 ]

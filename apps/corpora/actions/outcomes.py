@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce, Now
 from apps.audit import actions as audit
 from apps.corpora.extraction import LIMITS, Extracted, Inner, Reading
 from apps.corpora.models import (
+    Corpus,
     Document,
     ItemState,
     Right,
@@ -25,14 +26,16 @@ from apps.corpora.models import (
 )
 from apps.corpora.parsing.kinds import CONTAINERS, MEDIA, extension
 from calm_engine.errors import InputError
+from counterpoint.celery import send
 from counterpoint.storage import blobs
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-from apps.corpora.actions import quota
+from apps.corpora.actions import duplicates, quota, review
 from apps.corpora.actions.access import must
-from apps.corpora.actions.receiving import WAKE, refused, tell, wake
+from apps.corpora.actions.documents import settle
+from apps.corpora.actions.receiving import WAKE, refused, storable, tell, wake
 
 ATTEMPTS = 3
 LEASE = timedelta(seconds=LIMITS.wall + 180)
@@ -99,7 +102,7 @@ def file_documents(item: UploadItem, found: Reading) -> None:
 def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
     text = extracted.text.encode()
     stored = blobs().put("text", io.BytesIO(text))
-    return Document.objects.get_or_create(
+    document, is_new = Document.objects.get_or_create(
         corpus=item.upload.corpus,
         original_digest=item.digest,
         defaults={
@@ -114,6 +117,11 @@ def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
             "pages": extracted.pages,
         },
     )
+    if is_new:
+        duplicates.place(document, extracted.text)
+        review.screen(document, extracted.text)
+        settle(document)
+    return document, is_new
 
 
 def _settle(item: UploadItem, state: ItemState, **values: object) -> None:
@@ -132,14 +140,14 @@ def _add_inner(item: UploadItem, inner: list[Inner]) -> None:
     sizes = sum(i.file.stat().st_size for i in inner if i.file)
     if so_far["bytes"] + sizes > UPLOAD_BYTES:
         raise InputError("archive.bomb", limit=f"{UPLOAD_BYTES >> 30} GB in one upload")
-    quota.charge(sizes)
     children = [_child(item, one) for one in inner]
+    quota.charge(sum(child.size for child in children if child.digest))
     UploadItem.objects.bulk_create(children)
     wake(children)
 
 
 def _child(item: UploadItem, inner: Inner) -> UploadItem:
-    child = UploadItem(upload=item.upload, parent=item, path=f"{item.path}/{inner.path}"[-1000:])
+    child = UploadItem(upload=item.upload, parent=item, path=storable(f"{item.path}/{inner.path}"))
     if inner.file is None:
         return refused(child, inner.code, **inner.facts)
     kind = extension(inner.path)
@@ -233,4 +241,7 @@ def reconcile() -> int:
         upload__paused_at__isnull=True,
     )
     wake(waiting.order_by("created_at")[:WAKE])
+    for corpus in Corpus.objects.filter(policy_version__gt=1):
+        if review.behind(corpus).exists():
+            send("ingestion.screen", str(corpus.tenant_id), str(corpus.pk))
     return given_up + put_back

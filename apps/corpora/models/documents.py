@@ -22,6 +22,8 @@ from apps.corpora.models.corpus import Corpus, OfCorpusQuerySet
 
 class DocumentState(models.TextChoices):
     READY = "ready", _("ready")
+    HELD = "held", _("waits for review")
+    DUPLICATE = "duplicate", _("nearly the same as another")
     EXCLUDED = "excluded", _("left out")
     WITHDRAWN = "withdrawn", _("withdrawn")
 
@@ -46,13 +48,27 @@ class Document(TenantModel):
     facts = models.JSONField(default=dict, blank=True)
     pages = models.JSONField(default=list, blank=True)  # the character where each begins
     state = models.CharField(max_length=10, choices=DocumentState, default=DocumentState.READY)
+    # What the state follows from; `actions.documents.settle` is the only place that says how.
+    left_out = models.BooleanField(default=False)  # a person's wish
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    duplicate_of = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="copies"
+    )
+    similarity = models.FloatField(null=True, blank=True)  # Jaccard with `duplicate_of`
+    kept_apart = models.BooleanField(default=False)  # a person said that it is no duplicate
+    redacted_digest = models.CharField(max_length=64, blank=True, default="")
+    policy_version = models.PositiveIntegerField(default=1)  # that it was screened under
+    found = models.JSONField(default=dict, blank=True)  # {kind: how many findings}
     created_at = models.DateTimeField(db_default=Now())
 
     objects = TenantManager.from_queryset(DocumentQuerySet)()
 
     class Meta:
         ordering = ["path", "created_at"]
-        indexes = [models.Index(fields=["tenant", "corpus", "state"], name="document_by_state")]
+        indexes = [
+            models.Index(fields=["tenant", "corpus", "state"], name="document_by_state"),
+            models.Index(fields=["tenant", "corpus", "policy_version"], name="document_by_policy"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["tenant", "corpus", "original_digest"], name="document_once_per_corpus"
@@ -66,9 +82,18 @@ class Document(TenantModel):
         return reverse("corpora:document", kwargs={"code": self.pk})
 
     @property
+    def training_digest(self) -> str:
+        """The text that models learn: with passages blacked out where somebody decided so."""
+        return self.redacted_digest or self.text_digest
+
+    @property
     def look(self) -> str:
         """The badge that this state wears on pages."""
-        looks = {DocumentState.READY: "ok", DocumentState.EXCLUDED: "warn"}
+        looks = {
+            DocumentState.READY: "ok",
+            DocumentState.HELD: "warn",
+            DocumentState.EXCLUDED: "warn",
+        }
         return looks.get(DocumentState(self.state), "off")
 
 

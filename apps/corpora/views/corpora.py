@@ -75,6 +75,7 @@ def corpus(request: MemberRequest, code: UUID) -> HttpResponse:
         "is_owner": row.owner_id == request.user.pk,
         "types": WORDS_FOR_TYPES,
         "accept": ",".join(f".{ending}" for ending in ALLOWED),
+        "open_flags": row.flags.filter(state="open").count(),
         "latest": row.snapshots.first(),
     }
     return render(request, "corpora/corpus.html", facts | _shown(request, row, facts["tab"]))

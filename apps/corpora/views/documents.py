@@ -61,6 +61,7 @@ def document(request: MemberRequest, code: UUID) -> HttpResponse:
         "facts": {name: value for name, value in row.facts.items() if name != "doubts"},
         "may_curate": row.corpus.may(request.user, Right.CURATE),
         "may_export": row.corpus.may(request.user, Right.EXPORT),
+        "share": round(100 * (row.similarity or 0)),
         "has_pictures": row.media_type == "application/pdf",
     }
     try:
