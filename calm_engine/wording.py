@@ -142,6 +142,9 @@ WORDING: dict[str, str] = {
     "Run text recognition over it and upload the result.",
     "corpus.screening": "Documents are still being looked at under the new policies"
     "[: {documents} of them]. Wait until that is done, then freeze the snapshot.",
+    "document.act": "Choose what becomes of these documents.",
+    "search.slow": "Looking through this corpus took longer than[ {seconds} seconds]. "
+    "Search for rarer words, or for more of them.",
     "flag.blocked": "This corpus lets nothing of this kind in. Black it out, or leave the document "
     "out.",
     "quota.full": "Your organisation may store[ {limit}], and this file[ of {size}] does not fit. "

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import transaction
+from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Now
 
 from apps.audit import actions as audit
 from apps.corpora.actions import duplicates
 from apps.corpora.actions.access import must
-from apps.corpora.models import Document, DocumentState, FlagState, Right
+from apps.corpora.models import Corpus, Document, DocumentState, Flag, FlagState, Right
+from calm_engine.errors import InputError
 from counterpoint.storage import blobs
 
 if TYPE_CHECKING:
@@ -26,33 +29,27 @@ def text_of(document: Document) -> str:
         return file.read().decode()
 
 
-def settle(document: Document) -> None:
-    """Write the state that follows from what is known of a document: the only place that says how.
+def state_now() -> Case:
+    """The state that follows from what is known of a document: the only place that says how.
 
     A withdrawal stands over a person's wish to leave it out, that over being a copy of another,
     that over an open question of review.
     """
-    if document.withdrawn_at is not None:
-        state = DocumentState.WITHDRAWN
-    elif document.left_out:
-        state = DocumentState.EXCLUDED
-    elif document.duplicate_of_id is not None:
-        state = DocumentState.DUPLICATE
-    elif document.flags.filter(state=FlagState.OPEN).exists():
-        state = DocumentState.HELD
-    else:
-        state = DocumentState.READY
-    document.state = state
-    document.save(
-        update_fields=[
-            "state",
-            "left_out",
-            "withdrawn_at",
-            "duplicate_of",
-            "similarity",
-            "kept_apart",
-        ]
+    questions = Flag.objects.filter(document=OuterRef("pk"), state=FlagState.OPEN)
+    return Case(
+        When(withdrawn_at__isnull=False, then=Value(DocumentState.WITHDRAWN)),
+        When(left_out=True, then=Value(DocumentState.EXCLUDED)),
+        When(duplicate_of__isnull=False, then=Value(DocumentState.DUPLICATE)),
+        When(Exists(questions), then=Value(DocumentState.HELD)),
+        default=Value(DocumentState.READY),
     )
+
+
+def settle(document: Document) -> None:
+    """Save what a document's state follows from, and the state."""
+    document.save(update_fields=FOLLOWS)
+    Document.objects.filter(pk=document.pk).update(state=state_now())
+    document.refresh_from_db(fields=["state"])
 
 
 def locked(document: Document) -> Document:
@@ -110,3 +107,32 @@ def fold_in(document: Document, *, by: User) -> bool:
     settle(now)
     audit.record("document.fold_in", document, by=by, copy=now.duplicate_of_id is not None)
     return now.duplicate_of_id is not None
+
+
+# --- many at once ------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def act_on(corpus: Corpus, rows: QuerySet[Document], act: str, *, by: User) -> int:
+    """Do one thing to every document that a filter names, whatever page shows it; how many moved.
+
+    act  exclude, include, withdraw or restore. A document under legal hold may be withdrawn: it
+         stays where it is and only leaves what is learned next.
+    """
+    must(corpus, by, Right.CURATE)
+    wish: dict[str, tuple[Q, dict[str, object]]] = {
+        "exclude": (Q(left_out=False), {"left_out": True}),
+        "include": (Q(left_out=True), {"left_out": False}),
+        "withdraw": (Q(withdrawn_at__isnull=True), {"withdrawn_at": Now()}),
+        "restore": (Q(withdrawn_at__isnull=False), {"withdrawn_at": None}),
+    }
+    if act not in wish:
+        raise InputError("document.act", act=act)
+    which, values = wish[act]
+    moved = list(rows.filter(which, corpus=corpus).select_for_update().values_list("pk", flat=True))
+    chosen = Document.objects.filter(pk__in=moved)
+    chosen.update(**values)
+    chosen.update(state=state_now())
+    if moved:
+        audit.record(f"document.{act}", corpus, by=by, documents=len(moved))
+    return len(moved)

@@ -20,11 +20,13 @@ from apps.corpora.models import (
     Corpus,
     Document,
     ItemState,
+    Passage,
     Right,
     Upload,
     UploadItem,
 )
 from apps.corpora.parsing.kinds import CONTAINERS, MEDIA, extension
+from apps.corpora.passages import pieces
 from calm_engine.errors import InputError
 from counterpoint.celery import send
 from counterpoint.storage import blobs
@@ -119,9 +121,28 @@ def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
     )
     if is_new:
         duplicates.place(document, extracted.text)
+        _cut(document, extracted.text)
         review.screen(document, extracted.text)
         settle(document)
     return document, is_new
+
+
+def _cut(document: Document, text: str) -> None:
+    """Write a document's passages, for the search."""
+    Passage.objects.bulk_create(
+        [
+            Passage(
+                corpus_id=document.corpus_id,
+                document=document,
+                page=piece.page,
+                start=piece.start,
+                end=piece.end,
+                body=text[piece.start : piece.end],
+            )
+            for piece in pieces(text, document.pages)
+        ],
+        batch_size=500,
+    )
 
 
 def _settle(item: UploadItem, state: ItemState, **values: object) -> None:

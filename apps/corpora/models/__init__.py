@@ -18,6 +18,7 @@ from apps.corpora.models.documents import (
     Example,
     ExampleQuerySet,
 )
+from apps.corpora.models.passages import Passage
 from apps.corpora.models.screening import Flag, FlagState, NearKey
 from apps.corpora.models.snapshots import Snapshot
 from apps.corpora.models.transfers import StorageUse, Transfer, TransferQuerySet
@@ -46,6 +47,7 @@ __all__ = [
     "ItemState",
     "NearKey",
     "OfCorpusQuerySet",
+    "Passage",
     "Policy",
     "Right",
     "Sensitivity",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Left, Now
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
@@ -39,6 +39,10 @@ class Document(TenantModel):
     corpus = models.ForeignKey(Corpus, on_delete=models.PROTECT, related_name="documents")
     title = models.CharField(max_length=200)
     path = models.CharField(max_length=1000)
+    # A path may be longer than an index entry; its beginning orders the list.
+    sorting = models.GeneratedField(
+        expression=Left("path", 200), output_field=models.CharField(max_length=200), db_persist=True
+    )
     media_type = models.CharField(max_length=100)
     size = models.BigIntegerField(default=0)
     original_digest = models.CharField(max_length=64)
@@ -66,7 +70,10 @@ class Document(TenantModel):
     class Meta:
         ordering = ["path", "created_at"]
         indexes = [
-            models.Index(fields=["tenant", "corpus", "state"], name="document_by_state"),
+            models.Index(fields=["tenant", "corpus", "sorting", "id"], name="document_by_path"),
+            models.Index(
+                fields=["tenant", "corpus", "state", "sorting", "id"], name="document_by_state_path"
+            ),
             models.Index(fields=["tenant", "corpus", "policy_version"], name="document_by_policy"),
         ]
         constraints = [

@@ -55,7 +55,18 @@ def code_of(made: Callable[[Cast], Any]) -> Made:
 
 
 VIEWS: dict[Callable[[Cast], Any], tuple[str, ...]] = {
-    corpus: ("corpus", "receive", "transfers", "examples", "freeze", "grant", "review", "policies"),
+    corpus: (
+        "corpus",
+        "receive",
+        "transfers",
+        "examples",
+        "freeze",
+        "grant",
+        "review",
+        "policies",
+        "search",
+        "bulk",
+    ),
     flag: ("decide",),
     transfer: ("transfer",),
     given: ("revoke",),
