@@ -6,7 +6,7 @@ written. The right on the corpus is checked here, whoever calls; the role is the
 
 from __future__ import annotations
 
-from apps.corpora.actions.access import create_corpus, grant, must, revoke
+from apps.corpora.actions.access import create_corpus, grant, must, readers, revoke
 from apps.corpora.actions.documents import act_on, exclude, fold_in, include, keep_apart, text_of
 from apps.corpora.actions.export import SnapshotFiles, export_snapshot
 from apps.corpora.actions.outcomes import (
@@ -80,6 +80,7 @@ __all__ = [
     "leave_out",
     "must",
     "pause",
+    "readers",
     "receive",
     "reconcile",
     "redact",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # What a document's state follows from, besides its open flags.
-FOLLOWS = ("left_out", "withdrawn_at", "duplicate_of", "similarity", "kept_apart")
+FOLLOWS = ("left_out", "duplicate_of", "similarity", "kept_apart")
 
 
 def text_of(document: Document) -> str:
@@ -33,11 +33,11 @@ def state_now() -> Case:
     """The state that follows from what is known of a document: the only place that says how.
 
     A withdrawal stands over a person's wish to leave it out, that over being a copy of another,
-    that over an open question of review.
+    that over an open question of review. What is withdrawn stays so until it is restored.
     """
     questions = Flag.objects.filter(document=OuterRef("pk"), state=FlagState.OPEN)
     return Case(
-        When(withdrawn_at__isnull=False, then=Value(DocumentState.WITHDRAWN)),
+        When(state=DocumentState.WITHDRAWN, then=Value(DocumentState.WITHDRAWN)),
         When(left_out=True, then=Value(DocumentState.EXCLUDED)),
         When(duplicate_of__isnull=False, then=Value(DocumentState.DUPLICATE)),
         When(Exists(questions), then=Value(DocumentState.HELD)),
@@ -116,15 +116,21 @@ def fold_in(document: Document, *, by: User) -> bool:
 def act_on(corpus: Corpus, rows: QuerySet[Document], act: str, *, by: User) -> int:
     """Do one thing to every document that a filter names, whatever page shows it; how many moved.
 
-    act  exclude, include, withdraw or restore. A document under legal hold may be withdrawn: it
-         stays where it is and only leaves what is learned next.
+    act  exclude, include, withdraw or restore. Withdrawing takes nothing away: a document only
+         leaves what is learned next.
     """
     must(corpus, by, Right.CURATE)
     wish: dict[str, tuple[Q, dict[str, object]]] = {
         "exclude": (Q(left_out=False), {"left_out": True}),
         "include": (Q(left_out=True), {"left_out": False}),
-        "withdraw": (Q(withdrawn_at__isnull=True), {"withdrawn_at": Now()}),
-        "restore": (Q(withdrawn_at__isnull=False), {"withdrawn_at": None}),
+        "withdraw": (
+            ~Q(state=DocumentState.WITHDRAWN),
+            {"state": DocumentState.WITHDRAWN, "withdrawn_at": Now()},
+        ),
+        "restore": (
+            Q(state=DocumentState.WITHDRAWN),
+            {"state": DocumentState.READY, "withdrawn_at": None},
+        ),
     }
     if act not in wish:
         raise InputError("document.act", act=act)

@@ -30,7 +30,7 @@ def place(document: Document, text: str) -> None:
         )
     parts = near.shingles(text)
     keys = near.bands(parts)
-    for candidate in _candidates(document, keys):
+    for candidate in candidates(document, keys):
         share = near.jaccard(parts, _shingles_of(candidate))
         if share >= near.ALIKE:
             document.duplicate_of, document.similarity = candidate, round(share, 4)
@@ -56,7 +56,7 @@ def _give_keys(document: Document, keys: list[int]) -> None:
     )
 
 
-def _candidates(document: Document, keys: list[int]) -> list[Document]:
+def candidates(document: Document, keys: list[int]) -> list[Document]:
     """Those that share most keys. Of a key that hundreds share, some are enough."""
     shared: Counter[object] = Counter()
     for key in keys:

@@ -79,6 +79,9 @@ def _digest(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+NAMED = 50  # documents named on the page that shows what changes
+
+
 @dataclass(frozen=True)
 class Changes:
     """What the next snapshot would change against the latest one."""
@@ -93,6 +96,8 @@ class Changes:
     examples_removed: int
     waiting: int
     first: bool
+    new_titles: list[str]
+    gone_titles: list[str]
 
     @property
     def any(self) -> bool:
@@ -103,9 +108,13 @@ def changes(corpus: Corpus) -> Changes:
     """Compare the corpus as it stands with its latest snapshot."""
     latest = corpus.snapshots.order_by("-created_at").first()
     manifest = latest.manifest if latest else {"documents": [], "examples": []}
-    before = {(digest, text) for digest, text, _title in manifest["documents"]}
-    ready = corpus.documents.ready().only("original_digest", "text_digest", "redacted_digest")
-    now = {(document.original_digest, document.training_digest) for document in ready.iterator()}
+    gone = {(digest, text): title for digest, text, title in manifest["documents"]}
+    before = set(gone)
+    ready = corpus.documents.ready().only(
+        "original_digest", "text_digest", "redacted_digest", "title"
+    )
+    titles = {(one.original_digest, one.training_digest): one.title for one in ready.iterator()}
+    now = set(titles)
     asked = {digest for digest, _slice in manifest["examples"]}
     asked_now = set(corpus.examples.ready().values_list("digest", flat=True))
     return Changes(
@@ -119,4 +128,6 @@ def changes(corpus: Corpus) -> Changes:
         examples_removed=len(asked - asked_now),
         waiting=UploadItem.objects.in_progress().filter(upload__corpus=corpus).count(),
         first=latest is None,
+        new_titles=[titles[pair] for pair in sorted(now - before)[:NAMED]],
+        gone_titles=[gone[pair] for pair in sorted(before - now)[:NAMED]],
     )
