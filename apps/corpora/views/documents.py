@@ -76,9 +76,11 @@ def document(request: MemberRequest, code: UUID) -> HttpResponse:
 @require_GET
 @cache_control(private=True, max_age=3600)
 @member()
-def page_image(request: MemberRequest, code: UUID, number: int) -> HttpResponse:
-    """A page of the original as a picture: whoever may read the text may see its pages."""
+def page_image(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Page `n` of the original as a picture: whoever may read the text may see its pages."""
     row = fetch(request, Document, code)
+    asked = request.GET.get("n", "1")
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 8 else 0
     if row.media_type != "application/pdf" or not 1 <= number <= max(1, len(row.pages)):
         raise Http404("There is no such page.")
     try:

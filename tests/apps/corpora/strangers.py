@@ -71,9 +71,9 @@ VIEWS: dict[Callable[[Cast], Any], tuple[str, ...]] = {
     transfer: ("transfer",),
     given: ("revoke",),
     upload: ("upload", "events", "outcomes", "received", "pause", "resume", "cancel", "retry"),
-    document: ("document", "original", "include", "exclude", "keep_apart", "fold_in"),
+    document: ("document", "original", "page", "include", "exclude", "keep_apart", "fold_in"),
     snapshot: ("snapshot",),
 }
 OBJECTS: dict[str, Made] = {
     f"corpora:{name}": code_of(made) for made, names in VIEWS.items() for name in names
-} | {"corpora:page": lambda cast: {"code": document(cast).pk, "number": 1}}
+}

@@ -314,12 +314,12 @@ def test_the_original_stands_beside_its_words_page_by_page(cast: Cast) -> None:
     with tenant_scope(cast.north):
         document = corpus.documents.get()
     shown = page(cast, document.get_absolute_url())
-    picture = reverse("corpora:page", kwargs={"code": document.pk, "number": 1})
+    picture = f"{url('page', document)}?n=1"
     assert picture in shown
     answer = cast.client(cast.ada).get(picture)
     assert (answer.status_code, answer["Content-Type"]) == (200, "image/png")
-    beyond = reverse("corpora:page", kwargs={"code": document.pk, "number": 2})
-    assert cast.client(cast.ada).get(beyond).status_code == 404
+    for beyond in ("2", "0", "-1", "x", "9" * 40):
+        assert cast.client(cast.ada).get(f"{url('page', document)}?n={beyond}").status_code == 404
 
 
 def test_a_lost_file_is_said_and_is_no_crash(cast: Cast) -> None:
