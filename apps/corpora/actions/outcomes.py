@@ -68,6 +68,12 @@ def begin_next(upload_id: UUID) -> UploadItem | None:
     return begin(chosen.pk) if chosen else None
 
 
+def call_for(upload_id: UUID) -> None:
+    """Call a worker for the next waiting file of an upload."""
+    waiting = UploadItem.objects.filter(upload=upload_id, state=ItemState.RECEIVED)
+    wake(waiting.order_by("created_at", "pk")[:1])
+
+
 @transaction.atomic
 def file_known(item: UploadItem) -> bool:
     """Settle a file whose very bytes the corpus already has; it need not be read again."""

@@ -306,7 +306,7 @@ def mails() -> Iterator[tuple[str, bytes]]:
     yield (
         "many.mbox",
         b"".join(
-            b"From a@b Sat Jan  3 01:05:34 1996\nSubject: n\n\nwords %d\n\n" % n for n in range(200)
+            b"From a@b Sat Jan  3 01:05:34 1996\nSubject: n\n\nwords %d\n\n" % n for n in range(60)
         ),
     )
     yield "no-parts.msg", OLE + b"\0" * 1536
