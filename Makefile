@@ -54,7 +54,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow bench bench-runs lint types docs-check
+.PHONY: test test-slow bench bench-access bench-corpora bench-runs lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
@@ -64,8 +64,14 @@ test-slow: setup browser ## The slow proofs
 bench: $(VENV)/ready ## Training and decoding beside the anchor alone, as ratios with their bars
 	@$(BIN)/python -m calm_engine.bench
 
+bench-access: setup ## What access costs at the size of a company: can_use, row security, audit
+	@$(BIN)/python -m counterpoint.services --fresh --then bench_access
+
 bench-runs: setup ## 10,000 waiting runs of 50 tenants: how long a claim takes, how fair the shares are
 	@$(BIN)/python -m counterpoint.services --fresh --then bench_runs
+
+bench-corpora: setup ## Lists, near copies and reading of corpora at size, with their bars
+	@$(BIN)/python -m counterpoint.services --fresh --then bench_corpora
 
 lint: $(VENV)/ready ## ruff and djade
 	$(BIN)/ruff check .
@@ -83,11 +89,6 @@ browser:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing chromium for the browser tests ..."; apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	else echo "No browser found: set CHROMIUM=/path/to/chromium (or install one), then run make test again." >&2; exit 1; fi
-
-# What access costs, on rows of its own.
-.PHONY: bench-access
-bench-access: setup ## What access costs at the size of a company: can_use, row security, audit
-	@$(BIN)/python -m counterpoint.services --fresh --then bench_access
 
 # ---- upkeep ------------------------------------------------------------------------------------
 .PHONY: lock clean

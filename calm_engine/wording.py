@@ -141,6 +141,13 @@ WORDING: dict[str, str] = {
     "pdf.broken": "The PDF is damaged. Save or export it anew and upload it again.",
     "pdf.no_text": "The PDF holds pictures of its[ {pages}] pages and no text. "
     "Run text recognition over it and upload the result.",
+    "corpus.screening": "Documents are still being looked at under the new policies"
+    "[: {documents} of them]. Wait until that is done, then freeze the snapshot.",
+    "document.act": "Choose what becomes of these documents.",
+    "search.slow": "Looking through this corpus took longer than[ {seconds} seconds]. "
+    "Search for rarer words, or for more of them.",
+    "flag.blocked": "This corpus lets nothing of this kind in. Black it out, or leave the document "
+    "out.",
     "quota.full": "Your organisation may store[ {limit}], and this file[ of {size}] does not fit. "
     "Delete what is no longer needed, or ask your administrator for more room.",
     "transfer.busy": "Another piece of this file is being written. Try again in a moment.",

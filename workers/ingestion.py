@@ -30,12 +30,24 @@ def extract(tenant_id: str, item_id: str) -> None:
     """Read one file, then the upload's next ones, each in short transactions of its own."""
     with tenant_scope(tenant_id):
         item = actions.begin(item_id)
-    for _ in range(FILES):
+    for left in reversed(range(FILES)):
         if item is None:
             return
         read_one(tenant_id, item)
         with tenant_scope(tenant_id):
-            item = actions.begin_next(item.upload_id)
+            if left:
+                item = actions.begin_next(item.upload_id)
+            else:  # nothing is claimed that is not read: the rest is for the next message
+                actions.call_for(item.upload_id)
+
+
+@task("ingestion.screen", queue="ingest")
+def screen(tenant_id: str, corpus_id: str) -> None:
+    """Screen a corpus's documents again under its new policies, some at a time."""
+    while True:
+        with tenant_scope(tenant_id):
+            if actions.screen_again(corpus_id) == 0:
+                return
 
 
 def read_one(tenant_id: str, item: UploadItem) -> None:

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from apps.corpora.parsing.confinement import DISK_FULL
+from apps.corpora.parsing.confinement import DISK_FULL, PICTURE
 from apps.corpora.parsing.kinds import MEDIA
 from calm_engine.errors import InputError
 
 ALLOWED = tuple(MEDIA)
 WORDS_FOR_TYPES = (
-    "Markdown, text, HTML, PDF, Word, Excel, PowerPoint, CSV, JSON lines, mail, zip and tar"
+    "Markdown, text, HTML, PDF, Word, Excel, PowerPoint, OpenDocument, RTF, CSV, JSON lines, "
+    "mail and mailboxes, zip, tar, gz and zst"
 )
 
 
@@ -61,7 +62,8 @@ class Extracted:
     """The text of one document.
 
     language  ISO 639-3 code, or "" when the text is too short to tell
-    facts     numbers that a person may want: pages, pages_without_text, rows
+    facts     numbers that a person may want: pages, slides, rows; `doubts` of its quality
+    pages     the character at which each page, slide or sheet begins; [] without pages
     """
 
     title: str
@@ -69,6 +71,7 @@ class Extracted:
     media_type: str
     language: str
     facts: dict[str, Any] = field(default_factory=dict)
+    pages: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,29 @@ def documents_from(path: Path, name: str, *, limits: Limits = LIMITS) -> list[Ex
         return found.documents
 
 
+def page_picture(path: Path, page: int, *, limits: Limits = LIMITS) -> bytes:
+    """One page of a PDF as a PNG, drawn by the confined child; `page` counts from 0.
+
+    Raises InputError: pdf.broken, extract.limits, upload.disk_full.
+    """
+    with tempfile.TemporaryDirectory(prefix="extract-") as name:
+        folder = Path(name)
+        _asked({"path": str(path.resolve()), "name": "a.pdf", "page": page}, folder, limits)
+        return (folder / PICTURE).read_bytes()
+
+
 def _answer(path: Path, name: str, folder: Path, limits: Limits) -> Reading:
-    request = {"path": str(path.resolve()), "name": name, "limits": _for_child(limits)}
+    said = _asked({"path": str(path.resolve()), "name": name}, folder, limits)
+    inner = [
+        Inner(i["path"], folder / "inner" / i["file"] if i["file"] else None, i["code"], i["facts"])
+        for i in said["inner"]
+    ]
+    return Reading(said["container"], [Extracted(**d) for d in said["documents"]], inner)
+
+
+def _asked(asked: dict[str, Any], folder: Path, limits: Limits) -> dict[str, Any]:
+    """Put one request to a fresh child in `folder`; its answer, or the InputError that it means."""
+    request = asked | {"limits": _for_child(limits)}
     try:
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
     except OSError as error:
@@ -129,11 +153,8 @@ def _answer(path: Path, name: str, folder: Path, limits: Limits) -> Reading:
         raise _death(status, (folder / "stderr").read_bytes()) from error
     if "refused" in said:
         raise InputError(said["refused"], **said["facts"])
-    inner = [
-        Inner(i["path"], folder / "inner" / i["file"] if i["file"] else None, i["code"], i["facts"])
-        for i in said["inner"]
-    ]
-    return Reading(said["container"], [Extracted(**d) for d in said["documents"]], inner)
+    answer: dict[str, Any] = said
+    return answer
 
 
 def _for_child(limits: Limits) -> dict[str, int]:

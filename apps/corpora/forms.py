@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from apps.corpora.models import Right, Sensitivity
+from apps.corpora.models import Policy, Right, Sensitivity
 from apps.tenants.models import Group, Membership
 from apps.tenants.scope import current_tenant
 
@@ -27,6 +27,20 @@ class CorpusForm(forms.Form):
 
 class FreezeForm(forms.Form):
     note = forms.CharField(label=_("Note"), max_length=300, required=False)
+
+
+class PolicyForm(forms.Form):
+    """What becomes of what the detectors find, a choice for each group of them."""
+
+    contact = forms.ChoiceField(
+        label=_("E-mail addresses and telephone numbers"), choices=Policy, initial=Policy.ALLOW
+    )
+    identity = forms.ChoiceField(
+        label=_("Bank accounts, payment cards and numbers that identify a person"),
+        choices=Policy,
+        initial=Policy.FLAG,
+    )
+    secret = forms.ChoiceField(label=_("Keys and passwords"), choices=Policy, initial=Policy.FLAG)
 
 
 class GrantForm(forms.Form):

@@ -22,6 +22,7 @@ from tests.apps.corpora import making
 from tests.apps.corpora.making import make_corpus, only_item, outcomes, send
 from tests.cast import Cast
 from tests.waiting import wait_until
+from workers import ingestion
 from workers.ingestion import extract
 
 SLOW = "\n".join(f"{n},{n}" for n in range(700_000)).encode()  # seconds of reading
@@ -189,3 +190,17 @@ def test_a_lost_message_is_sent_again(cast: Cast) -> None:
         actions.reconcile()
     assert messages() == 1
     forget_messages()
+
+
+def test_a_worker_that_has_read_enough_leaves_nothing_claimed(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingestion, "FILES", 2)
+    upload = send(cast, make_corpus(cast), {f"{n}.txt": b"words %d" % n for n in range(5)})
+    with tenant_scope(cast.north):
+        first = upload.items.order_by("created_at").first()
+        assert first is not None
+    extract(str(cast.north.pk), str(first.pk))
+    with tenant_scope(cast.north):
+        states = sorted(upload.items.values_list("state", flat=True))
+    assert states == ["received", "received", "received", "stored", "stored"]

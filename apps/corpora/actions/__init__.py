@@ -6,13 +6,14 @@ written. The right on the corpus is checked here, whoever calls; the role is the
 
 from __future__ import annotations
 
-from apps.corpora.actions.access import create_corpus, grant, must, revoke
-from apps.corpora.actions.documents import exclude, include, text_of
+from apps.corpora.actions.access import create_corpus, grant, must, readers, revoke
+from apps.corpora.actions.documents import act_on, exclude, fold_in, include, keep_apart, text_of
 from apps.corpora.actions.export import SnapshotFiles, export_snapshot
 from apps.corpora.actions.outcomes import (
     ATTEMPTS,
     begin,
     begin_next,
+    call_for,
     cancel_rest,
     file_documents,
     file_known,
@@ -25,6 +26,16 @@ from apps.corpora.actions.outcomes import (
 )
 from apps.corpora.actions.questions import ExampleReceipt, add_examples
 from apps.corpora.actions.receiving import IncomingFile, receive
+from apps.corpora.actions.review import (
+    alike,
+    approve,
+    behind,
+    leave_out,
+    redact,
+    reopen,
+    screen_again,
+    set_policies,
+)
 from apps.corpora.actions.snapshots import Changes, changes, freeze
 from apps.corpora.actions.splits import Split, as_row
 from apps.corpora.actions.transfers import (
@@ -42,11 +53,16 @@ __all__ = [
     "IncomingFile",
     "SnapshotFiles",
     "Split",
+    "act_on",
     "add_examples",
+    "alike",
+    "approve",
     "as_row",
     "begin",
     "begin_next",
     "begin_transfer",
+    "behind",
+    "call_for",
     "cancel_rest",
     "changes",
     "create_corpus",
@@ -56,19 +72,27 @@ __all__ = [
     "file_documents",
     "file_known",
     "files_of",
+    "fold_in",
     "freeze",
     "give_up",
     "go_on",
     "grant",
     "include",
+    "keep_apart",
+    "leave_out",
     "must",
     "pause",
+    "readers",
     "receive",
     "reconcile",
+    "redact",
     "reject",
+    "reopen",
     "resume",
     "retriable",
     "retry",
     "revoke",
+    "screen_again",
+    "set_policies",
     "text_of",
 ]

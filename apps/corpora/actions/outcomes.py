@@ -17,22 +17,27 @@ from django.db.models.functions import Coalesce, Now
 from apps.audit import actions as audit
 from apps.corpora.extraction import LIMITS, Extracted, Inner, Reading
 from apps.corpora.models import (
+    Corpus,
     Document,
     ItemState,
+    Passage,
     Right,
     Upload,
     UploadItem,
 )
-from apps.corpora.parsing.kinds import ARCHIVES, MEDIA, extension
+from apps.corpora.parsing.kinds import CONTAINERS, MEDIA, extension
+from apps.corpora.passages import pieces
 from calm_engine.errors import InputError
+from counterpoint.celery import send
 from counterpoint.storage import blobs
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-from apps.corpora.actions import quota
+from apps.corpora.actions import duplicates, quota, review
 from apps.corpora.actions.access import must
-from apps.corpora.actions.receiving import WAKE, refused, tell, wake
+from apps.corpora.actions.documents import settle
+from apps.corpora.actions.receiving import WAKE, refused, storable, tell, wake
 
 ATTEMPTS = 3
 LEASE = timedelta(seconds=LIMITS.wall + 180)
@@ -61,6 +66,12 @@ def begin_next(upload_id: UUID) -> UploadItem | None:
     )
     chosen = waiting.order_by("created_at", "pk").select_for_update(skip_locked=True).first()
     return begin(chosen.pk) if chosen else None
+
+
+def call_for(upload_id: UUID) -> None:
+    """Call a worker for the next waiting file of an upload."""
+    waiting = UploadItem.objects.filter(upload=upload_id, state=ItemState.RECEIVED)
+    wake(waiting.order_by("created_at", "pk")[:1])
 
 
 @transaction.atomic
@@ -99,7 +110,7 @@ def file_documents(item: UploadItem, found: Reading) -> None:
 def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
     text = extracted.text.encode()
     stored = blobs().put("text", io.BytesIO(text))
-    return Document.objects.get_or_create(
+    document, is_new = Document.objects.get_or_create(
         corpus=item.upload.corpus,
         original_digest=item.digest,
         defaults={
@@ -111,7 +122,32 @@ def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
             "tokens": -(-len(text) // 4),
             "language": extracted.language,
             "facts": extracted.facts,
+            "pages": extracted.pages,
         },
+    )
+    if is_new:
+        duplicates.place(document, extracted.text)
+        _cut(document, extracted.text)
+        review.screen(document, extracted.text)
+        settle(document)
+    return document, is_new
+
+
+def _cut(document: Document, text: str) -> None:
+    """Write a document's passages, for the search."""
+    Passage.objects.bulk_create(
+        [
+            Passage(
+                corpus_id=document.corpus_id,
+                document=document,
+                page=piece.page,
+                start=piece.start,
+                end=piece.end,
+                body=text[piece.start : piece.end],
+            )
+            for piece in pieces(text, document.pages)
+        ],
+        batch_size=500,
     )
 
 
@@ -131,19 +167,19 @@ def _add_inner(item: UploadItem, inner: list[Inner]) -> None:
     sizes = sum(i.file.stat().st_size for i in inner if i.file)
     if so_far["bytes"] + sizes > UPLOAD_BYTES:
         raise InputError("archive.bomb", limit=f"{UPLOAD_BYTES >> 30} GB in one upload")
-    quota.charge(sizes)
     children = [_child(item, one) for one in inner]
+    quota.charge(sum(child.size for child in children if child.digest))
     UploadItem.objects.bulk_create(children)
     wake(children)
 
 
 def _child(item: UploadItem, inner: Inner) -> UploadItem:
-    child = UploadItem(upload=item.upload, parent=item, path=f"{item.path}/{inner.path}"[-1000:])
+    child = UploadItem(upload=item.upload, parent=item, path=storable(f"{item.path}/{inner.path}"))
     if inner.file is None:
         return refused(child, inner.code, **inner.facts)
     kind = extension(inner.path)
     child.size = inner.file.stat().st_size
-    if kind in (*ARCHIVES, "eml") and item.depth + 1 >= LIMITS.depth:
+    if kind in CONTAINERS and item.depth + 1 >= LIMITS.depth:
         return refused(child, "archive.nested", depth=LIMITS.depth)
     with inner.file.open("rb") as file:
         return _stored_child(child, kind, file)
@@ -232,4 +268,7 @@ def reconcile() -> int:
         upload__paused_at__isnull=True,
     )
     wake(waiting.order_by("created_at")[:WAKE])
+    for corpus in Corpus.objects.filter(policy_version__gt=1):
+        if review.behind(corpus).exists():
+            send("ingestion.screen", str(corpus.tenant_id), str(corpus.pk))
     return given_up + put_back

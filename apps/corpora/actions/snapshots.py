@@ -23,6 +23,7 @@ from calm_engine.errors import InputError
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
+from apps.corpora.actions import review
 from apps.corpora.actions.access import must
 from apps.corpora.actions.splits import Split, slices_of, split_of
 
@@ -41,6 +42,8 @@ def freeze(corpus: Corpus, *, split: Split | None = None, note: str = "", by: Us
         waiting = UploadItem.objects.in_progress().filter(upload__corpus=corpus).count()
         if waiting:
             raise InputError("upload.in_progress", files=waiting)
+        if late := review.behind(corpus).count():
+            raise InputError("corpus.screening", documents=late)
         documents = list(corpus.documents.ready().order_by("original_digest"))
         if not documents:
             raise InputError("corpus.empty", corpus=corpus.name)
@@ -65,7 +68,7 @@ def _manifest(corpus: Corpus, documents: list[Document], split: Split | None) ->
     split = split or split_of(corpus)
     slices = slices_of(corpus, split)
     return {
-        "documents": [[d.original_digest, d.text_digest, d.title] for d in documents],
+        "documents": [[d.original_digest, d.training_digest, d.title] for d in documents],
         "examples": sorted([digest, where] for digest, where in slices.items()),
         "split": vars(split),
     }
@@ -76,6 +79,9 @@ def _digest(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+NAMED = 50  # documents named on the page that shows what changes
+
+
 @dataclass(frozen=True)
 class Changes:
     """What the next snapshot would change against the latest one."""
@@ -84,10 +90,14 @@ class Changes:
     removed: int
     kept: int
     excluded: int
+    held: int
+    duplicates: int
     examples_added: int
     examples_removed: int
     waiting: int
     first: bool
+    new_titles: list[str]
+    gone_titles: list[str]
 
     @property
     def any(self) -> bool:
@@ -98,17 +108,26 @@ def changes(corpus: Corpus) -> Changes:
     """Compare the corpus as it stands with its latest snapshot."""
     latest = corpus.snapshots.order_by("-created_at").first()
     manifest = latest.manifest if latest else {"documents": [], "examples": []}
-    before = {(digest, text) for digest, text, _title in manifest["documents"]}
-    now = set(corpus.documents.ready().values_list("original_digest", "text_digest"))
+    gone = {(digest, text): title for digest, text, title in manifest["documents"]}
+    before = set(gone)
+    ready = corpus.documents.ready().only(
+        "original_digest", "text_digest", "redacted_digest", "title"
+    )
+    titles = {(one.original_digest, one.training_digest): one.title for one in ready.iterator()}
+    now = set(titles)
     asked = {digest for digest, _slice in manifest["examples"]}
     asked_now = set(corpus.examples.ready().values_list("digest", flat=True))
     return Changes(
         added=len(now - before),
         removed=len(before - now),
         kept=len(now & before),
+        held=corpus.documents.filter(state=DocumentState.HELD).count(),
+        duplicates=corpus.documents.filter(state=DocumentState.DUPLICATE).count(),
         excluded=corpus.documents.filter(state=DocumentState.EXCLUDED).count(),
         examples_added=len(asked_now - asked),
         examples_removed=len(asked - asked_now),
         waiting=UploadItem.objects.in_progress().filter(upload__corpus=corpus).count(),
         first=latest is None,
+        new_titles=[titles[pair] for pair in sorted(now - before)[:NAMED]],
+        gone_titles=[gone[pair] for pair in sorted(before - now)[:NAMED]],
     )

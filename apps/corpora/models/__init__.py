@@ -7,6 +7,7 @@ from apps.corpora.models.corpus import (
     CorpusGrant,
     CorpusQuerySet,
     OfCorpusQuerySet,
+    Policy,
     Right,
     Sensitivity,
 )
@@ -17,6 +18,8 @@ from apps.corpora.models.documents import (
     Example,
     ExampleQuerySet,
 )
+from apps.corpora.models.passages import Passage
+from apps.corpora.models.screening import Flag, FlagState, NearKey
 from apps.corpora.models.snapshots import Snapshot
 from apps.corpora.models.transfers import StorageUse, Transfer, TransferQuerySet
 from apps.corpora.models.uploads import (
@@ -38,9 +41,14 @@ __all__ = [
     "DocumentState",
     "Example",
     "ExampleQuerySet",
+    "Flag",
+    "FlagState",
     "ItemQuerySet",
     "ItemState",
+    "NearKey",
     "OfCorpusQuerySet",
+    "Passage",
+    "Policy",
     "Right",
     "Sensitivity",
     "Snapshot",

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from apps.corpora.screening import Kind
 from apps.tenants.models import Group, TenantManager, TenantModel
 
 if TYPE_CHECKING:
@@ -34,6 +35,15 @@ class Sensitivity(models.TextChoices):
     INTERNAL = "internal", _("internal")
     CONFIDENTIAL = "confidential", _("confidential")
     SECRET = "secret", _("secret")
+
+
+class Policy(models.TextChoices):
+    """What a corpus does with personal data or secrets of one group."""
+
+    ALLOW = "allow", _("let it in")
+    FLAG = "flag", _("hold the document until a person decided")
+    REDACT = "redact", _("black it out in what models learn")
+    BLOCK = "block", _("hold the document until it is blacked out")
 
 
 class CorpusQuerySet(models.QuerySet["Corpus"]):
@@ -66,6 +76,11 @@ class Corpus(TenantModel):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="corpora"
     )
     sensitivity = models.CharField(max_length=20, choices=Sensitivity, default=Sensitivity.INTERNAL)
+    # What becomes of what the detectors find. A new version screens every document again.
+    contact_policy = models.CharField(max_length=6, choices=Policy, default=Policy.ALLOW)
+    identity_policy = models.CharField(max_length=6, choices=Policy, default=Policy.FLAG)
+    secret_policy = models.CharField(max_length=6, choices=Policy, default=Policy.FLAG)
+    policy_version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(db_default=Now())
 
     objects = TenantManager.from_queryset(CorpusQuerySet)()
@@ -81,6 +96,10 @@ class Corpus(TenantModel):
 
     def get_absolute_url(self) -> str:
         return reverse("corpora:corpus", kwargs={"code": self.pk})
+
+    def policy_for(self, kind: Kind) -> Policy:
+        """What this corpus does with a finding of this kind."""
+        return Policy(getattr(self, f"{kind.group.value}_policy"))
 
     def may(self, user: User, right: Right) -> bool:
         """Whether this person has this right here and now."""

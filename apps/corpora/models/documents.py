@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Left, Now
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
@@ -22,6 +22,8 @@ from apps.corpora.models.corpus import Corpus, OfCorpusQuerySet
 
 class DocumentState(models.TextChoices):
     READY = "ready", _("ready")
+    HELD = "held", _("waits for review")
+    DUPLICATE = "duplicate", _("nearly the same as another")
     EXCLUDED = "excluded", _("left out")
     WITHDRAWN = "withdrawn", _("withdrawn")
 
@@ -37,6 +39,10 @@ class Document(TenantModel):
     corpus = models.ForeignKey(Corpus, on_delete=models.PROTECT, related_name="documents")
     title = models.CharField(max_length=200)
     path = models.CharField(max_length=1000)
+    # A path may be longer than an index entry; its beginning orders the list.
+    sorting = models.GeneratedField(
+        expression=Left("path", 200), output_field=models.CharField(max_length=200), db_persist=True
+    )
     media_type = models.CharField(max_length=100)
     size = models.BigIntegerField(default=0)
     original_digest = models.CharField(max_length=64)
@@ -44,14 +50,32 @@ class Document(TenantModel):
     tokens = models.PositiveIntegerField(default=0)  # an estimate: four bytes of UTF-8 a token
     language = models.CharField(max_length=8, blank=True, default="")
     facts = models.JSONField(default=dict, blank=True)
+    pages = models.JSONField(default=list, blank=True)  # the character where each begins
     state = models.CharField(max_length=10, choices=DocumentState, default=DocumentState.READY)
+    # What the state follows from; `actions.documents.settle` is the only place that says how.
+    left_out = models.BooleanField(default=False)  # a person's wish
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    duplicate_of = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="copies"
+    )
+    similarity = models.FloatField(null=True, blank=True)  # Jaccard with `duplicate_of`
+    kept_apart = models.BooleanField(default=False)  # a person said that it is no duplicate
+    redacted_digest = models.CharField(max_length=64, blank=True, default="")
+    policy_version = models.PositiveIntegerField(default=1)  # that it was screened under
+    found = models.JSONField(default=dict, blank=True)  # {kind: how many findings}
     created_at = models.DateTimeField(db_default=Now())
 
     objects = TenantManager.from_queryset(DocumentQuerySet)()
 
     class Meta:
         ordering = ["path", "created_at"]
-        indexes = [models.Index(fields=["tenant", "corpus", "state"], name="document_by_state")]
+        indexes = [
+            models.Index(fields=["tenant", "corpus", "sorting", "id"], name="document_by_path"),
+            models.Index(
+                fields=["tenant", "corpus", "state", "sorting", "id"], name="document_by_state_path"
+            ),
+            models.Index(fields=["tenant", "corpus", "policy_version"], name="document_by_policy"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["tenant", "corpus", "original_digest"], name="document_once_per_corpus"
@@ -65,9 +89,18 @@ class Document(TenantModel):
         return reverse("corpora:document", kwargs={"code": self.pk})
 
     @property
+    def training_digest(self) -> str:
+        """The text that models learn: with passages blacked out where somebody decided so."""
+        return self.redacted_digest or self.text_digest
+
+    @property
     def look(self) -> str:
         """The badge that this state wears on pages."""
-        looks = {DocumentState.READY: "ok", DocumentState.EXCLUDED: "warn"}
+        looks = {
+            DocumentState.READY: "ok",
+            DocumentState.HELD: "warn",
+            DocumentState.EXCLUDED: "warn",
+        }
         return looks.get(DocumentState(self.state), "off")
 
 

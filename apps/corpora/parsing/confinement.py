@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 
+PICTURE = "page.png"  # where the picture of a page is left, beside the answer
 DISK_FULL = 28  # our exit status when the scratch folder's disk is full: nothing can be written
 
 

@@ -7,23 +7,31 @@ from typing import Any
 
 from apps.corpora.parsing.kinds import MEDIA, RefusedFile
 
+DPI = 100  # a page of A4 is 827 pixels wide: sharp beside its text, a hundred kilobytes
 
-def converted(source: Path | bytes, media_type: str, *, pages: bool = False) -> Any:
-    """What the extraction library makes of a file or of bytes. Raises RefusedFile in its words."""
+
+def converted(
+    source: Path | bytes, media_type: str, *, pages: bool = False, paged: bool = False
+) -> Any:
+    """What the extraction library makes of a file or of bytes. Raises RefusedFile in our words.
+
+    pages  plain text page by page, for PDF, whose lines matter
+    paged  Markdown page by page, for formats that mark their page breaks
+    """
     import kreuzberg as k  # noqa: PLC0415 - a large library, loaded only after confine()
 
     config = k.ExtractionConfig(
         output_format="plain" if pages else "markdown",
         use_cache=False,
         concurrency=k.ConcurrencyConfig(max_threads=1),
-        pages=k.PageConfig(extract_pages=True) if pages else None,
+        pages=k.PageConfig(extract_pages=True) if pages or paged else None,
         content_filter=k.ContentFilterConfig(include_headers=True, include_footers=True),
     )
     try:
         if isinstance(source, Path):
             return k.extract_file_sync(str(source), mime_type=media_type, config=config)
         return k.extract_bytes_sync(source, media_type, config=config)
-    except k.KreuzbergError as error:
+    except (k.KreuzbergError, RuntimeError) as error:  # the latter when its own code gave up
         raise refusal(str(error), media_type) from error
 
 
@@ -48,3 +56,13 @@ def language(text: str) -> str:
     sample = text[:20_000].encode()
     languages = k.extract_bytes_sync(sample, "text/plain", config=config).detected_languages
     return languages[0] if languages else ""
+
+
+def picture(path: Path, page: int) -> bytes:
+    """One page of a PDF as a PNG; `page` counts from 0. Raises RefusedFile("pdf.broken")."""
+    import kreuzberg as k  # noqa: PLC0415 - a large library, loaded only after confine()
+
+    try:
+        return bytes(k.render_pdf_page(str(path), page, dpi=DPI))
+    except (k.KreuzbergError, RuntimeError, ValueError, IndexError) as error:
+        raise RefusedFile("pdf.broken") from error

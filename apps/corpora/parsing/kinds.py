@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import re
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 CHUNK = 1 << 16
@@ -24,17 +25,50 @@ MEDIA = {
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "odt": "application/vnd.oasis.opendocument.text",
+    "ods": "application/vnd.oasis.opendocument.spreadsheet",
+    "odp": "application/vnd.oasis.opendocument.presentation",
+    "rtf": "application/rtf",
     "csv": "text/csv",
     "tsv": "text/tab-separated-values",
     "jsonl": "application/jsonl",
     "eml": "message/rfc822",
+    "msg": "application/vnd.ms-outlook",
+    "mbox": "application/mbox",
     "zip": "application/zip",
     "tar": "application/x-tar",
     "tgz": "application/x-tar+gzip",
     "tar.gz": "application/x-tar+gzip",
+    "tar.zst": "application/x-tar+zstd",
+    "tzst": "application/x-tar+zstd",
+    "gz": "application/gzip",
+    "zst": "application/zstd",
 }
-ARCHIVES = ("zip", "tar", "tgz", "tar.gz")
-OFFICE = {"docx": "word/document.xml", "xlsx": "xl/workbook.xml", "pptx": "ppt/presentation.xml"}
+DOUBLE = ("tar.gz", "tar.zst")
+# What holds other files and no words of its own, and what the bytes of each begin with.
+ARCHIVES = {
+    "zip": b"PK",
+    "tar": b"",
+    "tgz": b"\x1f\x8b",
+    "tar.gz": b"\x1f\x8b",
+    "gz": b"\x1f\x8b",
+    "tar.zst": b"\x28\xb5\x2f\xfd",
+    "tzst": b"\x28\xb5\x2f\xfd",
+    "zst": b"\x28\xb5\x2f\xfd",
+    "mbox": b"From ",
+}
+MAILS = ("eml", "msg")  # a document with its attachments as inner files
+CONTAINERS = (*ARCHIVES, *MAILS)
+# Office files are zips; this member says of which kind.
+OFFICE = {
+    "docx": "word/document.xml",
+    "xlsx": "xl/workbook.xml",
+    "pptx": "ppt/presentation.xml",
+    "odt": "content.xml",
+    "ods": "content.xml",
+    "odp": "content.xml",
+}
+ODF = ("odt", "ods", "odp")
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
@@ -50,7 +84,8 @@ class RefusedFile(Exception):  # noqa: N818  an outcome, not an error of ours
 def extension(name: str) -> str:
     """The ending that decides the type, in lower case and without its dot."""
     lower = name.lower()
-    return "tar.gz" if lower.endswith(".tar.gz") else PurePosixPath(lower).suffix.lstrip(".")
+    double = next((kind for kind in DOUBLE if lower.endswith(f".{kind}")), "")
+    return double or PurePosixPath(lower).suffix.lstrip(".")
 
 
 def safe_path(name: str) -> str | None:
@@ -85,6 +120,12 @@ def check_kind(path: Path, kind: str) -> None:
         check_office(path, head, kind)
     elif kind in ARCHIVES:
         check_archive(path, head, kind)
+    elif kind == "msg":
+        if not head.startswith(OLE):
+            raise RefusedFile("file.disguised", said=kind, found=found(path))
+    elif kind == "rtf":
+        if not head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{\\rtf"):
+            raise RefusedFile("file.disguised", said=kind, found=found(path))
     elif head.startswith((b"%PDF-", b"PK\x03\x04", OLE, b"\x7fELF")) or is_binary(head):
         raise RefusedFile("file.disguised", said=kind, found=found(path))
 
@@ -113,14 +154,25 @@ def check_office(path: Path, head: bytes, kind: str) -> None:
     try:
         with zipfile.ZipFile(path) as office:
             names = set(office.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+            is_right = OFFICE[kind] in names and (kind not in ODF or is_odf(office, kind))
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError) as error:
         raise RefusedFile("file.unreadable", why="the file is damaged or cut short") from error
-    if OFFICE[kind] not in names:
+    if not is_right:
         raise RefusedFile("file.disguised", said=kind, found=found(path))
 
 
+def is_odf(office: zipfile.ZipFile, kind: str) -> bool:
+    """Whether the package says that it is of this kind. Raises RefusedFile("file.encrypted")."""
+    names = office.namelist()
+    manifest = office.read("META-INF/manifest.xml") if "META-INF/manifest.xml" in names else b""
+    if b"encryption-data" in manifest:
+        raise RefusedFile("file.encrypted")
+    said = office.read("mimetype").decode("ascii", "replace") if "mimetype" in names else ""
+    return said.strip().startswith(MEDIA[kind])
+
+
 def check_archive(path: Path, head: bytes, kind: str) -> None:
-    looks = {"zip": head.startswith(b"PK"), "tar": head[257:262] == b"ustar"}
-    if looks.get(kind, head.startswith(b"\x1f\x8b")):
+    is_right = head[257:262] == b"ustar" if kind == "tar" else head.startswith(ARCHIVES[kind])
+    if is_right:
         return
     raise RefusedFile("file.disguised", said=kind, found=found(path))

@@ -1,11 +1,13 @@
-"""Readers of PDF and office documents."""
+"""Readers of PDF and office documents, page by page where the format has pages."""
 
 from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
+from apps.corpora.parsing.cleaning import without_running_heads
 from apps.corpora.parsing.containers import Caps, Tally
 from apps.corpora.parsing.conversion import converted
 from apps.corpora.parsing.kinds import CHUNK, MEDIA, RefusedFile
@@ -16,16 +18,17 @@ from apps.corpora.parsing.text import slimmed
 def read_pdf(path: Path) -> Read:
     """Page by page, line by line; a table that was recognised whole follows its page."""
     result = converted(path, MEDIA["pdf"], pages=True)
-    pages = list(result.pages or [])
-    parts = []
-    for page in pages:
-        parts.append(str(page["content"]))
-        parts += [slimmed(t.markdown) for t in page["tables"] if is_whole(t.cells)]
-    blank = sum(not str(page["content"]).strip() for page in pages)
-    if not "".join(parts).strip():
-        raise RefusedFile("pdf.no_text", pages=len(pages))
-    facts = {"pages": len(pages)} | ({"pages_without_text": blank} if blank else {})
-    return str((result.metadata or {}).get("title") or ""), "\n\n".join(parts), facts
+    found = list(result.pages or [])
+    words = without_running_heads([str(page["content"]) for page in found])
+    pages = []
+    for text, page in zip(words, found, strict=True):
+        tables = [slimmed(t.markdown) for t in page["tables"] if is_whole(t.cells)]
+        pages.append("\n\n".join([text, *tables]))
+    blank = sum(not str(page["content"]).strip() for page in found)
+    if not "".join(pages).strip():
+        raise RefusedFile("pdf.no_text", pages=len(found))
+    facts = {"pages": len(found)} | ({"pages_without_text": blank} if blank else {})
+    return Read(str((result.metadata or {}).get("title") or ""), pages, facts)
 
 
 def is_whole(cells: list[list[str]]) -> bool:
@@ -36,13 +39,27 @@ def is_whole(cells: list[list[str]]) -> bool:
     return filled >= 0.9 * sum(len(row) for row in cells)
 
 
-def read_office(path: Path, *, kind: str) -> Read:
+def read_document(path: Path, *, kind: str) -> Read:
+    """A text document: headings, lists and tables as Markdown; DOCX tells its page breaks."""
     weigh_office(path)
-    result = converted(path, MEDIA[kind])
-    text = slimmed(str(result.content))
-    # A sheet's name stands over its table, but it names a part; a document begins with its title.
-    heading = re.match(r"\s*#{1,2}\s+(.+)", text) if kind != "xlsx" else None
-    return (heading.group(1).strip() if heading else ""), text, {}
+    result = converted(path, MEDIA[kind], paged=kind == "docx")
+    told = [str(page["content"]) for page in result.pages or []]
+    pages = [slimmed(page) for page in told] if any(told) else [slimmed(str(result.content))]
+    heading = re.match(r"\s*#{1,2}\s+(.+)", pages[0])
+    facts = {"pages": len(pages)} if len(pages) > 1 else {}
+    return Read(heading.group(1).strip() if heading else "", pages, facts)
+
+
+def read_workbook(path: Path) -> Read:
+    """A workbook: each sheet a page, its name over its table."""
+    weigh_office(path)
+    text = slimmed(str(converted(path, MEDIA["xlsx"]).content))
+    sheets = [sheet for sheet in re.split(r"(?m)^(?=## )", text) if sheet.strip()]
+    return Read("", sheets or [""], {"sheets": len(sheets)})
+
+
+def read_rich_text(path: Path) -> Read:
+    return Read("", [slimmed(str(converted(path, MEDIA["rtf"]).content))])
 
 
 def weigh_office(path: Path) -> None:
@@ -55,6 +72,12 @@ def weigh_office(path: Path) -> None:
                 with office.open(info) as stream:
                     while piece := stream.read(CHUNK):
                         tally.add(len(piece))
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+            except (
+                zipfile.BadZipFile,
+                zlib.error,
+                RuntimeError,
+                NotImplementedError,
+                EOFError,
+            ) as error:
                 why = "the file is damaged or not complete"
                 raise RefusedFile("file.unreadable", why=why) from error

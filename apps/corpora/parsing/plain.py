@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,27 @@ from apps.corpora.parsing.conversion import converted
 from apps.corpora.parsing.kinds import RefusedFile
 from apps.corpora.parsing.text import as_table, cell, decoded, slimmed
 
-Read = tuple[str, str, dict[str, Any]]  # title or "", text, facts
+
+@dataclass(frozen=True)
+class Read:
+    """What a reader found: a title or "", the text page by page, small facts.
+
+    pages  one for what knows no pages; slides and sheets count as pages
+    """
+
+    title: str
+    pages: list[str]
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def read_markdown(path: Path) -> Read:
     text = decoded(path.read_bytes())
     heading = re.search(r"^#\s+(.+)$", text, re.MULTILINE)
-    return (heading.group(1).strip() if heading else ""), text, {}
+    return Read(heading.group(1).strip() if heading else "", [text])
 
 
 def read_plain(path: Path) -> Read:
-    return "", decoded(path.read_bytes()), {}
+    return Read("", [decoded(path.read_bytes())])
 
 
 def read_csv(path: Path, delimiter: str = "") -> Read:
@@ -41,7 +52,7 @@ def read_csv(path: Path, delimiter: str = "") -> Read:
         raise RefusedFile("file.unreadable", why=f"not a table: {error}") from error
     if not rows:
         raise RefusedFile("file.empty")
-    return "", as_table(rows), {"rows": len(rows) - 1}
+    return Read("", [as_table(rows)], {"rows": len(rows) - 1})
 
 
 def read_tsv(path: Path) -> Read:
@@ -57,7 +68,7 @@ def read_jsonl(path: Path) -> Read:
             blocks.append(as_block(json.loads(line)))
         except (ValueError, RecursionError) as error:
             raise RefusedFile("file.unreadable", why=f"line {number} is not JSON") from error
-    return "", "\n\n".join(blocks), {"rows": len(blocks)}
+    return Read("", ["\n\n".join(blocks)], {"rows": len(blocks)})
 
 
 def as_block(value: object) -> str:
@@ -89,4 +100,4 @@ def markup(source: str) -> Read:
     body = re.sub(r":?\s*</dt>\s*<dd[^>]*>", ": ", body, flags=re.IGNORECASE)
     text = slimmed(str(converted(f"<body>{body}</body>".encode(), "text/html").content))
     name = cell(html.unescape(title.group(1))) if title else ""
-    return name, html.unescape(text), {}
+    return Read(name, [html.unescape(text)])

@@ -8,30 +8,41 @@ texts, inner files of a container, or a refusal with a stable code.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import re
-import tarfile
-import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
-from apps.corpora.parsing.confinement import DISK_FULL, confine
-from apps.corpora.parsing.containers import Caps, Member, Tally, tar_members, zip_members
-from apps.corpora.parsing.conversion import language
+from apps.corpora.parsing.cleaning import doubts, joined_hyphens
+from apps.corpora.parsing.confinement import DISK_FULL, PICTURE, confine
+from apps.corpora.parsing.containers import (
+    Caps,
+    Member,
+    single_member,
+    tar_members,
+    unpack,
+    zip_members,
+)
+from apps.corpora.parsing.conversion import language, picture
 from apps.corpora.parsing.kinds import (
     ARCHIVES,
-    CHUNK,
+    CONTAINERS,
     MEDIA,
-    OFFICE,
     RefusedFile,
     check_kind,
     extension,
-    safe_path,
 )
-from apps.corpora.parsing.mail import mail_members, read_mail
-from apps.corpora.parsing.office import read_office, read_pdf
+from apps.corpora.parsing.mail import (
+    mail_members,
+    mailbox_members,
+    msg_members,
+    read_mail,
+    read_msg,
+)
+from apps.corpora.parsing.office import read_document, read_pdf, read_rich_text, read_workbook
 from apps.corpora.parsing.plain import (
     Read,
     read_csv,
@@ -41,6 +52,7 @@ from apps.corpora.parsing.plain import (
     read_plain,
     read_tsv,
 )
+from apps.corpora.parsing.slides import read_odp, read_ods, read_slides
 from apps.corpora.parsing.text import cell, tidy
 
 READERS: dict[str, Callable[[Path], Read]] = {
@@ -51,78 +63,71 @@ READERS: dict[str, Callable[[Path], Read]] = {
     "html": read_html,
     "htm": read_html,
     "pdf": read_pdf,
-    **{kind: partial(read_office, kind=kind) for kind in OFFICE},
+    "docx": partial(read_document, kind="docx"),
+    "odt": partial(read_document, kind="odt"),
+    "rtf": read_rich_text,
+    "xlsx": read_workbook,
+    "ods": read_ods,
+    "pptx": read_slides,
+    "odp": read_odp,
     "csv": read_csv,
     "tsv": read_tsv,
     "jsonl": read_jsonl,
     "eml": read_mail,
+    "msg": read_msg,
 }
+
+
+def members_of(path: Path, kind: str, name: str) -> Iterator[Member]:
+    """The inner files of a container of this kind, one at a time."""
+    if kind in ("gz", "zst"):
+        return single_member(path, kind, name)
+    readers = {
+        "zip": zip_members,
+        "eml": mail_members,
+        "msg": msg_members,
+        "mbox": mailbox_members,
+    }
+    return readers.get(kind, tar_members)(path)
 
 
 def document(path: Path, name: str) -> dict[str, Any]:
     """One file as one document: title, text, media type, language and small facts."""
     kind = extension(name)
-    title, text, facts = READERS[kind](path)
-    text = tidy(text)
+    read = READERS[kind](path)
+    text, starts = bound(read.pages, kind)
     if not re.search(r"\w", text):
         raise RefusedFile("file.no_text")
     stem = PurePosixPath(name).name.removesuffix(f".{kind}")
-    title = "" if title.strip().lower() in ("(anonymous)", "untitled") else cell(title)
+    title = "" if read.title.strip().lower() in ("(anonymous)", "untitled") else cell(read.title)
+    unsure = doubts(text)
     return {
         "title": (title or stem).replace("\\|", "|")[:200],
         "text": text,
         "media_type": MEDIA[kind],
         "language": language(text),
-        "facts": facts,
+        "facts": read.facts | ({"doubts": unsure} if unsure else {}),
+        "pages": starts,
     }
 
 
-def members_of(path: Path, kind: str) -> Iterator[Member]:
-    if kind == "eml":
-        return mail_members(path)
-    return zip_members(path) if kind == "zip" else tar_members(path)
-
-
-def unpack(path: Path, kind: str, folder: Path, caps: Caps) -> list[dict[str, Any]]:
-    """Write each inner file under a number in `folder`; one outcome for each.
-
-    Returns [{"path", "file" (number or ""), "code", "facts"}]. Raises RefusedFile("archive.bomb")
-    when the whole passes a cap: then nothing of it is kept.
-    """
-    tally = Tally(caps, path.stat().st_size)
-    inner: list[dict[str, Any]] = []
-    try:
-        for name, code, stream in members_of(path, kind):
-            tally.member()
-            inner.append(outcome(name, code, stream, folder / str(len(inner)), tally))
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
-        why = "the archive is damaged or not complete"
-        if not inner:
-            raise RefusedFile("file.unreadable", why=why) from error
-        # What came before the damage is kept; the damage itself is one more outcome.
-        inner.append(
-            {"path": "(the rest)", "file": "", "code": "file.unreadable", "facts": {"why": why}}
-        )
-    return inner
-
-
-def outcome(
-    name: str, code: str, stream: IO[bytes] | None, target: Path, tally: Tally
-) -> dict[str, Any]:
-    path = safe_path(name)
-    if path is None or code or stream is None:
-        said = code if path is not None and code else "archive.path"
-        return {"path": path or name, "file": "", "code": said, "facts": {}}
-    try:
-        with target.open("wb") as out:
-            while piece := stream.read(CHUNK):
-                tally.add(len(piece))
-                out.write(piece)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-        target.unlink(missing_ok=True)
-        facts = {"why": f"it is damaged inside the archive: {type(error).__name__}"}
-        return {"path": path, "file": "", "code": "file.unreadable", "facts": facts}
-    return {"path": path, "file": target.name, "code": "", "facts": {}}
+def bound(pages: list[str], kind: str) -> tuple[str, list[int]]:
+    """One text of its pages, tidied, and the character at which each begins; [] for one page."""
+    parts = []
+    for page in pages:
+        clean = tidy(page)
+        parts.append(joined_hyphens(clean) if kind == "pdf" else clean)
+    if len(parts) == 1:
+        return parts[0], []
+    starts: list[int] = []
+    whole = io.StringIO()
+    at = 0
+    for part in parts:
+        starts.append(at)
+        if part.strip():
+            at += whole.write(part + "\n")
+    text = whole.getvalue()
+    return (text.rstrip("\n") + "\n" if text.strip() else ""), starts
 
 
 def read(path: Path, name: str, folder: Path, caps: Caps) -> dict[str, Any]:
@@ -133,7 +138,9 @@ def read(path: Path, name: str, folder: Path, caps: Caps) -> dict[str, Any]:
     if path.stat().st_size == 0:
         raise RefusedFile("file.empty")
     check_kind(path, kind)
-    inner = unpack(path, kind, folder, caps) if kind in (*ARCHIVES, "eml") else []
+    inner = []
+    if kind in CONTAINERS:
+        inner = unpack(members_of(path, kind, name), path.stat().st_size, folder, caps)
     if kind in ARCHIVES:
         if not inner:
             raise RefusedFile("archive.empty")
@@ -145,6 +152,9 @@ def answer_to(request: dict[str, Any]) -> dict[str, Any]:
     limits = request["limits"]
     caps = Caps(limits["unpacked"], limits["members"], limits["ratio"])
     try:
+        if "page" in request:
+            Path(PICTURE).write_bytes(picture(Path(request["path"]), request["page"]))
+            return {}
         return read(Path(request["path"]), request["name"], Path("inner"), caps)
     except RefusedFile as refused:
         return {"refused": refused.code, "facts": refused.facts}

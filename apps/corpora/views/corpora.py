@@ -15,16 +15,19 @@ from django.http import (
 )
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.corpora import actions
 from apps.corpora.extraction import ALLOWED, WORDS_FOR_TYPES
 from apps.corpora.forms import CorpusForm, GrantForm
+from apps.corpora.listing import Wanted, counted, counts, page_of, said
 from apps.corpora.models import (
     Corpus,
     CorpusGrant,
     Right,
 )
+from apps.corpora.search import find
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
@@ -75,17 +78,18 @@ def corpus(request: MemberRequest, code: UUID) -> HttpResponse:
         "is_owner": row.owner_id == request.user.pk,
         "types": WORDS_FOR_TYPES,
         "accept": ",".join(f".{ending}" for ending in ALLOWED),
-        "latest": row.snapshots.first(),
+        "open_flags": said(counted(row.flags.filter(state="open"))),
+        "latest": row.snapshots.defer("manifest").first(),
     }
     return render(request, "corpora/corpus.html", facts | _shown(request, row, facts["tab"]))
 
 
-def _tabs(row: Corpus) -> list[tuple[str, str, int | None]]:
+def _tabs(row: Corpus) -> list[tuple[str, str, str | None]]:
     return [
-        ("documents", _("Documents"), row.documents.count()),
-        ("uploads", _("Uploads"), row.uploads.count()),
-        ("examples", _("Questions and answers"), row.examples.count()),
-        ("snapshots", _("Snapshots"), row.snapshots.count()),
+        ("documents", _("Documents"), said(counted(row.documents.all()))),
+        ("uploads", _("Uploads"), said(counted(row.uploads.all()))),
+        ("examples", _("Questions and answers"), said(counted(row.examples.all()))),
+        ("snapshots", _("Snapshots"), said(counted(row.snapshots.all()))),
         ("access", _("Access"), None),
     ]
 
@@ -95,23 +99,61 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
     if tab == "access":
         grants = row.grants.select_related("user", "group")
         return {"grants": grants, "form": GrantForm()}
+    if tab == "documents":
+        return _documents(request, row)
     sources: dict[str, Callable[[], Any]] = {
-        "documents": lambda: _documents(request, row),
         "uploads": lambda: row.uploads.select_related("by"),
         "examples": lambda: row.examples.all(),
-        "snapshots": lambda: row.snapshots.select_related("frozen_by"),
+        "snapshots": lambda: row.snapshots.select_related("frozen_by").defer("manifest"),
     }
     page = Paginator(sources[tab](), PAGE).get_page(request.GET.get("page"))
     for one in page:
         if tab == "uploads":
             one.counted = one.tally()
-    return {"page": page, "query": request.GET.get("q", "")}
+    return {"page": page}
 
 
-def _documents(request: HttpRequest, row: Corpus) -> Any:
-    query = request.GET.get("q", "").strip()
-    found = row.documents.all()
-    return found.filter(Q(title__icontains=query) | Q(path__icontains=query)) if query else found
+def _documents(request: HttpRequest, row: Corpus) -> dict[str, Any]:
+    wanted = Wanted.from_query(request.GET)
+    shown = page_of(
+        wanted.of(row), after=request.GET.get("after", ""), before=request.GET.get("before", "")
+    )
+    return {
+        "page": shown,
+        "wanted": wanted,
+        "counts": counts(row),
+        "found": said(counted(wanted.of(row))),
+    }
+
+
+@require_POST
+@member(Role.CURATOR)
+def bulk(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Do one thing to every document that the filters name, not only those on the page."""
+    row = fetch(request, Corpus, code)
+    wanted = Wanted.from_query(request.POST)
+    try:
+        moved = actions.act_on(row, wanted.of(row), request.POST.get("act", ""), by=request.user)
+    except InputError as error:
+        messages.error(request, sentence(error))
+        return redirect(row)
+    words = ngettext("%(n)d document changed.", "%(n)d documents changed.", moved)
+    messages.success(request, words % {"n": moved})
+    return redirect(row)
+
+
+@require_GET
+@member()
+def search(request: MemberRequest, code: UUID) -> HttpResponse:
+    """The passages of a corpus that have certain words."""
+    row = fetch(request, Corpus, code)
+    query = request.GET.get("q", "")
+    facts: dict[str, Any] = {"corpus": row, "query": query}
+    try:
+        facts["hits"] = find(row, query)
+    except InputError as error:
+        facts["error"] = sentence(error)
+    return render(request, "corpora/search.html", facts)
 
 
 @require_POST

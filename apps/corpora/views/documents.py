@@ -1,47 +1,108 @@
-"""Pages of documents: text, facts, the original, and leaving one out."""
+"""Pages of documents: text beside the original, facts, the original itself, leaving one out."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from django.http import (
-    FileResponse,
-    HttpResponse,
-)
+from django.core.paginator import Paginator
+from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.corpora import actions
-from apps.corpora.models import (
-    Document,
-    Right,
-)
+from apps.corpora.extraction import LIMITS, Limits, page_picture
+from apps.corpora.models import Document, Right
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
+from calm_engine.errors import InputError, InternalError
 from counterpoint.storage import blobs
+
+PAGES = 10  # pages of a document shown at once
+ROOM = 20_000  # characters of a text without pages shown at once
+DOUBTS = {
+    "garbled": _("many unreadable characters"),
+    "symbols": _("more signs than letters"),
+    "repetitive": _("the same lines again and again"),
+    "short": _("very short"),
+}
+PICTURE_LIMITS = Limits(cpu=10, wall=20, memory=LIMITS.memory)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One page of a document's text; `number` counts from 1."""
+
+    number: int
+    text: str
+
+
+def leaves(document: Document, text: str) -> list[Leaf]:
+    """The text cut where its pages begin, or into even parts when it has none."""
+    starts = document.pages or list(range(0, max(1, len(text)), ROOM))
+    ends = [*starts[1:], len(text)]
+    return [
+        Leaf(number, text[start:end])
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1)
+    ]
 
 
 @require_GET
 @member()
 def document(request: MemberRequest, code: UUID) -> HttpResponse:
-    """One document: its text, and the facts about it."""
+    """One document: its text beside the pages it was read from, and the facts about it."""
     row = fetch(request, Document, code)
-    facts = {
+    facts: dict[str, Any] = {
         "document": row,
-        "text": actions.text_of(row),
+        "doubts": [DOUBTS.get(word, word) for word in row.facts.get("doubts", [])],
+        "facts": {name: value for name, value in row.facts.items() if name != "doubts"},
         "may_curate": row.corpus.may(request.user, Right.CURATE),
         "may_export": row.corpus.may(request.user, Right.EXPORT),
+        "share": round(100 * (row.similarity or 0)),
+        "has_pictures": row.media_type == "application/pdf",
     }
+    try:
+        cut = leaves(row, actions.text_of(row))
+    except InternalError:
+        facts["lost"] = True
+    else:
+        facts["page"] = Paginator(cut, PAGES).get_page(request.GET.get("page"))
     return render(request, "corpora/document.html", facts)
 
 
 @require_GET
+@cache_control(private=True, max_age=3600)
 @member()
-def original(request: MemberRequest, code: UUID) -> FileResponse:
+def page_image(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Page `n` of the original as a picture: whoever may read the text may see its pages."""
+    row = fetch(request, Document, code)
+    asked = request.GET.get("n", "1")
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 8 else 0
+    if row.media_type != "application/pdf" or not 1 <= number <= max(1, len(row.pages)):
+        raise Http404("There is no such page.")
+    try:
+        path = blobs().path("original", row.original_digest)
+        drawn = page_picture(path, number - 1, limits=PICTURE_LIMITS)
+    except (InputError, InternalError) as error:
+        raise Http404("This page cannot be shown as a picture.") from error
+    return HttpResponse(
+        drawn, content_type="image/png", headers={"X-Content-Type-Options": "nosniff"}
+    )
+
+
+@require_GET
+@member()
+def original(request: MemberRequest, code: UUID) -> HttpResponse | FileResponse:
     """The original bytes, as an attachment only: an upload never opens in our origin."""
     row = fetch(request, Document, code)
     actions.must(row.corpus, request.user, Right.EXPORT)
-    file = blobs().open("original", row.original_digest)
+    try:
+        file = blobs().open("original", row.original_digest)
+    except InternalError:
+        return render(request, "corpora/lost.html", {"document": row}, status=410)
     name = row.path.rpartition("/")[2]
     return FileResponse(
         file, as_attachment=True, filename=name, content_type="application/octet-stream"

@@ -60,7 +60,12 @@ def freeze(request: MemberRequest, code: UUID) -> HttpResponse:
             return redirect(actions.freeze(row, note=form.cleaned_data["note"], by=request.user))
         except InputError as error:
             form.add_error(None, sentence(error))
-    facts = {"corpus": row, "form": form, "changes": actions.changes(row)}
+    facts = {
+        "corpus": row,
+        "form": form,
+        "changes": actions.changes(row),
+        "readers": actions.readers(row),
+    }
     return render(request, "corpora/freeze.html", facts)
 
 

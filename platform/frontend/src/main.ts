@@ -7,10 +7,12 @@ import "./styles/components.css";
 import "./styles/forced.css";
 import "./styles/print.css";
 import "htmx.org";
+import { Keys } from "./elements/keys";
 import { Live } from "./elements/live";
 import { Upload } from "./elements/upload";
 import { improve, offerThemes } from "./page";
 
+customElements.define("cp-keys", Keys);
 customElements.define("cp-live", Live);
 customElements.define("cp-upload", Upload);
 

@@ -53,6 +53,7 @@ export const words = {
     `Stopped after ${number(done)} of ${of(total, "file", "files")}. What was sent is kept.`,
   sendFailed: (done: number, total: number) =>
     `The connection broke after ${number(done)} of ${of(total, "file", "files")}. What was sent is kept.`,
+  singleKeys: "Single keys press the buttons that name them",
   refused: "The server refused these files.",
 
   chartLoading: "Reading the numbers…",

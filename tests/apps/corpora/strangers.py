@@ -38,6 +38,12 @@ def transfer(cast: Cast) -> Any:
         return actions.begin_transfer(found, "big.txt", 10, by=cast.ada)
 
 
+def flag(cast: Cast) -> Any:
+    found = make_document(cast, text="The card is 4111 1111 1111 1111.")
+    with tenant_scope(cast.north):
+        return found.flags.get()
+
+
 def given(cast: Cast) -> Any:
     found = make_corpus(cast)
     with tenant_scope(cast.north):
@@ -49,11 +55,23 @@ def code_of(made: Callable[[Cast], Any]) -> Made:
 
 
 VIEWS: dict[Callable[[Cast], Any], tuple[str, ...]] = {
-    corpus: ("corpus", "receive", "transfers", "examples", "freeze", "grant"),
+    corpus: (
+        "corpus",
+        "receive",
+        "transfers",
+        "examples",
+        "freeze",
+        "grant",
+        "review",
+        "policies",
+        "search",
+        "bulk",
+    ),
+    flag: ("decide",),
     transfer: ("transfer",),
     given: ("revoke",),
     upload: ("upload", "events", "outcomes", "received", "pause", "resume", "cancel", "retry"),
-    document: ("document", "original", "include", "exclude"),
+    document: ("document", "original", "page", "include", "exclude", "keep_apart", "fold_in"),
     snapshot: ("snapshot",),
 }
 OBJECTS: dict[str, Made] = {

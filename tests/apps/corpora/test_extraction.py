@@ -12,14 +12,18 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import openpyxl
 import pytest
+from PIL import Image
+from reportlab.pdfgen.canvas import Canvas
 
 from apps.corpora import extraction
 from apps.corpora.extraction import LIMITS, Limits, documents_from, reading
+from apps.corpora.parsing.cleaning import doubts, joined_hyphens
 from apps.demo import meridian
 from calm_engine.errors import InputError
 from calm_engine.wording import WORDING
-from tests.apps.corpora import making
+from tests.apps.corpora import hostile, making
 
 TABLE = "| Product | Country |\n| --- | --- |\n| Zephyr 7 | Peru |\n| Vortan | Côte d'Ivoire |"
 
@@ -323,3 +327,89 @@ def test_the_parser_has_no_network() -> None:
             check=True,
         ).stdout
     assert said == "Network is unreachable\n"
+
+
+# ---- pages, structure, cleaning ------------------------------------------------------------------
+
+
+def pages_of(folder: Path, name: str, content: bytes) -> list[str]:
+    """The text cut at the places that the reader names."""
+    path = folder / "upload"
+    path.write_bytes(content)
+    [document] = documents_from(path, name)
+    ends = [*document.pages[1:], len(document.text)]
+    return [document.text[a:b].strip() for a, b in zip(document.pages, ends, strict=True)]
+
+
+def as_pages(*pages: tuple[str, ...]) -> bytes:
+    out = io.BytesIO()
+    canvas = Canvas(out)
+    for lines in pages:
+        for number, line in enumerate(lines):
+            canvas.drawString(72, 750 - 20 * number, line)
+        canvas.showPage()
+    canvas.save()
+    return out.getvalue()
+
+
+def test_each_passage_is_traceable_to_its_page(tmp_path: Path) -> None:
+    pdf = as_pages(("First words",), ("Second words",), ("Third words",))
+    assert pages_of(tmp_path, "a.pdf", pdf) == ["First words", "Second words", "Third words"]
+    first, second = pages_of(tmp_path, "a.pptx", hostile.as_pptx())
+    assert first == "## First\n\nCountry: First\n\nNotes: Say First"
+    assert second.startswith("## Second")
+
+
+def test_sheets_are_pages_with_their_names(tmp_path: Path) -> None:
+    book, out = openpyxl.Workbook(), io.BytesIO()
+    book.active.append(["Product", "Country"])
+    book.active.append(["Vortan", "Peru"])
+    book.create_sheet("Prices").append(["Product", "Price"])
+    book.save(out)
+    first, second = pages_of(tmp_path, "a.xlsx", out.getvalue())
+    assert first.startswith("## Sheet\n\n| Product | Country |")
+    assert second.startswith("## Prices\n\n| Product | Price |")
+
+
+@pytest.mark.parametrize("kind", ["odt", "ods", "odp", "rtf"])
+def test_the_words_of_other_offices_are_read(tmp_path: Path, kind: str) -> None:
+    assert "Peru" in text_of(tmp_path, f"a.{kind}", hostile.good()[kind])
+
+
+def test_a_line_that_runs_over_every_page_is_no_text(tmp_path: Path) -> None:
+    pages = [("Internal use only", f"Words of page {n}.", f"Page {n} of 5") for n in range(1, 6)]
+    text = text_of(tmp_path, "a.pdf", as_pages(*pages))
+    assert "Internal use only" not in text
+    assert "of 5" not in text
+    assert all(f"Words of page {n}." in text for n in range(1, 6))
+
+
+def test_a_word_broken_at_a_lines_end_is_made_whole() -> None:
+    assert joined_hyphens("the calib-\nration of") == "the calibration\nof"
+    kept = "a well-known well-\nknown case"
+    assert joined_hyphens(kept) == "a well-known well-known\ncase"
+
+
+def test_doubts_about_a_text_are_told() -> None:
+    assert doubts("The gauge is made in Peru and is checked each year by us.") == []
+    assert "garbled" in doubts("words \ufffd\ufffd\ufffd" * 20)
+    assert "symbols" in doubts("#$%^&*()_+-=" * 20)
+    assert "repetitive" in doubts("The same line again and again.\n" * 40)
+
+
+def test_a_mailbox_gives_its_mails_and_single_files_are_unpacked(tmp_path: Path) -> None:
+    good = hostile.good()
+    assert list(inner_of(tmp_path, "a.mbox", good["mbox"])) == ["00001.eml"]
+    assert inner_of(tmp_path, "a.txt.gz", good["gz"]) == {"a.txt": good["txt"].decode()}
+    assert inner_of(tmp_path, "a.txt.zst", good["zst"]) == {"a.txt": good["txt"].decode()}
+    assert inner_of(tmp_path, "a.tar.zst", good["tar.zst"]) == {"a.txt": "words"}
+
+
+def test_a_page_is_drawn_as_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(making.as_pdf("Country: Peru"))
+    drawn = Image.open(io.BytesIO(extraction.page_picture(path, 0)))
+    assert drawn.format == "PNG"
+    assert drawn.width > 500
+    with pytest.raises(InputError):
+        extraction.page_picture(path, 7)

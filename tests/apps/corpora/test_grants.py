@@ -12,7 +12,7 @@ from apps.corpora.models import Corpus, CorpusGrant, Right
 from apps.tenants.models import Group, GroupMember, Role
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from tests.apps.corpora.making import make_corpus
+from tests.apps.corpora.making import make_corpus, make_document
 from tests.cast import Cast
 
 
@@ -93,3 +93,16 @@ def test_a_grant_to_another_tenant_s_group_is_refused_by_the_database(cast: Cast
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         with pytest.raises(IntegrityError), transaction.atomic():
             actions.grant(corpus, theirs, "read", by=cast.ada)
+
+
+def test_whoever_may_read_is_named_before_freezing(cast: Cast) -> None:
+    found = make_document(cast)
+    with tenant_scope(cast.north):
+        assert actions.readers(found.corpus) == [cast.ada]
+        actions.grant(found.corpus, cast.bo, "read", by=cast.ada)
+        named = actions.readers(found.corpus)
+        assert named == [cast.ada, cast.bo]
+        assert all(found.corpus.may(person, Right.READ) for person in named)
+    page = cast.client(cast.ada).get(f"{found.corpus.get_absolute_url()}freeze/").content.decode()
+    assert "2 people who may read this corpus today" in page
+    assert "New or changed since the latest snapshot" in page

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from apps.corpora import actions
 from apps.corpora.models import Corpus, Document, Snapshot, Upload
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
+from counterpoint.storage import blobs
 from tests.apps.corpora import making
 from tests.apps.corpora.making import make_corpus, make_document, read_all, send, take_in
 from tests.cast import Cast
@@ -171,8 +173,10 @@ def test_a_long_list_has_pages_and_a_search(cast: Cast) -> None:
             )
             for n in range(60)
         )
-    assert page(cast, corpus.get_absolute_url()).count("/corpora/documents/") == 50
-    assert page(cast, f"{corpus.get_absolute_url()}?page=2").count("/corpora/documents/") == 11
+    first = page(cast, corpus.get_absolute_url())
+    assert first.count("/corpora/documents/") == 50
+    [after] = re.findall(r"after=([0-9a-f-]{36})", first)
+    assert page(cast, f"{corpus.get_absolute_url()}?after={after}").count("/documents/") == 11
     assert page(cast, f"{corpus.get_absolute_url()}?q=Sheet+7").count("/corpora/documents/") == 1
 
 
@@ -299,3 +303,32 @@ def one_waiting(cast: Cast) -> Upload:
 def test_a_card_is_closed_to_whoever_may_not_read(cast: Cast) -> None:
     upload = making.send(cast, make_corpus(cast), {"a.txt": b"words"})
     assert cast.client(cast.bo).get(url("events", upload)).status_code == 404
+
+
+# ---- pages and lost files ------------------------------------------------------------------------
+
+
+def test_the_original_stands_beside_its_words_page_by_page(cast: Cast) -> None:
+    corpus = make_corpus(cast)
+    take_in(cast, corpus, {"a.pdf": making.as_pdf("Country: Peru")})
+    with tenant_scope(cast.north):
+        document = corpus.documents.get()
+    shown = page(cast, document.get_absolute_url())
+    picture = f"{url('page', document)}?n=1"
+    assert picture in shown
+    answer = cast.client(cast.ada).get(picture)
+    assert (answer.status_code, answer["Content-Type"]) == (200, "image/png")
+    for beyond in ("2", "0", "-1", "x", "9" * 40):
+        assert cast.client(cast.ada).get(f"{url('page', document)}?n={beyond}").status_code == 404
+
+
+def test_a_lost_file_is_said_and_is_no_crash(cast: Cast) -> None:
+    document = make_document(cast)
+    with tenant_scope(cast.north):
+        blobs().delete("original", document.original_digest)
+        blobs().delete("text", document.text_digest)
+        actions.grant(document.corpus, cast.ada, "export", by=cast.ada)
+    answer = cast.client(cast.ada).get(url("original", document))
+    assert answer.status_code == 410
+    assert "restore it from a backup" in answer.content.decode()
+    assert "gone from storage" in page(cast, document.get_absolute_url())

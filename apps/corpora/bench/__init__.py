@@ -1,0 +1,1 @@
+"""Measures corpora at size: lists, near copies, reading. `make bench-corpora` runs it."""

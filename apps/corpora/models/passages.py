@@ -1,0 +1,39 @@
+"""The words of documents as a search finds them; in plain, under the database's seal."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.search import SearchVector, SearchVectorField
+from django.db import models
+
+from apps.corpora.models.corpus import Corpus, OfCorpusQuerySet
+from apps.corpora.models.documents import Document
+from apps.tenants.models import TenantManager, TenantModel
+
+
+class Passage(TenantModel):
+    """A few paragraphs of one document, by their characters in its extracted text."""
+
+    corpus = models.ForeignKey(Corpus, on_delete=models.CASCADE, related_name="passages")
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="passages")
+    page = models.PositiveIntegerField()
+    start = models.PositiveIntegerField()
+    end = models.PositiveIntegerField()
+    body = models.TextField()
+    # Words as they are: a corpus mixes languages, and stems of one harm another.
+    words = models.GeneratedField(
+        expression=SearchVector("body", config="simple"),
+        output_field=SearchVectorField(),
+        db_persist=True,
+    )
+
+    objects = TenantManager.from_queryset(OfCorpusQuerySet)()
+
+    class Meta:
+        ordering = ["document_id", "start"]
+        indexes = [
+            models.Index(fields=["tenant", "corpus"], name="passage_by_corpus"),
+            models.Index(fields=["tenant", "document", "start"], name="passage_by_document"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.document_id} from {self.start}"
