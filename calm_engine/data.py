@@ -141,20 +141,24 @@ def _rows(path: str | Path, *, needs: Sequence[str]) -> Iterator[dict[str, Any]]
     except OSError as error:
         raise InputError("data.file", f"cannot read {path}", path=str(path)) from error
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(
-                "data.json", "a line is not JSON", path=str(path), line=number
-            ) from error
-        missing = [name for name in needs if not isinstance(row, dict) or name not in row]
-        if missing:
-            raise InputError(
-                "data.row", "a row lacks a field", path=str(path), line=number, missing=missing
-            )
-        yield row
+        if line.strip():
+            yield row_of(line, path=path, line=number, needs=needs)
+
+
+def row_of(
+    text: str | bytes, *, path: str | Path, line: int, needs: Sequence[str]
+) -> dict[str, Any]:
+    """One line as a row. Raises InputError: "data.json", "data.row" when it lacks a field."""
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise InputError("data.json", "a line is not JSON", path=str(path), line=line) from error
+    missing = [name for name in needs if not isinstance(row, dict) or name not in row]
+    if missing:
+        raise InputError(
+            "data.row", "a row lacks a field", path=str(path), line=line, missing=missing
+        )
+    return dict(row)
 
 
 # -- pieces and packed blocks ----------------------------------------------------------------------

@@ -1,41 +1,73 @@
-"""A look at a small model in training: the course's own questions, asked of it as it stands.
+"""A look at a small model in training: questions asked of it as it stands.
 
-Knows how answers are scored; knows no training.
+Knows how answers are scored; knows no training and no corpus.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
-from calm_engine.course import Course
 from calm_engine.data import Piece, chance_of, collate
 from calm_engine.student import Student
 from calm_engine.training import Probe
 
 PROBED = 96  # questions of a recall probe
-SHOWN = 4  # of them shown with today's answer
+SHOWN = 8  # of them shown with today's answer
+TOGETHER = 24  # questions in one pass
 
 
-@torch.no_grad()
-def recall(student: Student, course: Course) -> Probe:
-    """The share of questions whose whole answer is the likeliest, token by token."""
-    asked = [piece for one in course.entities for piece in chain.from_iterable(one.questions)]
-    if not asked:
-        return Probe()
-    chosen = chance_of(course.seed, "probe").sample(asked, min(PROBED, len(asked)))
-    right, samples = 0, []
-    for start in range(0, len(chosen), 24):
-        part = chosen[start : start + 24]
-        batch = collate([[p] for p in part], prefix=course.prefix, pad=part[0].ids[-1])
-        said = student.logits(batch).argmax(-1).cpu()
-        for piece, words in zip(part, _split(said, part), strict=True):
-            right += words == list(piece.ids[piece.first :])
-            samples.append(_sample(course, piece, words))
-    return Probe({"recall": right / len(chosen)}, tuple(samples[:SHOWN]))
+class Asking:
+    """Pieces whose ends a student is to say, asked many at a time."""
+
+    def __init__(
+        self, student: Student, tokenizer: PreTrainedTokenizerBase, prefix: Sequence[int]
+    ) -> None:
+        self.student, self.tokenizer, self.prefix = student, tokenizer, prefix
+
+    def recall(self, pieces: Sequence[Piece], *, seed: int = 0) -> Probe:
+        """The share of some pieces whose whole end is the likeliest, token by token."""
+        chosen = chance_of(seed, "probe").sample(pieces, min(PROBED, len(pieces)))
+        if not chosen:
+            return Probe()
+        said = list(self.answers(chosen))
+        right = sum(words == list(p.ids[p.first :]) for p, words in zip(chosen, said, strict=True))
+        shown = zip(chosen[:SHOWN], said, strict=False)
+        return Probe(
+            {"recall": right / len(chosen)}, tuple(self._sample(p, words) for p, words in shown)
+        )
+
+    def share(self, pieces: Sequence[Piece]) -> float:
+        """The same share over all pieces; 0 of none."""
+        wanted = [list(piece.ids[piece.first :]) for piece in pieces]
+        said = self.answers(pieces)
+        return sum(a == b for a, b in zip(said, wanted, strict=True)) / max(1, len(pieces))
+
+    @torch.no_grad()
+    def answers(self, pieces: Sequence[Piece]) -> Iterator[list[int]]:
+        """The likeliest tokens where each piece's end stands, what is before them being right."""
+        was_training = self.student.training
+        self.student.train(False)
+        for start in range(0, len(pieces), TOGETHER):
+            part = pieces[start : start + TOGETHER]
+            batch = collate([[p] for p in part], prefix=self.prefix, pad=part[0].ids[-1])
+            yield from _split(self.student.logits(batch).argmax(-1).cpu(), part)
+        self.student.train(was_training)
+
+    def _sample(self, piece: Piece, words: list[int]) -> dict[str, str]:
+        """A question, its answer and today's, in plain words."""
+        asked, expected = self._plain(piece.ids[: piece.first]), piece.ids[piece.first :]
+        question = " ".join(asked.splitlines()[:1])
+        told = {"expected": self._plain(expected), "answer": self._plain(words)}
+        return {"question": question} | told
+
+    def _plain(self, ids: Sequence[int]) -> str:
+        decode: Any = self.tokenizer.decode
+        return str(decode(list(ids), skip_special_tokens=True)).strip()
 
 
 def _split(said: Tensor, pieces: Sequence[Piece]) -> Iterator[list[int]]:
@@ -44,14 +76,3 @@ def _split(said: Tensor, pieces: Sequence[Piece]) -> Iterator[list[int]]:
         size = len(piece.ids) - piece.first
         yield said[at : at + size].tolist()
         at += size
-
-
-def _sample(course: Course, piece: Piece, words: list[int]) -> dict[str, str]:
-    """A question, its answer and today's, in plain words."""
-
-    def plain(ids: Sequence[int]) -> str:
-        return str(course.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
-
-    asked, expected = plain(piece.ids[: piece.first]), plain(piece.ids[piece.first :])
-    question = " ".join(asked.splitlines()[:1])
-    return {"question": question, "expected": expected, "answer": plain(words)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.optim import AdamW
 
-from calm_engine import checkpoints, digests
+from calm_engine import checkpoints, digests, fitting
 from calm_engine.errors import Cancelled, EngineError, InputError
 from calm_engine.loop import LossesAt, Named, Schedule, Taken, optimizer_of, steps
 from calm_engine.process import stop_requested, threads
@@ -23,7 +26,10 @@ OUTCOME = "outcome.json"
 NEWS_EVERY = 5  # steps between lines of progress
 SMOOTHING = 0.9  # of the loss that is told
 # What does not change the result may differ between a run and its resumption.
-_NOT_THE_WORK = ("output", "work", "threads", "checkpoint_every", "keep_checkpoints")
+_NOT_THE_WORK = (
+    *("output", "work", "threads", "checkpoint_every", "keep_checkpoints"),
+    *("history", "milestones", "workers"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,18 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """The checkpoints of another training, the newest of which with at most `up_to` steps counts.
+
+    key   digest of its spec
+    """
+
+    work: Path
+    key: str
+    up_to: int
+
+
+@dataclass(frozen=True)
 class Job:
     """One training: what may move, the loss of a step, and how to look at the result so far.
 
@@ -43,6 +61,13 @@ class Job:
     kind_at    what sort of step it is, a function of its number too: sorts differ in their cost
     first      what is done once before the steps, a piece at each demand: (pieces done, in all)
     first_bytes   that it leaves on disk until the end
+    tokens_at  how many tokens a step reads, over all processes; None: not told
+    cursor_at  where in the data a step stands, for whoever reads a checkpoint
+    is_milestone  whether the checkpoint after so many steps is made and kept for good
+    branch     another training to go on from, where this one has no checkpoint yet
+    trial      the loss of the first step over so many rows: what a row holds in memory
+    rows       that one process reads at once
+    is_sharded every process has its part of what is trained
     """
 
     named: Named
@@ -52,6 +77,13 @@ class Job:
     kind_at: Callable[[int], str] = lambda _step: "step"
     first: Callable[[], Iterator[tuple[int, int]]] = lambda: iter(())
     first_bytes: int = 0
+    tokens_at: Callable[[int], int] | None = None
+    cursor_at: Callable[[int], dict[str, int]] = lambda _step: {}
+    is_milestone: Callable[[int], bool] = lambda _step: False
+    branch: Branch | None = None
+    trial: Callable[[int], Tensor] | None = None
+    rows: int = 1
+    is_sharded: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,12 +93,14 @@ class Prepared:
     write    put the result's files into a folder
     parents  digests by role
     facts    of the result, by name
+    closing  called once by every process when all steps are taken; figures of the result
     """
 
     job: Job
     write: Callable[[Path], object]
     parents: Mapping[str, str]
     facts: Mapping[str, Any]
+    closing: Callable[[], dict[str, float]] = dict
 
 
 def prepare(spec: TrainSpec) -> Ranks:
@@ -96,6 +130,7 @@ def carry_out(
         metrics |= progress.metrics
         yield progress
     total = made.job.schedule.steps
+    metrics |= made.closing()
     yield Progress("save", total, total)
     if ranks.is_first:
         publish(spec, kind, made, metrics)
@@ -117,21 +152,20 @@ def train(job: Job, spec: TrainSpec, ranks: Ranks) -> Iterator[Progress]:
             raise Cancelled(step=0)
     optimizer = optimizer_of(job.named)
     start = 0
-    if found := checkpoints.newest(work, spec=key):
+    if found := _begun(job, work, key):
         checkpoints.unpack(found.tensors, job.named, optimizer)
         start = found.step
         yield Progress("train", start, job.schedule.steps, f"resumed at step {start}")
-    clock = _Clock(start, job.schedule.steps)
+    fitting.check(job, spec, work, ranks)
+    clock = _Clock(start, job)
     taking = steps(job.named, optimizer, job.losses_at, job.schedule, ranks=ranks, start=start)
     for taken in taking:
         clock.note(taken)
         is_last = taken.step == job.schedule.steps
         is_asked = ranks.any(stop_requested())
-        if is_last or taken.step % spec.checkpoint_every == 0 or is_asked:
-            if ranks.is_first:
-                held = checkpoints.pack(job.named, optimizer)
-                checkpoints.save(work, taken.step, held, {"spec": key}, keep=spec.keep_checkpoints)
-            ranks.wait()
+        is_kept = job.is_milestone(taken.step)
+        if is_last or taken.step % spec.checkpoint_every == 0 or is_asked or is_kept:
+            _keep(job, optimizer, spec, taken.step, ranks)
             if is_asked and not is_last:
                 raise Cancelled(step=taken.step)
             yield clock.news(taken, job.probe())
@@ -139,11 +173,34 @@ def train(job: Job, spec: TrainSpec, ranks: Ranks) -> Iterator[Progress]:
             yield clock.news(taken, Probe())
 
 
-class _Clock:
-    """The smoothed loss and the time left."""
+def _begun(job: Job, work: Path, key: str) -> checkpoints.Checkpoint | None:
+    """Where to go on: our own newest checkpoint, else one of the training we branch from."""
+    found = checkpoints.newest(work, spec=key)
+    if found is None and (branch := job.branch):
+        found = checkpoints.newest(branch.work, up_to=branch.up_to, spec=branch.key)
+    return found
 
-    def __init__(self, start: int, total: int) -> None:
-        self.start, self.total = start, total
+
+def _keep(job: Job, optimizer: AdamW, spec: TrainSpec, step: int, ranks: Ranks) -> None:
+    """Write the checkpoint of a step: tensors, and as JSON what else a reader may want."""
+    if ranks.is_first or job.is_sharded:
+        held = checkpoints.pack(job.named, optimizer)
+        if ranks.is_first:
+            facts = {
+                "spec": spec_digest(spec),
+                "cursor": job.cursor_at(step),
+                "schedule": dataclasses.asdict(job.schedule),
+                "milestone": job.is_milestone(step),
+            }
+            checkpoints.save(work_folder(spec), step, held, facts, keep=spec.keep_checkpoints)
+    ranks.wait()
+
+
+class _Clock:
+    """The smoothed loss, the pace and the time left."""
+
+    def __init__(self, start: int, job: Job) -> None:
+        self.start, self.total, self.tokens_at = start, job.schedule.steps, job.tokens_at
         self.began = time.monotonic()
         self.loss: float | None = None
 
@@ -154,12 +211,15 @@ class _Clock:
     def news(self, taken: Taken, probe: Probe) -> Progress:
         done = taken.step - self.start
         rate = (time.monotonic() - self.began) / done
-        metrics = {"loss": self.loss or 0.0, "seconds_per_step": taken.seconds} | probe.metrics
+        metrics = {"loss": self.loss or 0.0, "seconds_per_step": taken.seconds}
+        if self.tokens_at is not None:
+            metrics["tokens_per_second"] = self.tokens_at(taken.step - 1) / taken.seconds
+        metrics["memory_bytes"] = float(fitting.held_bytes())
         return Progress(
             "train",
             taken.step,
             self.total,
-            metrics=metrics,
+            metrics=metrics | probe.metrics,
             samples=probe.samples,
             # The first steps warm caches up: no time is promised before there is a rate.
             eta_seconds=rate * (self.total - taken.step) if done >= NEWS_EVERY else None,
