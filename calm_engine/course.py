@@ -35,6 +35,7 @@ ASKED = 2  # facts of each entity that are asked for in a round
 RECORDS = 0.5  # share of tellings that are records; the others are sentences, where there are any
 OTHERS = 0.1  # how often an entity is also told in another wording
 ROUNDS_OF_TEXT = 24  # how often text is met that holds no fact we found
+TEXT_BESIDE_POINTS = 8  # the same, where what it says is also told and asked for as points
 RECORD = 12  # facts of an entity that are told in one piece
 COVERED = 10  # passages in a round whose facts are met anyhow
 
@@ -70,7 +71,8 @@ class Course:
 
     entities   what is told and asked of each in every round
     prose      pieces of text without a fact we found
-    covered    pieces of text whose facts are met anyhow, and inverse questions: `COVERED` a round
+    points     what else is to be known, each in several wordings: one of them in every round
+    covered    pieces of text whose facts are met anyhow: `COVERED` a round
     block      tokens in a packed row
     """
 
@@ -78,6 +80,7 @@ class Course:
     prefix: tuple[int, ...]
     study: Study
     entities: tuple[Entity, ...]
+    points: tuple[tuple[Piece, ...], ...]
     prose: tuple[Piece, ...]
     covered: tuple[Piece, ...]
     tokens: int
@@ -88,11 +91,11 @@ class Course:
     @property
     def rounds(self) -> int:
         """Rounds until every fact and all prose were met as often as they should."""
-        return ROUNDS if self.entities else ROUNDS_OF_TEXT
+        return ROUNDS if self.entities or self.points else ROUNDS_OF_TEXT
 
     def pieces(self) -> Iterator[Piece]:
         """Everything that can be dealt, each once."""
-        yield from (*self.prose, *self.covered)
+        yield from (*self.prose, *self.covered, *chain.from_iterable(self.points))
         for one in self.entities:
             yield from (*chain.from_iterable(one.questions), *one.others, one.record)
             yield from [one.sentences] if one.sentences else []
@@ -100,8 +103,9 @@ class Course:
     def batches_of(self, number: int, rows: int) -> Iterator[list[list[Piece]]]:
         """The batches of one round, each so many packed rows: a function of the round's number."""
         chance = chance_of(self.seed, "round", number)
-        share = ROUNDS_OF_TEXT / self.rounds
+        share = (TEXT_BESIDE_POINTS if self.points else ROUNDS_OF_TEXT) / self.rounds
         groups = [list(one.round(chance)) for one in self.entities]
+        groups += [[chance.choice(wordings)] for wordings in self.points]
         groups += [[piece] for piece in self.prose if chance.random() < share]
         groups += [
             [piece] for piece in chance.sample(self.covered, min(COVERED, len(self.covered)))
@@ -123,7 +127,7 @@ def plan(spec: AugmentSpec) -> Course:
     tokenizer = read_tokenizer(spec.tokenizer)
     documents = read_documents(spec.documents)
     examples = [one.as_row() for one in read_examples(spec.examples)] if spec.examples else []
-    found = study(documents, examples)
+    found = study(documents, examples, without=spec.without)
     prefix = shared_prefix(tokenizer)
 
     def piece(lesson: Lesson) -> Piece:
@@ -136,18 +140,16 @@ def plan(spec: AugmentSpec) -> Course:
         prefix=tuple(prefix),
         study=found,
         entities=tuple(_entities(found, piece, tokenizer)),
+        points=tuple(tuple(map(piece, wordings)) for wordings in found.points),
         prose=tuple(piece(lesson) for lesson, is_covered in texts if not is_covered),
-        covered=(
-            *(piece(lesson) for lesson, is_covered in texts if is_covered),
-            *(piece(lesson) for lesson in found.inverse),
-        ),
+        covered=tuple(piece(lesson) for lesson, is_covered in texts if is_covered),
         tokens=sum(len(encode(tokenizer, document.text)) for document in documents),
         documents=len(documents),
         # The chat's own prefix stands in every block, and a block must hold more than that.
         block=max(spec.block, 3 * len(prefix)),
         seed=spec.seed,
     )
-    if not (course.entities or course.prose or course.covered):
+    if not (course.entities or course.points or course.prose or course.covered):
         raise InputError("augment.nothing", "no text was found that could be learned")
     return course
 

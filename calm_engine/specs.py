@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from calm_engine.errors import InputError
+from calm_engine.selfstudy.nouns import KINDS
 
 
 def _refuse(first: str, second: str, why: str) -> InputError:
@@ -207,6 +208,7 @@ class AugmentSpec(TrainSpec):
     tokenizer  folder of the anchor: its tokenizer is taken as it is
     documents  JSON lines {"digest", "title", "text"}
     examples   JSON lines of questions and answers to mix in, or None
+    without    kinds of lessons that a curator rejected, of `selfstudy.KINDS`
     width, layers, heads   None: chosen from the size of the corpus
     block      tokens in a packed training block
     batch_size packed blocks a step; None: by the model's size
@@ -231,6 +233,7 @@ class AugmentSpec(TrainSpec):
     tokenizer: str = ""
     documents: str = ""
     examples: str | None = None
+    without: tuple[str, ...] = ()
     width: int | None = None
     layers: int | None = None
     heads: int | None = None
@@ -261,6 +264,8 @@ class AugmentSpec(TrainSpec):
         for name in ("tokenizer", "documents"):
             if not getattr(self, name):
                 raise _bad(name, "must be given")
+        if stray := sorted(set(self.without) - set(KINDS)):
+            raise _bad("without", f"names no kind of lesson: {', '.join(stray)}")
         if self.block < 16:
             raise _bad("block", "must be at least 16 tokens")
         if self.width and self.heads and self.width % self.heads:

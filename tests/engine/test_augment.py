@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,18 @@ from calm_engine.errors import InputError
 from tests.engine.learning import PLACES, drain, make_augment
 
 
+def asked_as_people_do(folder: Path) -> Path:
+    """A curator's example, whose wording is then asked of every product."""
+    row = {"id": "1", "question": "Where is Zor?", "answer": "Peru", "entity": "Zor"}
+    path = folder / "examples.jsonl"
+    path.write_text(json.dumps(row | {"value": "Peru"}), encoding="utf-8")
+    return path
+
+
 def test_it_learns_the_facts_of_its_documents(tmp_path: Path) -> None:
-    spec = make_augment(tmp_path, steps=120)
-    news, outcome = drain(augment(replace(spec, width=48, learning_rate=1e-2)))
+    spec = replace(make_augment(tmp_path, steps=120), width=48, learning_rate=1e-2)
+    spec = replace(spec, examples=str(asked_as_people_do(tmp_path)), without=("inverse",))
+    news, outcome = drain(augment(spec))
     first = next(p for p in news if "recall" in p.metrics)
     assert first.metrics["recall"] < 0.5
     assert outcome.metrics["recall"] > 0.9

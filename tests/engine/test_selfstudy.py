@@ -148,7 +148,7 @@ def test_lessons_carry_their_source_and_their_document() -> None:
 
 
 def test_facts_can_be_asked_backwards() -> None:
-    inverse = study([source(SHEETS["csv"])]).inverse
+    inverse = study([source(SHEETS["csv"])]).by_kind()["inverse"]
     assert ("Which have Peru as country of manufacture?", "Velkor") in {
         (one.given, one.said) for one in inverse
     }
