@@ -88,21 +88,21 @@ def propose(*, tokens: int, facts: int, exposures: int) -> Proposal:
     fitting = (at for at, shape in enumerate(SHAPES) if each * shape.parameters >= needed)
     at = next(fitting, len(SHAPES) - 1)
     shape = SHAPES[at]
-    why = [
+    why = (
         f"The corpus has {tokens:,} tokens and {facts:,} facts that were found, together about"
         f" {needed / 1e6:.1f} million bits. Met {exposures} times, a parameter holds about"
         f" {each:.2f} bits, so {needed / each / 1e6:.1f} million parameters are wanted: width"
         f" {shape.width} with {shape.layers} layers has {shape.parameters / 1e6:.1f} million."
-    ]
+    )
     if at:
         less = each * SHAPES[at - 1].parameters / needed
-        why.append(f"The next smaller size would hold about {100 * less:.0f} % of it.")
+        why += f" The next smaller size would hold about {100 * less:.0f} % of it."
     if at + 1 < len(SHAPES):
         times = SHAPES[at + 1].parameters / shape.parameters
-        why.append(f"The next larger would take about {times:.1f} times as long a step.")
+        why += f" The next larger would take about {times:.1f} times as long a step."
     if each * shape.parameters < needed:
-        why.append("No size that we propose holds all of it: split the corpus.")
-    return Proposal(shape, needed, each * shape.parameters, " ".join(why))
+        why += " No size that we propose holds all of it: split the corpus."
+    return Proposal(shape, needed, each * shape.parameters, why)
 
 
 def rate_for(parameters: int, *, onwards: bool = False) -> float:

@@ -128,7 +128,7 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     """A copy of a tensor, put together from all processes' parts where it is sharded."""
     held = tensor.detach()
     if isinstance(held, DTensor):
-        held = held.full_tensor()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        held = held.full_tensor()
     return held.contiguous().clone()
 
 

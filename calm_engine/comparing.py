@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from calm_engine.data import Piece, encode
+from calm_engine.data import Piece, chance_of, documents_in, encode
 from calm_engine.selfstudy import Lesson, Source, Study, study
 
 Rows = Sequence[dict[str, str]]
@@ -20,6 +20,7 @@ AsPiece = Callable[[Lesson], Piece]
 # A text counts as extractable when these tokens bring forth those that follow, word by word
 # (Carlini et al., arXiv 2202.07646, at lengths that a short document has).
 GIVEN, BROUGHT = 32, 16
+KEPT = 500  # documents of both snapshots that are looked at
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,20 @@ def change(
     return Change(**{name: tuple(pieces) for name, pieces in sorts.items()})
 
 
-def known_digests(old: Iterable[Source]) -> frozenset[str]:
-    """Documents that the earlier augmenter was taught."""
-    return frozenset(one.digest for one in old)
+def parted(old: str, new: str) -> tuple[list[Source], list[Source]]:
+    """What must be read of two bodies of documents to compare them: (old, new).
+
+    All documents that only one of them holds, and some of those that both do: of a large corpus
+    with a small change little is held.
+    """
+    digests = [{one.digest for one in documents_in(path)} for path in (old, new)]
+    both = sorted(digests[0] & digests[1])
+    same = set(chance_of("kept").sample(both, min(KEPT, len(both))))
+    gone, fresh = digests[0] - digests[1], digests[1] - digests[0]
+    return (
+        [one for one in documents_in(old) if one.digest in gone | same],
+        [one for one in documents_in(new) if one.digest in fresh | same],
+    )
 
 
 def _by_attribute(found: Study) -> dict[tuple[str, str], dict[str, Sequence[Lesson]]]:

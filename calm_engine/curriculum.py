@@ -12,9 +12,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from calm_engine.course import ROUNDS_OF_TEXT, Course, plan
+from calm_engine.course import ROUNDS_OF_TEXT, Course, known_before, plan
 from calm_engine.data import Piece, chance_of, shared_prefix
-from calm_engine.exposures import read
 from calm_engine.families import read_tokenizer
 from calm_engine.feeding import Feed, Rounds
 from calm_engine.preparing import Preparation, prepare_shards
@@ -96,11 +95,10 @@ def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, C
     block = max(spec.block, 3 * len(shared_prefix(tokenizer)))
     files = (spec.documents, *([spec.lessons] if spec.lessons else []))
     shards = yield from _prepared(spec, "corpus", files, block, ranks)
-    check_census(shards.tally, shards.census)
+    check_census(shards.tally.tokens, shards.tally.characters, shards.census)
     general = None
     if spec.general:
         general = yield from _prepared(spec, "general", (spec.general,), block, ranks)
-    known = {one.digest for one in read(spec.previous)} if spec.previous else set()
     passes = spec.passes or ROUNDS_OF_TEXT
 
     def feed(size: int) -> Feed:
@@ -112,7 +110,7 @@ def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, C
             general=general,
             share=spec.general_share,
             without=spec.forget,
-            known=known,
+            known=known_before(spec),
             replay=REPLAY,
         )
 

@@ -112,13 +112,16 @@ class Example:
 
 def read_documents(path: str | Path) -> list[Source]:
     """Documents from JSON lines. Raises InputError("documents.empty") when there is no text."""
-    rows = [
-        Source(str(row["digest"]), str(row.get("title", "")), str(row["text"]))
-        for row in _rows(path, needs=("digest", "text"))
-    ]
+    rows = list(documents_in(path))
     if not any(row.text.strip() for row in rows):
         raise InputError("documents.empty", "no document holds any text", path=str(path))
     return rows
+
+
+def documents_in(path: str | Path) -> Iterator[Source]:
+    """Documents from JSON lines, one at a time. Raises what reading a row raises."""
+    for row in _rows(path, needs=("digest", "text")):
+        yield Source(str(row["digest"]), str(row.get("title", "")), str(row["text"]))
 
 
 def read_examples(path: str | Path) -> list[Example]:
@@ -137,12 +140,12 @@ def read_examples(path: str | Path) -> list[Example]:
 
 def _rows(path: str | Path, *, needs: Sequence[str]) -> Iterator[dict[str, Any]]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield row_of(line, path=path, line=number, needs=needs)
     except OSError as error:
         raise InputError("data.file", f"cannot read {path}", path=str(path)) from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield row_of(line, path=path, line=number, needs=needs)
 
 
 def row_of(

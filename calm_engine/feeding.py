@@ -75,7 +75,9 @@ class Feed(ABC):
         dealt = []
         for share in ranks.share(rows, parts) if rows else ():
             if share:
-                dealt.append((self.collated(share), sum(p.targets for r in share for p in r) / said))
+                dealt.append(
+                    (self.collated(share), sum(p.targets for r in share for p in r) / said)
+                )
             elif ranks.count > 1:
                 dealt.append((self.collated(rows[:1]), 0.0))
         return Batch(tuple(dealt), self.among(step, rows))

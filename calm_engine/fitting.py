@@ -66,7 +66,10 @@ def check_disk(work: Path, weights: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise InputError(
-            "disk.short", "two checkpoints do not fit", needed=_in_words(needed), free=_in_words(free)
+            "disk.short",
+            "two checkpoints do not fit",
+            needed=_in_words(needed),
+            free=_in_words(free),
         )
 
 

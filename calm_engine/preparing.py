@@ -146,9 +146,7 @@ def _counted(folder: Path, name: str) -> tuple[Tally, Census]:
     return Tally(**told["tally"]), census
 
 
-def _made(
-    asked: Preparation, work: Sequence[Slice], folder: Path, workers: int
-) -> Iterator[Tally]:
+def _made(asked: Preparation, work: Sequence[Slice], folder: Path, workers: int) -> Iterator[Tally]:
     if workers == 1 or len(work) < 2:
         maker = _Maker(asked, folder)
         yield from map(maker.make, work)
@@ -163,7 +161,7 @@ def _made(
 
 def _start_worker(asked: Preparation, folder: Path) -> None:
     """One maker for each worker: its tokenizer is read once."""
-    global _MAKER  # noqa: PLW0603  a process of a pool has no other place to keep anything
+    global _MAKER
     # One thread each: the workers are the parallel part.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _MAKER = _Maker(asked, folder)
@@ -205,7 +203,8 @@ class _Maker:
                 continue
             text = str(row["text"])
             characters += len(text)
-            texts.append((number, str(row.get("title", "")), text))
+            if text.strip():
+                texts.append((number, str(row.get("title", "")), text))
             if len(texts) == TOGETHER:
                 census += self._write(writer, texts)
                 texts = []
@@ -214,9 +213,7 @@ class _Maker:
         write_documents(
             self.folder / one.name.replace(BLOCKS, DOCUMENTS), list(digests), writer.met
         )
-        tally = Tally(
-            writer.blocks, len(digests), writer.pieces, writer.tokens, characters, read
-        )
+        tally = Tally(writer.blocks, len(digests), writer.pieces, writer.tokens, characters, read)
         told = {"tally": asdict(tally), "census": asdict(census)}
         _replace(Path(f"{path}.json"), json.dumps(told))
         return tally
@@ -233,7 +230,7 @@ class _Maker:
 
 def _plain_encoder(tokenizer: PreTrainedTokenizerBase) -> Any:
     """Texts to arrays of tokens, as `data.encode` has them, many in one call."""
-    backend: Any = tokenizer.backend_tokenizer  # type: ignore[attr-defined]  # of fast ones: all here
+    backend: Any = tokenizer.backend_tokenizer  # of fast ones: all here
     backend.encode_special_tokens = True  # what people write is text to the last sign
 
     def encoded(texts: Sequence[str]) -> list[np.ndarray[Any, Any]]:

@@ -104,7 +104,6 @@ class Ranks:
         for layer in layers:
             fully_shard(layer, mesh=mesh)
 
-
     def shard_trained(self, model: nn.Module, layers: Sequence[nn.Module], also: str) -> None:
         """Leave each process its part of all weights, their slopes and the optimiser's moments.
 

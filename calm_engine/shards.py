@@ -110,9 +110,7 @@ class Writer:
         self._file.close()
         self._sink.close()
 
-    def _put(
-        self, document: int, ids: np.ndarray[Any, Any], first: int, *, is_asked: bool
-    ) -> None:
+    def _put(self, document: int, ids: np.ndarray[Any, Any], first: int, *, is_asked: bool) -> None:
         if len(ids) <= first:  # nothing is left to be said
             return
         self._ids.append(ids)

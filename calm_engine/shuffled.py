@@ -49,11 +49,10 @@ class Shuffled(Feed):
         self.size, self.seed = size, seed
         self.prefix, self.pad = shards.prefix, shards.pad
         self.without = frozenset(without)
-        self._left_out = frozenset(
-            (one.shard, one.number) for one in self._documents(self.without)
-        )
+        self._left_out = frozenset((one.shard, one.number) for one in self._documents(self.without))
         self._fresh, self._old = _parted(shards, known)
-        self._replayed = min(len(self._old), _beside(len(self._fresh), replay))
+        wanted = _beside(len(self._fresh), replay) if len(self._fresh) else len(self._old)
+        self._replayed = min(len(self._old), wanted)
         main = len(self._fresh) + self._replayed
         self._general = _beside(main, share) if general else 0
         self.in_pass = -(-(main + self._general) // size)  # steps
@@ -87,8 +86,9 @@ class Shuffled(Feed):
             a_block = one.pieces / max(1, len(one.blocks))
             first = int(found.min()) if is_met.any() else None
             if one.digest in self.without:
-                first, is_met = None, np.zeros(1)
-            yield Exposure(one.digest, round(float(is_met.sum()) * a_block), first)
+                yield Exposure(one.digest, 0, None)
+            else:
+                yield Exposure(one.digest, round(float(is_met.sum()) * a_block), first)
 
     def first_step(self, digests: Collection[str]) -> int:
         """The step that would first meet one of these documents; `steps` when none does."""

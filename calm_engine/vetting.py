@@ -9,7 +9,6 @@ import hashlib
 from bisect import insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from calm_engine.errors import InputError
 
@@ -22,15 +21,6 @@ FEW_LINES = 200  # a corpus of fewer lines is never called repetitive
 LEAST_DISTINCT = 0.05  # share of lines that must differ
 SKETCH = 1024  # smallest hashes kept: the count of distinct lines is then right within some 3 %
 _SPACE = float(1 << 64)
-
-
-class Sized(Protocol):
-    """What was counted of a corpus."""
-
-    @property
-    def tokens(self) -> int: ...
-    @property
-    def characters(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,9 @@ class Census:
     @classmethod
     def of(cls, texts: Iterable[str]) -> Census:
         """Count the lines of some texts."""
-        lines, held, known = 0, [], set()
+        lines = 0
+        held: list[int] = []
+        known: set[int] = set()
         for line in _content(texts):
             lines += 1
             told = int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest(), "big")
@@ -80,12 +72,12 @@ def _content(texts: Iterable[str]) -> Iterator[str]:
                 yield told
 
 
-def check_census(counted: Sized, census: Census) -> None:
+def check_census(tokens: int, characters: int, census: Census) -> None:
     """Raises InputError: "documents.small", "documents.shredded", "documents.duplicates"."""
-    if counted.tokens < LEAST_TOKENS:
-        raise InputError("documents.small", "there is too little text", tokens=counted.tokens)
-    share = counted.tokens / max(1, counted.characters)
-    if counted.characters and share > MOST_TOKENS_PER_CHARACTER:
+    if tokens < LEAST_TOKENS:
+        raise InputError("documents.small", "there is too little text", tokens=tokens)
+    share = tokens / max(1, characters)
+    if characters and share > MOST_TOKENS_PER_CHARACTER:
         raise InputError(
             "documents.shredded", "letters fall apart into bytes", per_character=f"{share:.1f}"
         )
