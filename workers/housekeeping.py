@@ -44,6 +44,7 @@ def rows() -> None:
         with structlog.contextvars.bound_contextvars(tenant=str(tenant.pk)):
             with tenant_scope(tenant):
                 corpora.reconcile()
+                corpora.expire_transfers()
             with tenant_scope(tenant):
                 chat.close_left_behind(timezone.now())
             with tenant_scope(tenant):

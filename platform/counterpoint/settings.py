@@ -163,6 +163,8 @@ RUN_HEARTBEAT_SECONDS = env.number("RUN_HEARTBEAT_SECONDS", 15, least=1, most=60
 RUN_MAX_ATTEMPTS = env.number("RUN_MAX_ATTEMPTS", 10, least=1)
 RUN_KEEP_CHECKPOINTS = env.number("RUN_KEEP_CHECKPOINTS", 3, least=1)
 UPLOAD_MAX_BYTES = env.number("UPLOAD_MAX_MB", 512, least=1) * 2**20  # for one file
+# For all originals of one tenant; 0 means the disk alone bounds them.
+TENANT_QUOTA_BYTES = env.number("TENANT_QUOTA_GB", 0) * 2**30
 DISK_RESERVE_BYTES = env.number("DISK_RESERVE_MB", 256) * 2**20  # never filled by uploads
 
 # ---- people --------------------------------------------------------------------------------------
