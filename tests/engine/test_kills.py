@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from calm_engine.augment import augment
+from calm_engine.data import chance_of
 from calm_engine.specs import AugmentSpec
 from tests.engine.learning import make_augment
 from tests.engine.test_resume import launch, same, without_a_break
@@ -55,7 +56,7 @@ def test_killed_twenty_times_it_ends_as_if_left_alone(
     spec = replace(make(tmp_path), width=64, threads=1, checkpoint_every=10)
     whole = without_a_break(augment, spec, tmp_path / "whole")
     (tmp_path / "spec.json").write_text(json.dumps(spec.to_dict()), encoding="utf-8")
-    work, chance = Path(f"{spec.output}.work"), random.Random(7)
+    work, chance = Path(f"{spec.output}.work"), chance_of("kills")
     assert sum(killed(launch(tmp_path), work, chance) for _ in range(KILLS)) == KILLS
     last = launch(tmp_path)
     _, told = last.communicate(timeout=600)
