@@ -37,7 +37,6 @@ from calm_engine.training import (
     carry_out,
     finished,
     prepare,
-    spec_digest,
 )
 
 
@@ -160,4 +159,4 @@ def _branch(spec: AugmentSpec, feed: Feed) -> Branch | None:
     if not (spec.history and isinstance(feed, Shuffled)):
         return None
     whole = replace(spec, forget=(), before=None, history=None)
-    return Branch(Path(spec.history), spec_digest(whole), feed.first_step(spec.forget))
+    return Branch(Path(spec.history), whole.digest_of_work(), feed.first_step(spec.forget))
