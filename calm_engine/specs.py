@@ -7,6 +7,7 @@ JSON without loss: a run of the platform and a file in an engineer's hand are th
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import types
 import typing
@@ -91,6 +92,12 @@ class Spec:
 
 
 Connection = tuple[int, int]
+# What does not change the result may differ between a run and its resumption; the same batch in
+# other parts is the same batch.
+NOT_THE_WORK = frozenset(
+    {"output", "work", "threads", "checkpoint_every", "keep_checkpoints"}
+    | {"gradient_accumulation_steps"}
+)
 
 
 @dataclass(frozen=True)
@@ -191,6 +198,11 @@ class TrainSpec(Spec):
             raise _bad("steps", "must be at least 1")
         if self.device not in ("auto", "cpu", "cuda"):
             raise _bad("device", "must be auto, cpu or cuda")
+
+    def digest_of_work(self) -> str:
+        """SHA-256 of what decides the result: a checkpoint of another spec is not this one's."""
+        told = {k: v for k, v in self.to_dict().items() if k not in NOT_THE_WORK}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def _check_batch(self, size: int) -> None:
         """Raises InputError for a batch of no sequences, or of unequal parts."""

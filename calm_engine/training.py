@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -25,8 +24,6 @@ OUTCOME = "outcome.json"
 BEST = "best"  # of the work folder: the weights that knew most so far
 NEWS_EVERY = 5  # steps between lines of progress
 SMOOTHING = 0.9  # of the loss that is told
-# What does not change the result may differ between a run and its resumption.
-_NOT_THE_WORK = ("output", "work", "threads", "checkpoint_every", "keep_checkpoints")
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def train(job: Job, spec: TrainSpec, ranks: Ranks) -> Iterator[Progress]:
 
     Asked to stop, it writes a checkpoint and raises `Cancelled`. Raises what `steps` raises.
     """
-    work, key = work_folder(spec), spec_digest(spec)
+    work, key = work_folder(spec), spec.digest_of_work()
     for done, total in job.first():
         yield Progress("data", done, total, "reading the examples once")
         if ranks.any(stop_requested()):
@@ -238,12 +235,6 @@ def work_folder(spec: TrainSpec) -> Path:
     return Path(spec.work) if spec.work else output.with_name(f"{output.name}.work")
 
 
-def spec_digest(spec: TrainSpec) -> str:
-    """SHA-256 of what decides the result: a checkpoint of another spec is not this one's."""
-    told = {name: value for name, value in spec.to_dict().items() if name not in _NOT_THE_WORK}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
 def finished(spec: TrainSpec) -> Outcome | None:
     """The outcome of this very spec when its output is there and whole: nothing is done again.
 
@@ -255,7 +246,7 @@ def finished(spec: TrainSpec) -> Outcome | None:
     try:
         digests.verify(output)
         told = json.loads((output / OUTCOME).read_text(encoding="utf-8"))
-        if told.pop("spec") == spec_digest(spec):
+        if told.pop("spec") == spec.digest_of_work():
             digest = digests.folder_digest(output)
             return Outcome.from_dict(told | {"folder": str(output), "digest": digest})
     except (EngineError, OSError, ValueError, KeyError):
@@ -270,7 +261,7 @@ def publish(spec: TrainSpec, kind: str, made: Prepared, metrics: Mapping[str, fl
         "parents": dict(made.parents),
         "metrics": dict(metrics),
         "facts": dict(made.facts),
-        "spec": spec_digest(spec),
+        "spec": spec.digest_of_work(),
     }
     with checkpoints.whole(Path(spec.output)) as aside:
         if written := made.write(aside):

@@ -140,6 +140,16 @@ WORDING: dict[str, str] = {
     "pdf.broken": "The PDF is damaged. Save or export it anew and upload it again.",
     "pdf.no_text": "The PDF holds pictures of its[ {pages}] pages and no text. "
     "Run text recognition over it and upload the result.",
+    "quota.full": "Your organisation may store[ {limit}], and this file[ of {size}] does not fit. "
+    "Delete what is no longer needed, or ask your administrator for more room.",
+    "transfer.busy": "Another piece of this file is being written. Try again in a moment.",
+    "transfer.length": "More bytes came than were announced[: {length}]. Send the file again.",
+    "transfer.lost": "A part of this file was lost on our side. Send it again from its beginning.",
+    "transfer.position": "This piece does not begin where the last one ended[: {at}]. "
+    "Ask where the file stands and go on from there.",
+    "upload.cancelled": "Somebody set this file aside before it was read. "
+    "Read it again from the upload's page when it is wanted.",
+    "upload.unfinished": "The file did not arrive whole within a week. Send it again.",
     "upload.disk_full": "The disk is full, and this file was not stored; everything before it was. "
     "Ask your administrator to free some space, then upload this file again.",
     "upload.in_progress": "Some files are still being read[: {files}]. "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from django.conf import settings
+
 from apps.registry import artifacts
 from apps.runs import actions
 from apps.runs.execution import Job, persistently
 from calm_engine.specs import ComposeSpec
-from workers.launch import clear, located
-from workers.training import exported, follow, place_of, threads
+from workers.places import clear
+from workers.training import begin_at_branch, exported, follow, place_of, understood
 
 
 def compose(job: Job) -> None:
@@ -15,17 +17,16 @@ def compose(job: Job) -> None:
     assert job.run.augmenter is not None
     place = place_of(job)
     files = exported(job, place)
-    spec = located(
-        job.run.spec,
-        {
-            actions.OUTPUT: place.output,
-            actions.WORK: place.work,
-            actions.ANCHOR: artifacts.path(job.run.anchor),
-            actions.AUGMENTER: artifacts.path(job.run.augmenter),
-            actions.EXAMPLES: files.bridge_examples,
-            actions.HELD_OUT: files.held_out if files.held_out.stat().st_size else None,
-        },
-    )
-    outcome = follow(job, "compose", ComposeSpec.from_dict(spec | {"threads": threads()}), place)
+    places = {
+        actions.OUTPUT: place.output,
+        actions.WORK: place.work,
+        actions.ANCHOR: artifacts.path(job.run.anchor),
+        actions.AUGMENTER: artifacts.path(job.run.augmenter),
+        actions.EXAMPLES: files.bridge_examples,
+        actions.HELD_OUT: files.held_out if files.held_out.stat().st_size else None,
+    }
+    spec = understood(ComposeSpec, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
+    begin_at_branch(job, place, spec)
+    outcome = follow(job, "compose", spec, place)
     persistently(lambda: actions.finish_compose(job.run, outcome))
     clear(place)

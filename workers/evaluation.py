@@ -12,8 +12,8 @@ from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from calm_engine.specs import EvaluateSpec
 from counterpoint.storage import blobs
-from workers.launch import clear, located
-from workers.training import exported, follow, place_of, threads
+from workers.places import clear
+from workers.training import exported, follow, place_of, understood
 
 
 def evaluate(job: Job) -> None:
@@ -33,7 +33,7 @@ def evaluate(job: Job) -> None:
         parts = run.composition.parts()
     for number, augmenter in enumerate(parts):
         places[f"{actions.AUGMENTER}/{number}"] = artifacts.path(augmenter)
-    spec = EvaluateSpec.from_dict(located(run.spec, places) | {"threads": threads()})
+    spec = understood(EvaluateSpec, job, places)
     outcome = follow(job, "evaluate", spec, place)
     persistently(lambda: file_report(run, outcome))
     clear(place)

@@ -7,7 +7,6 @@ flag file that the heartbeat sees; the run gets its checkpoint and goes back int
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,15 @@ import structlog
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from django.conf import settings
 
-from apps.runs.execution import Claimed, Fenced, Job, claim, executing, persistently
+from apps.runs.claims import Claimed, claim
+from apps.runs.endings import Fenced
+from apps.runs.execution import Job, executing, persistently
 from apps.runs.models import Run
 from apps.runs.states import Kind, State
 from apps.teaching.actions import go_on
 from apps.tenants.scope import tenant_scope
-from workers import composition, evaluation, task, training
+from workers import composition, devices, evaluation, task, training
+from workers.watch import is_disk_low
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +37,9 @@ WORK: dict[str, Callable[[Job], None]] = {
 @task("gpu.wake", queue="gpu")
 def wake() -> None:
     """Carry runs one after another until none waits; a second message finds nothing and goes."""
-    while not is_draining():
-        attempt = claim("gpu", owner())
+    memory = devices.look().memory_bytes
+    while not why_leave():
+        attempt = claim("gpu", devices.slot_name(), memory=memory)
         if attempt is None:
             return
         carry(attempt)
@@ -45,7 +48,7 @@ def wake() -> None:
 def carry(attempt: Claimed) -> None:
     """One attempt at one run, and then the next step of its plan."""
     try:
-        with executing(attempt, draining=is_draining) as job:
+        with executing(attempt, draining=why_leave) as job:
             WORK[job.run.kind](job)
     except Fenced:  # its lease ran out before the work began: it is another's now
         log.info("run.gone", run=str(attempt.run_id))
@@ -60,11 +63,6 @@ def _next_step(attempt: Claimed) -> None:
             go_on(run.plan)
 
 
-def owner() -> str:
-    """Who holds a lease: machine and process, for people who look."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
 def drain_flag(worker: int) -> Path:
     """The file whose presence says that the worker with this process id is leaving."""
     return Path(settings.HOME) / "drain" / str(worker)
@@ -73,6 +71,15 @@ def drain_flag(worker: int) -> Path:
 def is_draining() -> bool:
     """Whether the worker that forked this process has been told to leave."""
     return drain_flag(os.getppid()).exists()
+
+
+def why_leave() -> str:
+    """Why a run must save and go back into the queue now; "" when it may work on."""
+    if is_draining():
+        return "The worker is leaving; another goes on from the checkpoint"
+    if is_disk_low():
+        return "The disk is nearly full; it goes on from the checkpoint when there is room"
+    return ""
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types

@@ -34,7 +34,7 @@ from apps.runs.execution import DATABASE_AWAY
 from calm_engine.errors import EngineError
 from counterpoint import env
 from counterpoint.embedded.children import die_with_parent
-from workers.launch import cores
+from workers.processes import cores
 
 log = structlog.get_logger(__name__)
 

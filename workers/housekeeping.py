@@ -11,30 +11,19 @@ from django.utils import timezone
 
 from apps.chat import actions as chat
 from apps.corpora import actions as corpora
-from apps.runs.execution import is_waiting, reap
 from apps.teaching.actions import go_on, left_behind
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
-from counterpoint.celery import app, send
+from counterpoint.celery import app
 from workers import task
 
 log = structlog.get_logger(__name__)
 
-# Seconds between two looks. A run whose worker died waits for its lease and then at most this.
+# Seconds between two looks. Runs are looked after by `workers.watch`, which needs no broker.
 SCHEDULE = {
-    "runs": {"task": "housekeeping.runs", "schedule": 10.0, "options": {"expires": 10}},
     "rows": {"task": "housekeeping.rows", "schedule": 30.0, "options": {"expires": 30}},
 }
 app.conf.beat_schedule = SCHEDULE
-
-
-@task("housekeeping.runs", queue="short")
-def runs() -> None:
-    """Give back the runs of lost workers, and wake a worker when something waits."""
-    if count := reap():
-        log.info("runs.reaped", count=count)
-    if is_waiting("gpu"):
-        send("gpu.wake")
 
 
 @task("housekeeping.rows", queue="short")
@@ -44,6 +33,7 @@ def rows() -> None:
         with structlog.contextvars.bound_contextvars(tenant=str(tenant.pk)):
             with tenant_scope(tenant):
                 corpora.reconcile()
+                corpora.expire_transfers()
             with tenant_scope(tenant):
                 chat.close_left_behind(timezone.now())
             with tenant_scope(tenant):

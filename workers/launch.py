@@ -1,34 +1,28 @@
-"""One run's child process: `accelerate launch -m calm_engine ...` in a session of its own.
+"""One attempt's child: started by the chosen launcher, followed by its events file to its end.
 
-The worker writes the spec to a file, starts the child, follows its events file and says how it
-ended. Knows what a run wishes of its child (`Job.wish`), but no rows, no registry and no torch.
-Linux kills the child with us (PDEATHSIG); the training process arranges the same for itself, since
-the ranks are grandchildren and survive the launcher.
+Knows what a run wishes of its child (`Job.wish`) and how to read how it ended; knows no rows, no
+registry, no torch, and not whether the child is a process here or a Job of the cluster.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import structlog
+from django.conf import settings
 
-import calm_engine
-from apps.runs.execution import Drained, Fenced, Lost, Wish
+from apps.runs.endings import Fenced
+from apps.runs.execution import Drained, Lost, Paused, Wish
 from calm_engine.errors import Cancelled, EngineError, InputError, InternalError
 from calm_engine.specs import Outcome, Progress, Spec
-from counterpoint.embedded.children import die_with_parent
+from workers.cluster import Job
+from workers.places import Place
+from workers.processes import Process
 
 log = structlog.get_logger(__name__)
 
@@ -38,160 +32,67 @@ DRAIN_SECONDS = 300.0  # a drained one writes a checkpoint first
 LOG_TAIL = 4000  # characters of the child's own words kept for the failure text
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where one run works on this machine: its folder, and the files inside."""
+class Body(Protocol):
+    """What runs the engine's verb: a process group of this machine, or a Job of the cluster."""
 
-    folder: Path
+    def poll(self) -> int | None:
+        """The exit status, or None while it works."""
 
-    @property
-    def spec(self) -> Path:
-        return self.folder / "spec.json"
+    def ask(self) -> None:
+        """Ask it to save a checkpoint and stop; asked again, it changes nothing."""
 
-    @property
-    def output(self) -> Path:
-        return self.folder / "output"
+    def wait(self, seconds: float) -> None:
+        """Come back when it has ended, or after so many seconds."""
 
-    @property
-    def work(self) -> Path:
-        return self.folder / "work"
+    def kill(self) -> None:
+        """End it now; afterwards nothing of it lives."""
 
-    @property
-    def child(self) -> Path:
-        """Process id and start time of the child that lives, or lived, here."""
-        return self.folder / "child.json"
+    def ran_out_of_memory(self) -> bool:
+        """Whether it was ended for want of memory."""
 
-    def events(self, epoch: int) -> Path:
-        return self.folder / f"events-{epoch}.jsonl"
-
-    def words(self, epoch: int) -> Path:
-        """What the child of this attempt says on its standard output and error."""
-        return self.folder / f"child-{epoch}.log"
+    def ended_by(self, words: str) -> str:
+        """What ended it from outside, such as a signal or an eviction; "" when nothing did."""
 
 
-def located(spec: Mapping[str, Any], places: Mapping[str, Path | str | None]) -> dict[str, Any]:
-    """A run's spec with every reference ("@anchor") replaced by the folder that it means here."""
-
-    def put(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return [put(item) for item in value]
-        if isinstance(value, str) and value.startswith("@"):
-            place = places[value]
-            return None if place is None else str(place)
-        return value
-
-    return {name: put(value) for name, value in spec.items()}
+def launcher() -> Callable[..., Body]:
+    """The launcher that this site has chosen (RUN_LAUNCHER)."""
+    return LAUNCHERS[settings.RUN_LAUNCHER]
 
 
-def cores() -> int:
-    """The cores this process may really use, by affinity."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def has_gpu() -> bool:
-    """Whether an NVIDIA device is here; asked without loading torch into the worker."""
-    return Path("/dev/nvidiactl").exists() or Path("/dev/nvidia0").exists()
-
-
-def command(verb: str, place: Place, *, epoch: int, threads: int) -> list[str]:
-    """The child's command line, every choice of accelerate spelled out.
-
-    The shell only puts the launcher's own pid at the end: after `exec` that is the parent which
-    the training process must find above itself.
-    """
-    launcher = [sys.executable, "-m", "accelerate.commands.launch"]
-    choices = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no"]
-    choices += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", str(threads)]
-    device = [] if has_gpu() else ["--cpu"]
-    engine = ["--module", "calm_engine", verb, "--spec", str(place.spec)]
-    engine += ["--events", str(place.events(epoch)), "--epoch", str(epoch)]
-    shell = ["/bin/sh", "-c", 'exec "$@" --parent-pid "$$"', "launch"]
-    return [*shell, *launcher, *choices, *device, *engine]
-
-
-def environment(place: Place, threads: int) -> dict[str, str]:
-    """What the child may know: no secret of ours, caches of its own, and no road to the network."""
-    kept = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
-    root = Path(calm_engine.__file__).resolve().parent.parent
-    scratch = place.folder / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    return {name: os.environ[name] for name in kept if name in os.environ} | {
-        "PYTHONPATH": str(root),
-        "PYTHONUNBUFFERED": "1",
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "HF_HOME": str(scratch / "hf"),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "HF_DATASETS_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "DO_NOT_TRACK": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-    }
-
-
-def _in_the_child() -> None:
-    """Between fork and exec: die with the worker; leave SIGTERM to the training process.
-
-    The launcher must ignore SIGTERM, or it would go first and take the rank with it before the
-    checkpoint is written; ignoring is inherited, and the engine sets its own handler.
-    """
-    die_with_parent(signal.SIGKILL)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+LAUNCHERS: dict[str, Callable[..., Body]] = {"subprocess": Process, "kubernetes": Job}
 
 
 class Child:
-    """One child process group; leaving the context leaves no process behind."""
+    """One attempt's body and its news; leaving the context leaves nothing running."""
 
     def __init__(self, verb: str, spec: Spec, place: Place, *, epoch: int, threads: int) -> None:
         self.place = place
         self.events = place.events(epoch)
         self.log = place.words(epoch)
         self._end: dict[str, Any] | None = None
-        self._oom_before = oom_kills()
         place.folder.mkdir(parents=True, exist_ok=True)
-        end_leftover(place)
         place.spec.write_text(spec.to_json(), encoding="utf-8")
         self.events.touch()
-        with self.log.open("wb") as words:
-            self.process = subprocess.Popen(  # noqa: S603  our own command, no shell input
-                command(verb, place, epoch=epoch, threads=threads),
-                env=environment(place, threads),
-                cwd=place.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=words,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_in_the_child,
-            )
-        remember(place, self.process.pid, epoch)
+        self.body = launcher()(verb, place, epoch=epoch, threads=threads)
 
     def __enter__(self) -> Child:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
-
-    def kill(self) -> None:
-        """End the whole group, ranks included, and reap it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.body.kill()
 
     def news(self, wish: Callable[[], Wish]) -> Generator[Progress, None, Outcome]:
         """Follow the child to its end. What it returns or raises is how the run ended.
 
-        wish   asked a few times a second. Raises Fenced, Cancelled or Drained after acting on it,
-               Lost when somebody else killed the child, and the child's own EngineError.
+        wish   asked a few times a second. Raises Fenced, Cancelled, Drained or Paused after acting
+               on it, Lost when somebody else ended the child, and the child's own EngineError.
         """
         with self.events.open(encoding="utf-8") as file:
             while True:
                 asked = wish()
                 if asked is not Wish.NOTHING:
                     yield from self._obey(asked, file)
-                has_ended = self.process.poll() is not None  # before reading: nothing is missed
+                has_ended = self.body.poll() is not None  # before reading: nothing is missed
                 yield from self._read(file)
                 if has_ended:
                     return self._outcome()
@@ -214,23 +115,23 @@ class Child:
     def _obey(self, asked: Wish, file: IO[str]) -> Iterator[Progress]:
         """Stop the child as wished, and say so by raising; a result that came first counts."""
         if asked is Wish.FENCED:
-            self.kill()
+            self.body.kill()
             raise Fenced
-        patience = DRAIN_SECONDS if asked is Wish.DRAIN else STOP_SECONDS
+        patience = STOP_SECONDS if asked is Wish.CANCEL else DRAIN_SECONDS
         deadline = time.monotonic() + patience
-        while self.process.poll() is None and time.monotonic() < deadline:
-            # Sent again and again: until the engine has set its handler the signal is ignored.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGTERM)
+        while self.body.poll() is None and time.monotonic() < deadline:
+            # Asked again and again: until the engine listens, it does not hear.
+            self.body.ask()
             yield from self._read(file)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(1.0)
-        self.kill()
+            self.body.wait(1.0)
+        self.body.kill()
         yield from self._read(file)
         if self._end is not None and self._end.get("type") == "outcome":
             return
         if asked is Wish.DRAIN:
             raise Drained
+        if asked is Wish.PAUSE:
+            raise Paused
         raise Cancelled
 
     def _outcome(self) -> Outcome:
@@ -244,8 +145,7 @@ class Child:
     def _silent_death(self) -> Exception:
         """Why a child ended without a word: memory, a full disk, a signal, or a crash."""
         words = self.words()
-        code = self.process.returncode
-        if oom_kills() > self._oom_before:
+        if self.body.ran_out_of_memory():
             return InternalError(
                 "memory.full",
                 "The machine ran out of memory and ended the run. Choose a smaller batch size "
@@ -254,10 +154,9 @@ class Child:
         known = recognised(words)
         if known is not None:
             return known
-        by_signal = re.findall(r"died with <Signals\.(\w+)", words)
-        if code < 0 or by_signal:
-            name = by_signal[-1] if by_signal else signal.Signals(-code).name
-            return Lost(f"The training process was ended from outside ({name})")
+        if by := self.body.ended_by(words):
+            return Lost(f"The training process was ended from outside ({by})")
+        code = self.body.poll()
         return InternalError(
             "run.crashed",
             f"The training process ended with code {code} and without a word of its own. "
@@ -298,48 +197,3 @@ def recognised(words: str) -> EngineError | None:
             "it goes on from its last checkpoint.",
         )
     return None
-
-
-def oom_kills() -> int:
-    """How often the kernel has killed for memory in our control group; 0 where it does not say."""
-    for name in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
-        with contextlib.suppress(OSError, ValueError):
-            text = Path(name).read_text(encoding="ascii")
-            found = re.search(r"^oom_kill (\d+)", text, re.MULTILINE)
-            if found:
-                return int(found.group(1))
-    return 0
-
-
-def start_time(pid: int) -> str | None:
-    """When a process began, in the kernel's ticks: with the pid it names one process for ever."""
-    with contextlib.suppress(OSError, IndexError):
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        fields = text.rpartition(")")[2].split()
-        return None if fields[0] == "Z" else fields[19]
-    return None
-
-
-def remember(place: Place, pid: int, epoch: int) -> None:
-    """Write down whose child lives here, so that the next attempt can look."""
-    facts = {"pid": pid, "started": start_time(pid), "epoch": epoch}
-    place.child.write_text(json.dumps(facts), encoding="utf-8")
-
-
-def end_leftover(place: Place) -> None:
-    """Kill what an older attempt on this machine may have left running in this run's folder."""
-    try:
-        facts = json.loads(place.child.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    pid = int(facts["pid"])
-    if facts["started"] is not None and start_time(pid) == facts["started"]:
-        log.warning("child.leftover", pid=pid, epoch=facts["epoch"])
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-    place.child.unlink(missing_ok=True)
-
-
-def clear(place: Place) -> None:
-    """Remove what a finished run no longer needs: checkpoints, scratch, copies of the data."""
-    shutil.rmtree(place.folder, ignore_errors=True)

@@ -2,35 +2,86 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Generator, Mapping
 from pathlib import Path
+from typing import TypeVar, cast
+
+from django.conf import settings
 
 from apps.corpora.actions import SnapshotFiles, export_snapshot
 from apps.registry import artifacts
 from apps.runs import actions
 from apps.runs.execution import Job, persistently
 from apps.tenants.scope import tenant_scope
-from calm_engine.specs import AugmentSpec, Outcome, Spec
+from calm_engine import digests
+from calm_engine.errors import InputError
+from calm_engine.specs import AugmentSpec, Outcome, Progress, Spec, TrainSpec
 from counterpoint.storage import run_folder
-from workers.launch import Child, Place, clear, cores, located
+from workers.launch import Child
+from workers.places import Place, clear, located
+from workers.processes import cores
+
+S = TypeVar("S", bound=Spec)
 
 
 def augment(job: Job) -> None:
     """Turn one training run into one augmenter. A second attempt resumes from the checkpoint."""
     place = place_of(job)
     files = exported(job, place)
-    spec = located(
-        job.run.spec,
-        {
-            actions.OUTPUT: place.output,
-            actions.WORK: place.work,
-            actions.ANCHOR: artifacts.path(job.run.anchor),
-            actions.DOCUMENTS: files.documents,
-            actions.EXAMPLES: files.bridge_examples,
-        },
-    )
-    outcome = follow(job, "augment", AugmentSpec.from_dict(spec | {"threads": threads()}), place)
+    places = {
+        actions.OUTPUT: place.output,
+        actions.WORK: place.work,
+        actions.ANCHOR: artifacts.path(job.run.anchor),
+        actions.DOCUMENTS: files.documents,
+        actions.EXAMPLES: files.bridge_examples,
+    }
+    spec = understood(AugmentSpec, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
+    begin_at_branch(job, place, spec)
+    outcome = follow(job, "augment", spec, place)
     persistently(lambda: actions.finish_augment(job.run, outcome))
     clear(place)
+
+
+def understood(
+    kind: type[S], job: Job, places: Mapping[str, Path | str | None], **more: object
+) -> S:
+    """The run's spec with its folders here. Raises InputError("run.spec") from another release."""
+    try:
+        return kind.from_dict(located(job.run.asked, places) | {"threads": threads(), **more})
+    except InputError as error:
+        raise InputError(
+            "run.spec",
+            "The run's settings were written by another release, and this one cannot read them "
+            f"({error.message or error.code}). Start it anew.",
+        ) from error
+
+
+def begin_at_branch(job: Job, place: Place, spec: TrainSpec) -> None:
+    """Lay the chosen checkpoint of the source where this run looks for its own, under its spec.
+
+    Raises InputError("run.checkpoint") when it is no longer there or no longer whole.
+    """
+    run = job.run
+    if run.branch_step is None or any(True for _ in place.checkpoints()):
+        return
+    with tenant_scope(job.attempt.tenant_id):
+        source = Place(Path(run_folder(str(run.source_id)))).checkpoint(run.branch_step)
+    aside = place.work / ".branch"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        digests.verify(source)
+        shutil.copytree(source, aside)
+    except (InputError, OSError) as error:
+        raise InputError(
+            "run.checkpoint", "There is no checkpoint of this step any more. Choose another."
+        ) from error
+    state = aside / "state.json"
+    facts = json.loads(state.read_text(encoding="utf-8")) | {"spec": spec.digest_of_work()}
+    state.write_text(json.dumps(facts), encoding="utf-8")
+    digests.write_manifest(aside)
+    aside.rename(place.checkpoint(run.branch_step))
 
 
 def place_of(job: Job) -> Place:
@@ -54,4 +105,29 @@ def threads() -> int:
 def follow(job: Job, verb: str, spec: Spec, place: Place) -> Outcome:
     """Run the engine's verb in a child of its own and keep its news in the row."""
     with Child(verb, spec, place, epoch=job.attempt.epoch, threads=threads()) as child:
-        return job.follow(child.news(lambda: job.wish))
+        return job.follow(_with_checkpoints(job, place, child.news(lambda: job.wish)))
+
+
+def _with_checkpoints(
+    job: Job, place: Place, news: Generator[Progress, None, Outcome]
+) -> Generator[Progress, None, Outcome]:
+    """The same news; whenever the checkpoints on disk have changed, they are written down."""
+    known: set[str] = set()
+
+    def look() -> None:
+        names = {each.name for each in place.work.iterdir()} if place.work.is_dir() else set()
+        if names != known:
+            found = sorted(place.checkpoints(), key=lambda saved: saved.step)
+            job.keep_checkpoints((saved.step, saved.bytes, saved.digest) for saved in found)
+            known.clear()
+            known.update(names)
+
+    try:
+        while True:
+            progress = next(news)
+            yield progress
+            look()
+    except StopIteration as end:
+        return cast("Outcome", end.value)
+    finally:
+        look()  # what it saved last, when it was asked to go

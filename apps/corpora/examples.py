@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
-from apps.corpora.parsing import decoded
+from apps.corpora.parsing.text import decoded
 from calm_engine.errors import InputError
 
 FILE_LIMIT = 32 << 20  # bytes

@@ -1,6 +1,6 @@
 """Turns one foreign file into text, safely. Pure: knows no database, no tenant, no storage.
 
-The reading itself happens in `parsing.py`, a child process with bounded memory, time, open files
+The reading itself happens in `parsing/`, a child process with bounded memory, time, open files
 and file size and, where the system lets us, no network. Here stand the limits, the start of that
 child and what its end means. Every refusal is an InputError with a stable code.
 """
@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from apps.corpora import parsing
+from apps.corpora.parsing.confinement import DISK_FULL
+from apps.corpora.parsing.kinds import MEDIA
 from calm_engine.errors import InputError
 
-ALLOWED = tuple(parsing.MEDIA)
+ALLOWED = tuple(MEDIA)
 WORDS_FOR_TYPES = (
     "Markdown, text, HTML, PDF, Word, Excel, PowerPoint, CSV, JSON lines, mail, zip and tar"
 )
@@ -44,6 +45,15 @@ class Limits:
 
 
 LIMITS = Limits()
+ROOT = Path(__file__).resolve().parents[2]
+# Isolated, the child finds no code of ours by itself. Our root comes last, so that nothing in it
+# can stand before the standard library: `platform/` has the name of one of its modules.
+START = """
+import sys
+sys.path.append(sys.argv[1])
+from apps.corpora.parsing.program import main
+sys.exit(main())
+"""
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ def _for_child(limits: Limits) -> dict[str, int]:
 def _run_child(folder: Path, limits: Limits) -> int:
     """Run the parser in its own process group; the whole group ends with the wall clock."""
     surroundings = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(folder)}
-    command = [sys.executable, "-I", "-X", "utf8", parsing.__file__]
+    command = [sys.executable, "-I", "-X", "utf8", "-c", START, str(ROOT)]
     with (folder / "stderr").open("wb") as stderr:
         child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own file
             command,
@@ -157,7 +167,7 @@ def _run_child(folder: Path, limits: Limits) -> int:
 
 def _death(status: int, stderr: bytes) -> InputError:
     """What it means that the child left no answer."""
-    if status == parsing.DISK_FULL or b"No space left" in stderr:
+    if status == DISK_FULL or b"No space left" in stderr:
         return InputError("upload.disk_full")
     if status in (-signal.SIGXCPU, -signal.SIGKILL):
         return InputError("extract.limits", limit="time")

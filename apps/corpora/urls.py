@@ -2,25 +2,31 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.corpora import views
+from apps.corpora.views import corpora, documents, snapshots, transfers, uploads
 
 app_name = "corpora"
 urlpatterns = [
-    path("", views.corpora, name="list"),
-    path("new/", views.new, name="new"),
-    path("<uuid:code>/", views.corpus, name="corpus"),
-    path("<uuid:code>/upload/", views.receive, name="receive"),
-    path("<uuid:code>/examples/", views.add_examples, name="examples"),
-    path("<uuid:code>/freeze/", views.freeze, name="freeze"),
-    path("<uuid:code>/grant/", views.grant, name="grant"),
-    path("grants/<uuid:code>/revoke/", views.revoke, name="revoke"),
-    path("uploads/<uuid:code>/", views.upload, name="upload"),
-    path("uploads/<uuid:code>/events", views.events, name="events"),
-    path("uploads/<uuid:code>/outcomes.csv", views.outcomes, name="outcomes"),
-    path("uploads/<uuid:code>/retry/", views.retry, name="retry"),
-    path("documents/<uuid:code>/", views.document, name="document"),
-    path("documents/<uuid:code>/original/", views.original, name="original"),
-    path("documents/<uuid:code>/include/", views.include, name="include"),
-    path("documents/<uuid:code>/exclude/", views.exclude, name="exclude"),
-    path("snapshots/<uuid:code>/", views.snapshot, name="snapshot"),
+    path("", corpora.corpora, name="list"),
+    path("new/", corpora.new, name="new"),
+    path("<uuid:code>/", corpora.corpus, name="corpus"),
+    path("<uuid:code>/upload/", uploads.receive, name="receive"),
+    path("<uuid:code>/transfers/", transfers.transfers, name="transfers"),
+    path("transfers/<uuid:code>/", transfers.transfer, name="transfer"),
+    path("<uuid:code>/examples/", snapshots.add_examples, name="examples"),
+    path("<uuid:code>/freeze/", snapshots.freeze, name="freeze"),
+    path("<uuid:code>/grant/", corpora.grant, name="grant"),
+    path("grants/<uuid:code>/revoke/", corpora.revoke, name="revoke"),
+    path("uploads/<uuid:code>/", uploads.upload, name="upload"),
+    path("uploads/<uuid:code>/events", uploads.events, name="events"),
+    path("uploads/<uuid:code>/outcomes.csv", uploads.outcomes, name="outcomes"),
+    path("uploads/<uuid:code>/received", transfers.received, name="received"),
+    path("uploads/<uuid:code>/pause/", uploads.pause, name="pause"),
+    path("uploads/<uuid:code>/resume/", uploads.resume, name="resume"),
+    path("uploads/<uuid:code>/cancel/", uploads.cancel, name="cancel"),
+    path("uploads/<uuid:code>/retry/", uploads.retry, name="retry"),
+    path("documents/<uuid:code>/", documents.document, name="document"),
+    path("documents/<uuid:code>/original/", documents.original, name="original"),
+    path("documents/<uuid:code>/include/", documents.include, name="include"),
+    path("documents/<uuid:code>/exclude/", documents.exclude, name="exclude"),
+    path("snapshots/<uuid:code>/", snapshots.snapshot, name="snapshot"),
 ]

@@ -20,7 +20,7 @@ from apps.registry import artifacts
 from apps.registry.closure import can_use
 from apps.registry.models import AliasChange, Composition
 from apps.runs import actions as runs
-from apps.runs.execution import hold, succeed
+from apps.runs.endings import hold, succeed
 from apps.runs.models import Run
 from apps.runs.states import Control, State
 from calm_engine.errors import InputError, InternalError

@@ -1,4 +1,4 @@
-"""Verbs of runs: start, ask to stop, try again, and hand over what a run made.
+"""Verbs of runs: start one, and hand over what it made. What people wish of it: `runs.wishes`.
 
 A start writes the row with its whole spec and sends a wake-up after the commit; losing that
 message costs seconds, never the run. Folders in a spec are written as references ("@documents"),
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models.functions import Now
 
 from apps.audit.actions import record
 from apps.corpora.models import Corpus, Snapshot
@@ -21,11 +20,11 @@ from apps.registry import artifacts
 from apps.registry.actions import publish_augmenter, publish_composition
 from apps.registry.closure import closure_of
 from apps.registry.models import Anchor, Augmenter, Composition
-from apps.runs.execution import announce, hold, succeed
+from apps.runs.endings import hold, succeed
 from apps.runs.models import Run
-from apps.runs.states import FINAL, Control, Kind, State
+from apps.runs.states import Control, Kind
 from calm_engine.errors import InputError
-from calm_engine.specs import AugmentSpec, ComposeSpec, Outcome, Spec
+from calm_engine.specs import AugmentSpec, ComposeSpec, EvaluateSpec, Outcome, Spec
 from counterpoint.celery import send
 
 if TYPE_CHECKING:
@@ -35,6 +34,11 @@ Settings = Mapping[str, Any]
 
 OUTPUT, WORK = "@output", "@work"
 ANCHOR, AUGMENTER, COMPOSITION, CONTROL = "@anchor", "@augmenter", "@composition", "@control"
+SPECS: dict[Kind, type[AugmentSpec] | type[ComposeSpec] | type[EvaluateSpec]] = {
+    Kind.AUGMENT: AugmentSpec,
+    Kind.COMPOSE: ComposeSpec,
+    Kind.EVALUATE: EvaluateSpec,
+}
 DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
 HELD_OUT = "@held_out"
 FOLDERS = frozenset(
@@ -57,14 +61,14 @@ def start_augment(
     settings  fields of `AugmentSpec` but its folders, such as steps or width
     Raises InputError at the door: a bad setting, or a corpus that `by` may not read.
     """
-    asked = _checked(settings)
+    asked = checked(settings)
     examples = EXAMPLES if bridge_examples(snapshot) else None
     spec = AugmentSpec.from_dict(
         asked
         | {"output": OUTPUT, "work": WORK, "tokenizer": ANCHOR}
         | {"documents": DOCUMENTS, "examples": examples}
     )
-    return _queue(
+    return queue(
         Kind.AUGMENT,
         spec,
         snapshot=snapshot,
@@ -102,13 +106,13 @@ def start_compose(
         )
     if augmenter.anchor.vocabulary != anchor.vocabulary:
         raise InputError("tokenizer.mismatch", anchor=anchor.name, augmenter=str(augmenter))
-    asked = _checked(settings)
+    asked = checked(settings)
     spec = ComposeSpec.from_dict(
         asked
         | {"output": OUTPUT, "work": WORK, "anchor": ANCHOR, "augmenters": [AUGMENTER]}
         | {"examples": EXAMPLES, "held_out": HELD_OUT, "control": control}
     )
-    return _queue(
+    return queue(
         Kind.COMPOSE,
         spec,
         snapshot=snapshot,
@@ -131,7 +135,7 @@ def queue_evaluate(
     plan: UUID | None,
 ) -> Run:
     """Queue an evaluation; `evaluation.actions.start_evaluate` chooses the questions."""
-    return _queue(
+    return queue(
         Kind.EVALUATE,
         spec,
         snapshot=composition.snapshot,
@@ -151,7 +155,7 @@ def bridge_examples(snapshot: Snapshot) -> int:
     return sum(1 for _digest, part in examples if part == "bridge")
 
 
-def _checked(settings: Settings | None) -> dict[str, Any]:
+def checked(settings: Settings | None) -> dict[str, Any]:
     asked = dict(settings or {})
     taken = sorted(FOLDERS & set(asked))
     if taken:
@@ -159,7 +163,7 @@ def _checked(settings: Settings | None) -> dict[str, Any]:
     return asked
 
 
-def _queue(
+def queue(
     kind: Kind,
     spec: Spec,
     *,
@@ -171,7 +175,7 @@ def _queue(
 ) -> Run:
     """One transaction: the row, its first event, the audit line; the wake-up after the commit."""
     if by is not None:
-        _refuse_stranger(by, closure)
+        refuse_stranger(by, closure)
     with transaction.atomic():
         run = Run.objects.create(
             kind=kind,
@@ -188,7 +192,7 @@ def _queue(
     return run
 
 
-def _refuse_stranger(by: User, closure: list[UUID]) -> None:
+def refuse_stranger(by: User, closure: list[UUID]) -> None:
     """Nobody learns from what they may not read, and nobody else does it for them."""
     readable = Corpus.objects.readable_by(by).filter(id__in=closure).values_list("id", flat=True)
     if set(closure) - set(readable):
@@ -244,55 +248,3 @@ def finish_compose(run: Run, outcome: Outcome) -> Composition | None:
 def _kept(outcome: Outcome) -> dict[str, Any]:
     """What a run's row remembers of its outcome: everything but where the folder once was."""
     return outcome.to_dict() | {"folder": ""}
-
-
-def ask_to_cancel(run: Run, *, by: User | None) -> State:
-    """Stop a run: at once while it waits, at the worker's next heartbeat while it works.
-
-    Returns the state after asking: cancelled, running (stopping), or the final one it had.
-    """
-    with transaction.atomic():
-        now = Run.objects.select_for_update().get(pk=run.pk)
-        if now.state in FINAL:
-            return State(now.state)
-        if now.state == State.QUEUED:
-            # Compare and set: a worker that claims in this moment has won the row lock or lost it.
-            Run.objects.filter(pk=run.pk, state=State.QUEUED).update(
-                state=State.CANCELLED, finished_at=Now(), cancel_requested_at=Now()
-            )
-            now.note("cancelled", "Stopped while it waited")
-            reached = State.CANCELLED
-        else:
-            Run.objects.filter(pk=run.pk, cancel_requested_at=None).update(
-                cancel_requested_at=Now()
-            )
-            now.note("cancel_asked", "Asked to stop; the worker will answer")
-            reached = State.RUNNING
-        record("run.cancel", run, by=by)
-        transaction.on_commit(lambda: announce(run, reached))
-    return reached
-
-
-def retry(run: Run, *, by: User) -> Run:
-    """Queue a failed or cancelled run again; it goes on from its newest checkpoint.
-
-    Raises InputError("run.not_retryable") while it is active or when it has succeeded.
-    """
-    with transaction.atomic():
-        moved = Run.objects.filter(pk=run.pk, state__in=(State.FAILED, State.CANCELLED)).update(
-            state=State.QUEUED,
-            attempts=0,
-            died_at=None,
-            cancel_requested_at=None,
-            finished_at=None,
-            failure_code="",
-            failure_text="",
-        )
-        if not moved:
-            raise InputError("run.not_retryable", "Only a failed or stopped run can be run again.")
-        run.refresh_from_db()
-        run.note("queued", "Run again, from its last checkpoint")
-        record("run.retry", run, by=by)
-        send("gpu.wake")
-        transaction.on_commit(lambda: announce(run, State.QUEUED))
-    return run

@@ -1,8 +1,7 @@
-"""Begin and end of a run: claim, beat, fence, record how it ended. Knows no engine and no Celery.
+"""Carry one claimed run: begin, beat, keep its news, record how it ended. Knows no engine.
 
-Every write of a running run carries its epoch: whoever lost the lease moves no row, learns it by
-that, and writes nothing more. Clocks are the database's. Nothing here stays in a transaction while
-something is computed.
+Clocks are the database's, and every write carries the attempt's epoch. Nothing here stays in a
+transaction while something is computed.
 """
 
 from __future__ import annotations
@@ -11,27 +10,34 @@ import contextvars
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, connections, transaction
+from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models.functions import Coalesce, Now
 
-from apps.audit.actions import record
-from apps.runs.models import Run, RunMetric
+from apps.runs.claims import Claimed, charge, lease
+from apps.runs.endings import (
+    Fenced,
+    announce,
+    cancel,
+    fail,
+    give_back,
+    held,
+    pause,
+    requeue,
+    storable,
+)
+from apps.runs.models import Run, RunMetric, RunSample
 from apps.runs.states import State
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import Cancelled, EngineError, InternalError
 from calm_engine.specs import Outcome, Progress
-from calm_engine.wording import sentence
-from counterpoint.celery import send
 from counterpoint.database import current_tenant_id
 from counterpoint.live import publish
 
@@ -42,29 +48,18 @@ DATABASE_AWAY = (OperationalError, InterfaceError)
 PATIENCE_SECONDS = 600.0  # how long an end waits for a database that is away
 NEWS_SECONDS = 1.0  # progress is written at most this often
 
-# Policy stands in ORDER BY alone: priority, then the tenant with the fewest running, then age.
-CLAIM = """
-UPDATE runs_run SET state = 'running', epoch = epoch + 1, attempts = attempts + 1,
-       owner = %(owner)s, lease_until = now() + %(lease)s
- WHERE state = 'queued' AND id = (
-       SELECT waiting.id FROM runs_run AS waiting
-        WHERE waiting.state = 'queued' AND waiting.queue = %(queue)s
-        ORDER BY waiting.priority,
-                 (SELECT count(*) FROM runs_run AS busy
-                   WHERE busy.tenant_id = waiting.tenant_id AND busy.state = 'running'),
-                 waiting.created_at, waiting.id
-          FOR UPDATE OF waiting SKIP LOCKED LIMIT 1)
-RETURNING id, tenant_id, epoch
-"""
-EXPIRED = """
-SELECT id, tenant_id, epoch FROM runs_run WHERE state = 'running' AND lease_until < now()
-"""
 PARTS = ("created_by", "snapshot__corpus", "anchor", "augmenter", "composition", "control_run")
-WAITING = "SELECT EXISTS (SELECT 1 FROM runs_run WHERE state = 'queued' AND queue = %(queue)s)"
+# What is charged is the time since the last beat, never more than a lease: clocks may jump.
 BEAT = """
-UPDATE runs_run SET lease_until = now() + %(lease)s, heartbeat_at = now()
- WHERE id = %(run)s AND epoch = %(epoch)s AND state = 'running'
-RETURNING cancel_requested_at
+UPDATE runs_run AS run
+   SET lease_until = now() + %(lease)s, heartbeat_at = now(),
+       used_seconds = run.used_seconds + taken.seconds
+  FROM (SELECT id, extract(epoch FROM least(greatest(now() - heartbeat_at, interval '0'),
+                                            %(lease)s))::float AS seconds
+          FROM runs_run
+         WHERE id = %(run)s AND epoch = %(epoch)s AND state = 'running' FOR UPDATE) AS taken
+ WHERE run.id = taken.id AND run.epoch = %(epoch)s AND run.state = 'running'
+RETURNING run.cancel_requested_at, run.pause_requested_at, taken.seconds
 """
 
 WE_MUST_MEND_IT = (
@@ -73,12 +68,12 @@ WE_MUST_MEND_IT = (
 )
 
 
-class Fenced(Exception):  # noqa: N818  an ending, not an error
-    """The run is no longer ours: another attempt owns it, or it has ended."""
-
-
 class Drained(Exception):  # noqa: N818  an ending, not an error
     """This worker is leaving; the run has its checkpoint and goes back into the queue."""
+
+
+class Paused(Exception):  # noqa: N818  an ending, not an error
+    """Somebody asked for a pause; the run has its checkpoint and waits until it may go on."""
 
 
 class Lost(Exception):  # noqa: N818  an ending, not an error
@@ -90,174 +85,9 @@ class Wish(Enum):
 
     NOTHING = 0
     DRAIN = 1
-    CANCEL = 2
-    FENCED = 3
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """One attempt at one run; `epoch` is its right to write."""
-
-    run_id: UUID
-    tenant_id: UUID
-    epoch: int
-
-
-def lease() -> timedelta:
-    return timedelta(seconds=float(settings.RUN_LEASE_SECONDS))
-
-
-@contextmanager
-def _dispatching() -> Iterator[Any]:
-    """A cursor that sees the scheduling columns of every tenant's runs, and nothing else."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL ROLE app_dispatch")
-        yield cursor
-        cursor.execute("RESET ROLE")  # for an outer transaction; otherwise the commit does it
-
-
-def claim(queue: str, owner: str) -> Claimed | None:
-    """Take the next waiting run of this queue, or None. One statement: two never get the same."""
-    with _dispatching() as cursor:
-        cursor.execute(CLAIM, {"owner": owner, "lease": lease(), "queue": queue})
-        row = cursor.fetchone()
-    return Claimed(*row) if row else None
-
-
-def is_waiting(queue: str) -> bool:
-    """Whether any tenant has a run waiting in this queue."""
-    with _dispatching() as cursor:
-        cursor.execute(WAITING, {"queue": queue})
-        return bool(cursor.fetchone()[0])
-
-
-def expired() -> list[Claimed]:
-    """The attempts whose lease has run out, of every tenant."""
-    with _dispatching() as cursor:
-        cursor.execute(EXPIRED)
-        return [Claimed(*row) for row in cursor.fetchall()]
-
-
-def reap() -> int:
-    """Give every run with an expired lease back to the queue, or end it. Returns how many.
-
-    Whoever reaps the same run at the same time moves no row: the epoch decides.
-    """
-    return sum(1 for attempt in expired() if _reap_one(attempt))
-
-
-def _reap_one(attempt: Claimed) -> bool:
-    with tenant_scope(attempt.tenant_id):
-        held = _held(attempt).filter(lease_until__lt=Now())
-        run = held.select_for_update(skip_locked=True).first()
-        if run is None:
-            return False
-        give_back(run, cause="The worker was lost: its lease ran out")
-    return True
-
-
-def _held(attempt: Claimed) -> Any:
-    """The run's row, if this attempt still owns it."""
-    return Run.objects.filter(pk=attempt.run_id, epoch=attempt.epoch, state=State.RUNNING)
-
-
-def attempt_of(run: Run) -> Claimed:
-    assert run.tenant_id is not None  # a run always has one; Django types the column loosely
-    return Claimed(run.pk, run.tenant_id, run.epoch)
-
-
-def hold(run: Run) -> None:
-    """Lock the row for the caller's transaction. Raises Fenced before anything is published."""
-    if _held(attempt_of(run)).select_for_update().first() is None:
-        raise Fenced(str(run.pk))
-
-
-def move(run: Run, state: State, **values: Any) -> None:
-    """End this attempt: one fenced write. Raises Fenced when the attempt no longer owns the run.
-
-    In a transaction of the caller, so that what is published and what is ended are one thing.
-    """
-    moved = _held(attempt_of(run)).update(state=state, lease_until=None, owner="", **values)
-    if not moved:
-        raise Fenced(str(run.pk))
-    run.state = state
-    transaction.on_commit(lambda: announce(run, state))
-
-
-def announce(run: Run, state: State) -> None:
-    publish(f"run:{run.pk}", {"state": str(state)})
-
-
-def succeed(run: Run, outcome: dict[str, Any]) -> None:
-    """Write success, fenced; in the transaction that publishes the result."""
-    move(
-        run,
-        State.SUCCEEDED,
-        outcome=storable(outcome),
-        finished_at=Now(),
-        eta_seconds=None,
-        failure_code="",
-        failure_text="",
-    )
-    run.note("succeeded", "Finished")
-    record("run.succeed", run, by=run.created_by, kind=run.kind)
-
-
-def give_back(run: Run, *, cause: str) -> State:
-    """End a lost attempt: queue the run again, or cancel or fail it when that is due.
-
-    In the caller's transaction. A wish to cancel is honoured. Over the attempt cap, or lost twice
-    at the same step, the run fails: going on would only burn the machine.
-    """
-    if run.cancel_requested_at is not None:
-        _cancel(run)
-        return State.CANCELLED
-    if run.attempts >= int(settings.RUN_MAX_ATTEMPTS):
-        _fail(
-            run,
-            "run.attempts",
-            f"{cause}. It was tried {run.attempts} times; look at the log "
-            "of the worker and at its memory, then run it again.",
-        )
-        return State.FAILED
-    if run.step and run.died_at == run.step:
-        _fail(
-            run,
-            "run.same_step",
-            f"{cause}, twice at step {run.step}. Something there kills it: "
-            "often memory. Try a smaller batch size.",
-        )
-        return State.FAILED
-    move(run, State.QUEUED, died_at=run.step)
-    run.note("requeued", f"{cause}; it goes on from its last checkpoint")
-    send("gpu.wake")
-    return State.QUEUED
-
-
-def _requeue(run: Run) -> None:
-    """A drained worker gives its claim back: it does not count as an attempt."""
-    move(run, State.QUEUED, attempts=max(run.attempts - 1, 0))
-    run.note("requeued", "The worker is leaving; another goes on from the checkpoint")
-    send("gpu.wake")
-
-
-def _cancel(run: Run) -> None:
-    move(run, State.CANCELLED, finished_at=Now(), eta_seconds=None)
-    run.note("cancelled", "Stopped as asked; the device is free")
-    record("run.cancelled", run, by=run.created_by, kind=run.kind)
-
-
-def _fail(run: Run, code: str, text: str) -> None:
-    move(
-        run,
-        State.FAILED,
-        failure_code=code[:60],
-        failure_text=storable(text),
-        finished_at=Now(),
-        eta_seconds=None,
-    )
-    run.note("failed", storable(text))
-    record("run.fail", run, by=run.created_by, outcome="failed", kind=run.kind, code=code)
+    PAUSE = 2
+    CANCEL = 3
+    FENCED = 4
 
 
 def persistently(write: Callable[[], T], *, patience: float = PATIENCE_SECONDS) -> T:
@@ -282,7 +112,7 @@ def persistently(write: Callable[[], T], *, patience: float = PATIENCE_SECONDS) 
 class Job:
     """One attempt in progress: its run as claimed, its wishes, and where its news goes."""
 
-    def __init__(self, attempt: Claimed, draining: Callable[[], bool]) -> None:
+    def __init__(self, attempt: Claimed, draining: Callable[[], str]) -> None:
         self.attempt = attempt
         self._draining = draining
         self._wish = Wish.NOTHING
@@ -295,10 +125,10 @@ class Job:
 
     def _begin(self) -> Run:
         with tenant_scope(self.attempt.tenant_id):
-            held = _held(self.attempt)
-            if not held.update(started_at=Coalesce("started_at", Now()), heartbeat_at=Now()):
+            ours = held(self.attempt)
+            if not ours.update(started_at=Coalesce("started_at", Now()), heartbeat_at=Now()):
                 raise Fenced(str(self.attempt.run_id))
-            run: Run = held.select_related(*PARTS).get()
+            run: Run = ours.select_related(*PARTS).get()
             run.note("claimed", f"Attempt {run.attempts} starts")
         announce(run, State.RUNNING)
         return run
@@ -341,10 +171,15 @@ class Job:
             facts |= {"run": self.attempt.run_id, "epoch": self.attempt.epoch}
             cursor.execute(BEAT, facts)
             row = cursor.fetchone()
+            if row is not None:
+                charge(self.attempt.tenant_id, row[2])
         if row is None:
             self._wish = Wish.FENCED
-        elif row[0] is not None and self._wish is not Wish.FENCED:
-            self._wish = Wish.CANCEL
+        elif self._wish is not Wish.FENCED:
+            # Read anew each time: a pause may be taken back before the child has heard of it.
+            cancelled, paused, _ = row
+            asked = Wish.PAUSE if paused is not None else Wish.NOTHING
+            self._wish = Wish.CANCEL if cancelled is not None else asked
 
     def follow(self, news: Generator[Progress, None, Outcome]) -> Outcome:
         """Drain the engine's news into the row; return what came out."""
@@ -372,18 +207,21 @@ class Job:
             self._write(progress, is_new_stage=is_new_stage)
 
     def _settle(self) -> None:
-        """Write the last news and the numbers that were waiting for their second."""
+        """Write the last news and the numbers that were waiting; charge the time since a beat."""
         if self._last is not None:
             self._write(self._last, is_new_stage=False)
+        with suppress(*DATABASE_AWAY):
+            self.beat()
 
     def _write(self, progress: Progress, *, is_new_stage: bool) -> None:
         rows = dict(self._rows)
         try:
             with tenant_scope(self.attempt.tenant_id):
-                if not _held(self.attempt).update(**_news(progress)):
+                if not held(self.attempt).update(**_news(progress)):
                     self._wish = Wish.FENCED
                     return
                 _keep(self.run, rows)
+                _look(self.run, progress)
                 if is_new_stage and progress.stage:
                     self.run.note("stage", progress.message or f"Stage: {progress.stage}")
         except DATABASE_AWAY:
@@ -397,29 +235,36 @@ class Job:
         told = [[step, name, value] for (step, name), value in rows.items()]
         publish(f"run:{self.run.pk}", {"rows": told})
 
+    def keep_checkpoints(self, found: Iterable[tuple[int, int, str]]) -> None:
+        """Write down which checkpoints are whole on disk: (step, bytes, digest) of each."""
+        rows = list(found)
+        with suppress(*DATABASE_AWAY), tenant_scope(self.attempt.tenant_id):
+            if not held(self.attempt).exists():
+                return
+            self.run.checkpoints.exclude(step__in=[step for step, _, _ in rows]).delete()
+            losses = dict(
+                self.run.metrics.filter(
+                    name="loss", step__in=[step for step, _, _ in rows]
+                ).values_list("step", "value")
+            )
+            for step, size, digest in rows:
+                facts = {"bytes": size, "digest": digest, "epoch": self.attempt.epoch}
+                self.run.checkpoints.update_or_create(
+                    step=step, defaults=facts | {"loss": losses.get(step)}
+                )
+
     def end(self, finish: Callable[[Run], object]) -> None:
         """Record an end in one transaction, patiently."""
 
         def write() -> None:
             with tenant_scope(self.attempt.tenant_id):
-                held = _held(self.attempt).select_for_update(of=("self",))
-                run = held.select_related("created_by").first()
+                ours = held(self.attempt).select_for_update(of=("self",))
+                run = ours.select_related("created_by").first()
                 if run is None:
                     raise Fenced(str(self.attempt.run_id))
                 finish(run)
 
         persistently(write)
-
-
-def storable(value: Any) -> Any:
-    """The same without NUL, which an untrained model may well say and PostgreSQL cannot keep."""
-    if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    if isinstance(value, dict):
-        return {storable(name): storable(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [storable(inner) for inner in value]
-    return value
 
 
 def _news(progress: Progress) -> dict[str, Any]:
@@ -448,6 +293,14 @@ def _keep(run: Run, rows: dict[tuple[int, str], float]) -> None:
     )
 
 
+def _look(run: Run, progress: Progress) -> None:
+    """Keep these answers to the fixed questions: the page shows them look by look."""
+    if progress.samples:
+        RunSample.objects.update_or_create(
+            run=run, step=progress.step, defaults={"samples": storable(list(progress.samples))}
+        )
+
+
 def _end_quietly(job: Job, finish: Callable[[Run], object]) -> None:
     """Record an end; when the run is no longer ours, that is the new owner's to do."""
     try:
@@ -467,11 +320,12 @@ def _in_view(tenant_id: UUID) -> Iterator[None]:
 
 
 @contextmanager
-def executing(attempt: Claimed, *, draining: Callable[[], bool] = lambda: False) -> Iterator[Job]:
+def executing(attempt: Claimed, *, draining: Callable[[], str] = str) -> Iterator[Job]:
     """Carry one claimed run: beat while the body works, and record how it ended.
 
     The body ends the run well through `runs.actions.finish_*` or `evaluation.actions.file_report`;
     whatever it raises is recorded here and goes no further, but for the process's own end.
+    draining   why this worker must let go of the run, or ""; asked often, also between two beats
     Raises Fenced before the body begins when the run is no longer this attempt's.
     """
     facts = {"tenant": str(attempt.tenant_id), "run": str(attempt.run_id), "epoch": attempt.epoch}
@@ -483,20 +337,22 @@ def executing(attempt: Claimed, *, draining: Callable[[], bool] = lambda: False)
         except Fenced:
             log.info("run.fenced")
         except (KeyboardInterrupt, SystemExit):
-            _end_quietly(job, _requeue)
+            _end_quietly(job, lambda run: requeue(run, draining()))
             raise
         except Drained:
-            _end_quietly(job, _requeue)
+            _end_quietly(job, lambda run: requeue(run, draining()))
+        except Paused:
+            _end_quietly(job, pause)
         except Lost as lost:
             cause = str(lost)
             _end_quietly(job, lambda run: give_back(run, cause=cause))
         except Cancelled:
-            _end_quietly(job, _cancel)
+            _end_quietly(job, cancel)
         except EngineError as error:
             log.warning("run.failed", code=error.code)
-            code, text = error.code, sentence(error)
-            _end_quietly(job, lambda run: _fail(run, code, text))
+            failed = error
+            _end_quietly(job, lambda run: fail(run, failed))
         except Exception:
             log.exception("run.broke")
             fault = InternalError("run.internal", WE_MUST_MEND_IT)
-            _end_quietly(job, lambda run: _fail(run, fault.code, sentence(fault)))
+            _end_quietly(job, lambda run: fail(run, fault))

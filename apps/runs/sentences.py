@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from apps.runs.models import Run
+from apps.runs.standing import Standing
 from apps.runs.states import State
 
-STARVED_AFTER = timedelta(seconds=60)
 WINDOW = 0.2  # the share of the curve that is compared with the share before it
 FLAT, WORSE = (
     0.995,
@@ -23,18 +23,20 @@ FLAT, WORSE = (
 CLOSE = "Safe to close this page."
 
 
-def sentence(run: Run, *, now: datetime, losses: Sequence[float] = (), ahead: int = 0) -> str:
+def sentence(run: Run, stands: Standing, *, now: datetime, losses: Sequence[float] = ()) -> str:
     """One or two sentences on where this run stands and what comes next.
 
     losses  the training loss so far, oldest first
-    ahead   how many of this tenant's runs wait in front of it
     """
     if run.state == State.QUEUED:
-        return _queued(run, now, ahead)
+        again = "It goes on from its last checkpoint." if run.epoch else ""
+        return _joined(stands.reason, stands.next, again, CLOSE)
     if run.state == State.RUNNING:
-        return _running(run, now, losses)
+        return _running(run, stands, now, losses)
     if run.state == State.SUCCEEDED:
         return f"Finished in {span(run)}."
+    if run.state == State.CANCELLED and run.discard:
+        return "Discarded as asked; the device is free and its checkpoints are removed."
     if run.state == State.CANCELLED:
         return (
             "Stopped as asked; the device is free. Run it again to go on from the last checkpoint."
@@ -42,33 +44,20 @@ def sentence(run: Run, *, now: datetime, losses: Sequence[float] = (), ahead: in
     return run.failure_text or f"Failed ({run.failure_code})."
 
 
-def _queued(run: Run, now: datetime, ahead: int) -> str:
-    again = "It goes on from its last checkpoint. " if run.attempts or run.epoch else ""
-    if now - run.created_at > STARVED_AFTER and not run.epoch and not ahead:
-        minutes = int((now - run.created_at).total_seconds() // 60)
-        return (
-            f"Waiting for {minutes} min and no worker has come. "
-            f"Somebody should see whether the worker of the queue {run.queue} runs."
-        )
-    if ahead:
-        others = "one run is" if ahead == 1 else f"{ahead} runs are"
-        return f"Waiting: {others} ahead. {again}{CLOSE}"
-    return f"Waiting for a worker. {again}{CLOSE}"
+def _joined(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
 
 
-def _running(run: Run, now: datetime, losses: Sequence[float]) -> str:
-    if run.is_stopping:
-        return "Stopping: the worker has been asked, and has not yet answered."
-    if run.is_silent(now) and run.heartbeat_at is not None:
-        seconds = int((now - run.heartbeat_at).total_seconds())
-        return (
-            f"No heartbeat for {seconds} s. If the worker is gone, another one goes on "
-            "from the last checkpoint when its lease ends."
-        )
+def _running(run: Run, stands: Standing, now: datetime, losses: Sequence[float]) -> str:
+    if stands.reason:
+        heard = ""
+        if run.is_silent(now) and run.heartbeat_at is not None:
+            heard = f"No heartbeat for {int((now - run.heartbeat_at).total_seconds())} s."
+        return _joined(stands.reason, heard, stands.next)
     doing = {"data": "Preparing the data.", "save": "Saving the result."}.get(run.stage)
     if doing is None:
         doing = health(losses) if run.total else "Starting."
-    return f"{doing} {left(run, now)} {CLOSE}".replace("  ", " ")
+    return _joined(doing, left(run, now), CLOSE)
 
 
 def health(losses: Sequence[float]) -> str:
@@ -100,7 +89,17 @@ def span(run: Run) -> str:
     """How long a finished run took, in words."""
     if run.started_at is None or run.finished_at is None:
         return "no time"
-    seconds = int((run.finished_at - run.started_at).total_seconds())
+    return in_words(int((run.finished_at - run.started_at).total_seconds()))
+
+
+def elapsed(run: Run, now: datetime) -> str:
+    """How long it has worked so far, or worked in all; empty before it began."""
+    if run.started_at is None:
+        return ""
+    return in_words(int(((run.finished_at or now) - run.started_at).total_seconds()))
+
+
+def in_words(seconds: int) -> str:
     if seconds < 120:
         return f"{seconds} s"
     hours, minutes = divmod(seconds // 60, 60)

@@ -24,6 +24,17 @@ class State(TextChoices):
     CANCELLED = "cancelled", "Cancelled"
 
 
+class Cause(TextChoices):
+    """Why a run failed, and so whose turn it is."""
+
+    MEMORY = "memory", "Not enough memory"
+    NAN = "nan", "The training diverged"
+    DISK = "disk", "The disk was full"
+    LOST = "lost", "The machine or its worker was lost"
+    DATA = "data", "Something in what was given"
+    OURS = "ours", "A fault of the product"
+
+
 class Control(TextChoices):
     """What stands in place of the augmenter: itself, or random weights of the same shape."""
 

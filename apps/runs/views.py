@@ -1,39 +1,33 @@
-"""Pages of runs: the list, and watching one. What a run quotes is shown inside its closure only."""
+"""Pages of runs: the list, watching one, comparing some. A run is shown inside its closure only."""
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.db.models.functions import Now
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
-from django.template.loader import render_to_string
-from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
-from apps.registry.models import Augmenter, Composition
-from apps.runs import actions, pipeline, sentences
-from apps.runs.models import Run
+from apps.runs import claims, comparison, logs, wishes
+from apps.runs.forms import BranchForm
+from apps.runs.models import Notice, Run
+from apps.runs.pages import facts_of
+from apps.runs.standing import Surroundings, standing
 from apps.runs.states import State
+from apps.runs.streams import events as stream_of
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
-from counterpoint.database import current_tenant_id
-from counterpoint.live import HEARTBEAT, listen, sse, sse_response
-
-REGIONS = ("strip", "status", "actions", "samples", "story")
-REGION_SECONDS = 1.0  # a page is drawn again at most this often
-LOOK = {"queued": "off", "running": "busy", "succeeded": "ok", "failed": "bad", "cancelled": "warn"}
+from counterpoint.live import sse_response
 
 
 @require_GET
@@ -47,46 +41,33 @@ def runs(request: MemberRequest) -> HttpResponse:
     page = Paginator(shown.select_related("snapshot__corpus", "created_by"), 50).get_page(
         request.GET.get("page")
     )
+    around = Surroundings.look()
+    curves = comparison.sparklines([row.pk for row in page])
     for row in page:
-        row.look = LOOK[row.state]
-    facts = {"page": page, "state": state, "counts": counts, "total": visible.count()}
+        ahead = claims.ahead_of(row) if row.state == State.QUEUED else 0
+        row.stands = standing(row, around, ahead=ahead)
+        row.curve = curves.get(row.pk)
+    facts = {
+        "page": page,
+        "state": state,
+        "counts": counts,
+        "total": visible.count(),
+        "slots": around.slots,
+        "share": around.share,
+        "month_minutes": int(around.share.seconds_in(around.now) // 60),
+        "notices": Notice.objects.filter(user=request.user, read_at=None).select_related("run"),
+    }
     return render(request, "runs/runs.html", facts)
 
 
 @require_GET
 @member(Role.CURATOR)
 def run(request: MemberRequest, code: UUID) -> HttpResponse:
-    """Watch one run: strip, sentence, progress, loss, samples, story."""
-    return render(request, "runs/run.html", facts_of(fetch(request, Run, code)))
-
-
-def facts_of(row: Run) -> dict[str, Any]:
-    """What the run page and each of its regions show."""
-    now = timezone.now()
-    losses = list(row.metrics.filter(name="loss").order_by("step").values_list("value", flat=True))
-    waiting = Run.objects.filter(state=State.QUEUED, queue=row.queue, created_at__lt=row.created_at)
-    ahead = waiting.count() if row.state == State.QUEUED else 0
-    return {
-        "run": row,
-        "look": LOOK[row.state],
-        "sentence": sentences.sentence(row, now=now, losses=losses, ahead=ahead),
-        "left": sentences.left(row, now) if row.state == State.RUNNING else "",
-        "steps": pipeline.of_plan(row.plan) if row.plan else pipeline.strip([row]),
-        "story": row.events.order_by("-at", "-id")[:50],
-        "last_loss": losses[-1] if losses else None,
-        "made": made_by(row),
-    }
-
-
-def made_by(row: Run) -> Any:
-    """What came out of a run: an augmenter, a composition or a report; None before that."""
-    if row.state != State.SUCCEEDED:
-        return None
-    for model in (Augmenter, Composition):
-        found = model.objects.filter(run_id=row.pk).first()
-        if found is not None:
-            return found
-    return row.reports.first()
+    """Watch one run: strip, sentence, progress, curves, samples, device, log, checkpoints."""
+    row = fetch(request, Run, code)
+    Notice.objects.filter(user=request.user, run=row, read_at=None).update(read_at=Now())
+    facts = facts_of(row) | {"branch_form": BranchForm(row), "log": logs.tail(row, search="")}
+    return render(request, "runs/run.html", facts)
 
 
 @require_GET
@@ -102,52 +83,44 @@ def metrics(request: MemberRequest, code: UUID) -> HttpResponse:
 
 @require_GET
 @member(Role.CURATOR)
+def log(request: MemberRequest, code: UUID) -> HttpResponse:
+    """The last lines of the run's own log, or those that hold some words."""
+    row = fetch(request, Run, code)
+    told = logs.tail(row, search=request.GET.get("search", "")[:100])
+    return render(request, "runs/_log.html", {"run": row, "log": told})
+
+
+@require_GET
+@member(Role.CURATOR)
+def compare(request: MemberRequest) -> HttpResponse:
+    """Two to five runs side by side: their curves, and only the settings in which they differ."""
+    chosen = [code for code in request.GET.getlist("run") if code][: comparison.MOST]
+    rows = [fetch(request, Run, code) for code in chosen]
+    return render(request, "runs/compare.html", comparison.of(rows))
+
+
+@require_GET
+@member(Role.CURATOR)
+def curves(request: MemberRequest) -> HttpResponse:
+    """One series of several runs, named by their runs, for the chart of a comparison."""
+    rows = [fetch(request, Run, code) for code in request.GET.getlist("run")[: comparison.MOST]]
+    name = request.GET.get("series", "loss")
+    return JsonResponse({"series": comparison.curves(rows, name)})
+
+
+@require_GET
+@member(Role.CURATOR)
 async def events(request: MemberRequest, code: UUID) -> StreamingHttpResponse:
     """Server-sent events of one run: numbers as they come, regions of the page drawn again."""
     tenant_id = request.tenant.pk
-    await sync_to_async(_regions)(request, tenant_id, code)  # 404 now, not in the stream
-    return sse_response(_events(request, tenant_id, code))
+    await sync_to_async(_seen_by)(request, tenant_id, code)  # 404 now, not in the stream
+    last = request.headers.get("Last-Event-ID", "")
+    return sse_response(stream_of(request, tenant_id, code, int(last) if last.isdigit() else None))
 
 
-async def _events(request: MemberRequest, tenant_id: UUID, code: UUID) -> AsyncIterator[bytes]:
-    with suppress(Http404, PermissionDenied):  # a right that was taken ends the stream
-        async for event in _watch(request, tenant_id, code):
-            yield event
-
-
-async def _watch(request: MemberRequest, tenant_id: UUID, code: UUID) -> AsyncIterator[bytes]:
-    current_tenant_id.set(tenant_id)  # this stream's own context: the request's has ended
-    draw = sync_to_async(_regions)
-    for event in await draw(request, tenant_id, code):
-        yield event
-    drawn = time.monotonic()
-    async for news in listen(f"run:{code}"):
-        if news is None:
-            yield HEARTBEAT
-        elif news.get("rows"):
-            yield sse("metrics", {"rows": news["rows"]})
-        is_due = time.monotonic() - drawn >= REGION_SECONDS
-        if is_due or (news is not None and "state" in news):
-            # Through the same check as the page, each time.
-            for event in await draw(request, tenant_id, code):
-                yield event
-            drawn = time.monotonic()
-
-
-def _regions(request: MemberRequest, tenant_id: UUID, code: UUID) -> list[bytes]:
-    """Each region of the page as it is now. Raises Http404 when this person may not see it."""
+def _seen_by(request: MemberRequest, tenant_id: UUID, code: UUID) -> None:
     with tenant_scope(tenant_id):
-        facts = facts_of(fetch(request, Run, code))
-        return [
-            sse(
-                "region",
-                {
-                    "id": f"run-{name}",
-                    "html": render_to_string(f"runs/_{name}.html", facts, request=request),
-                },
-            )
-            for name in REGIONS
-        ]
+        fetch(request, Run, code)
 
 
 @require_POST
@@ -155,17 +128,78 @@ def _regions(request: MemberRequest, tenant_id: UUID, code: UUID) -> list[bytes]
 def stop(request: MemberRequest, code: UUID) -> HttpResponse:
     """Ask a run to stop; the page says "stopped" when the worker has answered."""
     row = fetch(request, Run, code)
-    actions.ask_to_cancel(row, by=request.user)
+    wishes.ask_to_cancel(row, by=request.user)
     return redirect(row)
 
 
 @require_POST
 @member(Role.CURATOR)
-def again(request: MemberRequest, code: UUID) -> HttpResponse:
-    """Queue a failed or stopped run again, from its last checkpoint."""
+def discard(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Ask a run to stop, and let its checkpoints go."""
     row = fetch(request, Run, code)
+    wishes.ask_to_cancel(row, by=request.user, discard=True)
+    return redirect(row)
+
+
+@require_POST
+@member(Role.CURATOR)
+def pause(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Ask a run to save and let go of its device until somebody lets it go on."""
+    row = fetch(request, Run, code)
+    return _wished(request, row, lambda: wishes.pause(row, by=request.user))
+
+
+@require_POST
+@member(Role.CURATOR)
+def go_on(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Let a paused run go on from its checkpoint."""
+    row = fetch(request, Run, code)
+    return _wished(request, row, lambda: wishes.go_on(row, by=request.user))
+
+
+@require_POST
+@member(Role.CURATOR)
+def again(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Queue a failed or stopped run again, with the proposed fix when that was asked for."""
+    row = fetch(request, Run, code)
+    with_fix = "fix" in request.POST
+    return _wished(request, row, lambda: wishes.retry(row, by=request.user, with_fix=with_fix))
+
+
+@require_POST
+@member(Role.CURATOR)
+def repeat(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Queue a new run of exactly the same stored spec."""
+    row = fetch(request, Run, code)
+    return _wished(request, row, lambda: wishes.repeat(row, by=request.user))
+
+
+@require_POST
+@member(Role.CURATOR)
+def branch(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Queue a new run that goes on from a checkpoint of this one, with other settings."""
+    row = fetch(request, Run, code)
+    form = BranchForm(row, request.POST)
+    if not form.is_valid():
+        facts = facts_of(row) | {"branch_form": form, "log": logs.tail(row, search="")}
+        return render(request, "runs/run.html", facts, status=422)
+    step, asked = form.cleaned_data["step"], form.changes()
+    return _wished(request, row, lambda: wishes.branch(row, step, settings=asked, by=request.user))
+
+
+@require_POST
+@member(Role.CURATOR)
+def read_notices(request: MemberRequest) -> HttpResponse:
+    """Mark this person's notices as read."""
+    Notice.objects.filter(user=request.user, read_at=None).update(read_at=Now())
+    return redirect("runs:runs")
+
+
+def _wished(request: MemberRequest, row: Run, wish: Callable[[], Any]) -> HttpResponse:
+    """Carry a wish out, and go to the run that it concerns; a refusal is said on the page."""
     try:
-        actions.retry(row, by=request.user)
+        made = wish()
     except InputError as error:
         messages.error(request, sentence(error))
-    return redirect(row)
+        return redirect(row)
+    return redirect(made if isinstance(made, Run) else row)

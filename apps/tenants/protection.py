@@ -24,6 +24,7 @@ RLS_EXEMPT: dict[str, str] = {
     "axes_accessattempt": "failed sign-ins, before a person is known",
     "axes_accessattemptexpiration": "failed sign-ins, before a person is known",
     "axes_accessfailurelog": "failed sign-ins, before a person is known",
+    "runs_slot": "machines and their accelerators: no tenant's data, told by the workers",
     "axes_accesslog": "sign-ins, before a tenant is known",
 }
 

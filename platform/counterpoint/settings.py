@@ -20,6 +20,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
+RELEASE = "0.1.0"  # as in pyproject.toml: workers tell which one they run
+
 # ---- the site ------------------------------------------------------------------------------------
 DEBUG = False
 SECRET_KEY = env.secret("SECRET_KEY", file="secret-key")
@@ -134,7 +136,7 @@ ENGINES_KNOWN = bool(REDIS_URL and engine_url("DATABASE_URL", "database_url"))
 REDIS_URL = REDIS_URL or "redis://127.0.0.1:1/0"
 
 CELERY_BROKER_URL = REDIS_URL
-CELERY_IMPORTS = ("workers.ingestion", "workers.gpu", "workers.housekeeping")
+CELERY_IMPORTS = ("workers.ingestion", "workers.gpu", "workers.housekeeping", "workers.watch")
 CELERY_TASK_DEFAULT_QUEUE = "short"
 CELERY_TASK_ACKS_LATE = False  # runs are acknowledged before the work: the lease decides
 CELERY_TASK_IGNORE_RESULT = True
@@ -157,13 +159,33 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 
 # ---- runs ----------------------------------------------------------------------------------------
-RUN_LAUNCHER = env.text("RUN_LAUNCHER", "subprocess", among=("subprocess",))
+RUN_LAUNCHER = env.text("RUN_LAUNCHER", "subprocess", among=("subprocess", "kubernetes"))
+RUN_NAMESPACE = env.text("RUN_NAMESPACE", "counterpoint")  # this and the next: kubernetes alone
+RUN_IMAGE = env.text("RUN_IMAGE", "counterpoint-engine")
+RUN_VOLUME_CLAIM = env.text("RUN_VOLUME_CLAIM", "counterpoint-home")
+RUN_RESOURCES = env.text("RUN_RESOURCES", "{}")  # limits of a pod, as JSON
+RUN_NODES = env.number("RUN_NODES", 1, least=1)
 RUN_LEASE_SECONDS = env.number("RUN_LEASE_SECONDS", 90, least=2, most=600)
 RUN_HEARTBEAT_SECONDS = env.number("RUN_HEARTBEAT_SECONDS", 15, least=1, most=60)
 RUN_MAX_ATTEMPTS = env.number("RUN_MAX_ATTEMPTS", 10, least=1)
 RUN_KEEP_CHECKPOINTS = env.number("RUN_KEEP_CHECKPOINTS", 3, least=1)
+RUN_KEEP_DAYS = env.number("RUN_KEEP_DAYS", 14, least=1)  # folders of failed and stopped runs
+RUN_DISK_RESERVE_BYTES = env.number("RUN_DISK_RESERVE_MB", 2048) * 2**20  # runs pause before it
 UPLOAD_MAX_BYTES = env.number("UPLOAD_MAX_MB", 512, least=1) * 2**20  # for one file
+# For all originals of one tenant; 0 means the disk alone bounds them.
+TENANT_QUOTA_BYTES = env.number("TENANT_QUOTA_GB", 0) * 2**30
 DISK_RESERVE_BYTES = env.number("DISK_RESERVE_MB", 256) * 2**20  # never filled by uploads
+
+# ---- notices -------------------------------------------------------------------------------------
+EMAIL_HOST = env.text("MAIL_HOST", "")  # empty: nothing is mailed
+EMAIL_PORT = env.number("MAIL_PORT", 25, least=1, most=65535)
+EMAIL_HOST_USER = env.text("MAIL_USER", "")
+EMAIL_HOST_PASSWORD = env.secret("MAIL_PASSWORD")
+EMAIL_USE_TLS = env.flag("MAIL_TLS", default=False)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("MAIL_FROM", "counterpoint@localhost")
+# Host names that webhooks may reach, all of them the site's own; none by default.
+WEBHOOK_HOSTS = [name.strip() for name in env.text("WEBHOOK_HOSTS", "").split(",") if name.strip()]
 
 # ---- people --------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"

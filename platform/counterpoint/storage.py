@@ -128,9 +128,15 @@ def blobs() -> Blobs:
     return Blobs(settings.HOME, tenant_in_scope())
 
 
+def run_folder_of(run_id: UUID | str) -> Path:
+    """Where the working folder of a run of the tenant in scope is, or would be."""
+    folder: Path = settings.HOME / "runs" / str(tenant_in_scope()) / str(run_id)
+    return folder
+
+
 def run_folder(run_id: UUID | str) -> Path:
     """The working folder of a run of the tenant in scope: specs, events, checkpoints, results."""
-    folder: Path = settings.HOME / "runs" / str(tenant_in_scope()) / str(run_id)
+    folder = run_folder_of(run_id)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 

@@ -18,7 +18,7 @@ from apps.tenants.scope import tenant_scope
 from tests.cast import Cast
 from tests.waiting import wait_until
 from tests.workers.making import AUGMENT, make_parents
-from workers import housekeeping
+from workers import watch
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATIENCE = 300.0  # a machine that is busy with other things starts processes slowly
@@ -47,7 +47,7 @@ def test_a_worker_is_woken_and_leaves_with_its_run_given_back(
         run = start_augment(snapshot, anchor=anchor, settings=long, by=cast.ada)
 
     def is_training() -> bool:
-        housekeeping.runs()  # beat does it: a worker that was slow to start is called again
+        watch.look_after_runs()  # a worker that was slow to start is called again
         with tenant_scope(cast.north):
             return Run.objects.filter(pk=run.pk, stage="train", step__gt=2).exists()
 

@@ -14,9 +14,10 @@ import pytest
 from apps.evaluation.models import Report
 from apps.registry import artifacts
 from apps.registry.models import Alias, Augmenter, Composition
-from apps.runs.actions import ask_to_cancel, start_augment
-from apps.runs.execution import claim
+from apps.runs.actions import start_augment
+from apps.runs.claims import claim
 from apps.runs.models import Run
+from apps.runs.wishes import ask_to_cancel
 from apps.teaching.actions import start_plan
 from apps.teaching.presets import QUICK
 from apps.tenants.scope import tenant_scope
@@ -24,7 +25,8 @@ from counterpoint.storage import run_folder
 from tests.cast import Cast
 from tests.workers.making import AUGMENT, EVALUATE, make_parents
 from workers import gpu
-from workers.launch import Place, start_time
+from workers.places import Place
+from workers.processes import start_time
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

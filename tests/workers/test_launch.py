@@ -15,8 +15,9 @@ import pytest
 from apps.runs.execution import Lost, Wish
 from calm_engine.errors import InputError, InternalError
 from calm_engine.specs import AugmentSpec, Outcome, Progress
-from workers import launch
-from workers.launch import Child, Place
+from workers import processes
+from workers.launch import Child
+from workers.places import Place, located
 
 SPEC = AugmentSpec(output="out", tokenizer="anchor", documents="documents.jsonl")
 PROGRESS = {"type": "progress", "stage": "train", "step": 3, "total": 9}
@@ -29,7 +30,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     def command(_verb: str, place: Place, *, epoch: int, threads: int) -> list[str]:
         return [sys.executable, "-c", SAYS + code, str(place.events(epoch))]
 
-    monkeypatch.setattr(launch, "command", command)
+    monkeypatch.setattr(processes, "command", command)
 
 
 def followed(place: Place, wish: Wish = Wish.NOTHING) -> tuple[list[Progress], Outcome]:
@@ -103,7 +104,7 @@ def test_memory_that_the_kernel_took_is_told_as_such(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = iter([0, 1])
-    monkeypatch.setattr(launch, "oom_kills", lambda: next(counts))
+    monkeypatch.setattr(processes, "oom_kills", lambda: next(counts))
     stand_in(monkeypatch, "os.kill(os.getpid(), 9)")
     with pytest.raises(InternalError, match=r"memory\.full"):
         followed(place)
@@ -134,7 +135,7 @@ def test_the_child_knows_no_secret_and_no_road_to_the_network(
 ) -> None:
     for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "AUDIT_KEY"):
         monkeypatch.setenv(name, "not for you")
-    known = launch.environment(place, 1)
+    known = processes.environment(place, 1)
     assert "not for you" not in known.values()
     assert known["HF_HUB_OFFLINE"] == "1"
     assert Path(known["HOME"]).is_relative_to(place.folder)
@@ -143,7 +144,7 @@ def test_the_child_knows_no_secret_and_no_road_to_the_network(
 def test_references_become_folders_all_the_way_down() -> None:
     spec = {"anchor": "@anchor", "augmenters": ["@augmenter"], "random": "@control", "steps": 3}
     places = {"@anchor": Path("/a"), "@augmenter": Path("/b"), "@control": None}
-    assert launch.located(spec, places) == {
+    assert located(spec, places) == {
         "anchor": "/a",
         "augmenters": ["/b"],
         "random": None,
@@ -152,7 +153,7 @@ def test_references_become_folders_all_the_way_down() -> None:
 
 
 def test_every_choice_of_the_launcher_is_spelled_out(place: Place) -> None:
-    line = launch.command("augment", place, epoch=3, threads=2)
+    line = processes.command("augment", place, epoch=3, threads=2)
     for words in ("--num_processes 1", "--num_machines 1", "--mixed_precision no"):
         assert words in " ".join(line)
     assert line[line.index("--epoch") + 1] == "3"
@@ -162,8 +163,8 @@ def test_every_choice_of_the_launcher_is_spelled_out(place: Place) -> None:
 def test_what_an_older_attempt_left_running_is_ended_first(place: Place) -> None:
     place.folder.mkdir()
     left = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    launch.remember(place, left.pid, epoch=1)
-    launch.end_leftover(place)
+    processes.remember(place, left.pid, epoch=1)
+    processes.end_leftover(place)
     assert left.wait(5) == -signal.SIGKILL
 
 
@@ -173,7 +174,7 @@ def test_a_stranger_with_the_same_pid_is_left_alone(place: Place) -> None:
     try:
         facts = {"pid": other.pid, "started": "1", "epoch": 1}
         place.child.write_text(json.dumps(facts))
-        launch.end_leftover(place)
+        processes.end_leftover(place)
         assert other.poll() is None
     finally:
         os.killpg(other.pid, signal.SIGKILL)

@@ -19,7 +19,8 @@ from django.db.models.functions import Now
 
 from apps.registry.models import Augmenter
 from apps.runs.actions import start_augment
-from apps.runs.execution import claim, reap
+from apps.runs.claims import claim
+from apps.runs.endings import reap
 from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from counterpoint.storage import run_folder
@@ -27,7 +28,8 @@ from tests.cast import Cast
 from tests.waiting import wait_until
 from tests.workers.making import AUGMENT, make_parents
 from workers import gpu
-from workers.launch import Place, start_time
+from workers.places import Place
+from workers.processes import start_time
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = AUGMENT | {"steps": 150, "checkpoint_every": 5}

@@ -32,6 +32,12 @@ def snapshot(cast: Cast) -> Snapshot:
         return actions.freeze(found.corpus, by=cast.ada)
 
 
+def transfer(cast: Cast) -> Any:
+    found = make_corpus(cast)
+    with tenant_scope(cast.north):
+        return actions.begin_transfer(found, "big.txt", 10, by=cast.ada)
+
+
 def given(cast: Cast) -> Any:
     found = make_corpus(cast)
     with tenant_scope(cast.north):
@@ -43,9 +49,10 @@ def code_of(made: Callable[[Cast], Any]) -> Made:
 
 
 VIEWS: dict[Callable[[Cast], Any], tuple[str, ...]] = {
-    corpus: ("corpus", "receive", "examples", "freeze", "grant"),
+    corpus: ("corpus", "receive", "transfers", "examples", "freeze", "grant"),
+    transfer: ("transfer",),
     given: ("revoke",),
-    upload: ("upload", "events", "outcomes", "retry"),
+    upload: ("upload", "events", "outcomes", "received", "pause", "resume", "cancel", "retry"),
     document: ("document", "original", "include", "exclude"),
     snapshot: ("snapshot",),
 }

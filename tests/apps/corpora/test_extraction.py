@@ -298,8 +298,8 @@ def test_the_limit_of_time_bites(tmp_path: Path) -> None:
 PROBE = """
 import json, socket, sys
 sys.path.insert(0, sys.argv[1])
-import parsing
-parsing.confine(json.loads(sys.argv[2]))
+from apps.corpora.parsing.confinement import confine
+confine(json.loads(sys.argv[2]))
 try:
     socket.create_connection(("127.0.0.1", int(sys.argv[3])), timeout=2)
 except OSError as error:
@@ -315,7 +315,7 @@ def test_the_parser_has_no_network() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         limits = extraction._for_child(LIMITS)
-        words = [str(Path(extraction.__file__).parent), json.dumps(limits)]
+        words = [str(extraction.ROOT), json.dumps(limits)]
         said = subprocess.run(
             [sys.executable, "-c", PROBE, *words, str(server.getsockname()[1])],
             capture_output=True,

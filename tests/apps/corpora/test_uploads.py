@@ -126,7 +126,7 @@ def test_archives_in_archives_end_somewhere(cast: Cast) -> None:
 def test_an_upload_holds_so_many_files_and_no_more(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "UPLOAD_FILES", 3)
+    monkeypatch.setattr(actions.outcomes, "UPLOAD_FILES", 3)
     many = making.as_zip({f"{n}.txt": b"%d" % n for n in range(3)})
     upload = take_in(cast, make_corpus(cast), {"many.zip": many})
     assert outcomes(cast, upload) == {"many.zip": "archive.bomb"}

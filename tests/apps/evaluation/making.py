@@ -7,7 +7,7 @@ from uuid import uuid4
 from apps.evaluation.actions import file_report, start_evaluate
 from apps.evaluation.models import Report
 from apps.registry.models import Composition
-from apps.runs import execution
+from apps.runs import claims
 from apps.runs.models import Run
 from calm_engine.digests import write_manifest
 from calm_engine.specs import Outcome
@@ -30,7 +30,7 @@ def cells(kind: str, values: dict[str, float], *, n: int = 60) -> list[dict[str,
 def file(composition: Composition, rows: list[dict[str, object]], cast: Cast) -> Report:
     """Run and report as a worker would leave them. In North's scope."""
     run = start_evaluate(composition, by=cast.ada)
-    attempt = execution.claim("gpu", "this worker")
+    attempt = claims.claim("gpu", "this worker")
     assert attempt is not None
     assert attempt.run_id == run.pk
     folder = run_folder(run.pk) / "output"

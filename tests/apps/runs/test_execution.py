@@ -12,12 +12,15 @@ from django.db import ProgrammingError, connection, connections, transaction
 from django.db.models.functions import Now
 
 from apps.registry.models import Augmenter
-from apps.runs import actions, execution
-from apps.runs.execution import Claimed, Drained, Fenced, Lost, Wish, claim, executing, reap
-from apps.runs.models import Run, RunMetric
+from apps.runs import actions, claims, endings, execution, wishes
+from apps.runs.causes import fix_for
+from apps.runs.claims import Claimed, claim
+from apps.runs.endings import Fenced, reap
+from apps.runs.execution import Drained, Lost, Paused, Wish, executing
+from apps.runs.models import Run, RunMetric, Share
 from apps.runs.states import State
 from apps.tenants.scope import tenant_scope
-from calm_engine.errors import Cancelled, InputError
+from calm_engine.errors import Cancelled, InputError, InternalError
 from calm_engine.specs import Outcome, Progress
 from tests.apps.runs.making import make_run
 from tests.cast import Cast
@@ -57,7 +60,7 @@ def expire(cast: Cast, run: Run) -> None:
 
 def succeed(job: execution.Job) -> None:
     with tenant_scope(job.attempt.tenant_id):
-        execution.succeed(job.run, WELL)
+        endings.succeed(job.run, WELL)
 
 
 # -- claim -----------------------------------------------------------------------------------------
@@ -99,8 +102,8 @@ def test_a_more_urgent_run_goes_first(cast: Cast) -> None:
 
 def test_another_queue_is_left_alone(run: Run) -> None:
     assert claim("other", "this worker") is None
-    assert not execution.is_waiting("other")
-    assert execution.is_waiting("gpu")
+    assert not claims.is_waiting("other")
+    assert claims.is_waiting("gpu")
 
 
 def test_without_the_dispatchers_role_nobody_sees_a_run_of_no_tenant(run: Run) -> None:
@@ -114,7 +117,7 @@ def test_without_the_dispatchers_role_nobody_sees_a_run_of_no_tenant(run: Run) -
     ["SELECT spec FROM runs_run", "UPDATE runs_run SET tenant_id = id", "DELETE FROM runs_run"],
 )
 def test_the_dispatcher_may_schedule_and_nothing_else(run: Run, statement: str) -> None:
-    with pytest.raises(ProgrammingError, match="permission denied"), execution._dispatching() as c:
+    with pytest.raises(ProgrammingError, match="permission denied"), claims.dispatching() as c:
         c.execute(statement)
 
 
@@ -185,7 +188,7 @@ def test_a_zombie_publishes_nothing(cast: Cast, run: Run) -> None:
         newer = claimed()
         assert newer.epoch == 2
         with tenant_scope(cast.north), pytest.raises(Fenced):
-            execution.hold(zombie.run)
+            endings.hold(zombie.run)
         zombie.note(Progress("train", 7, 10, metrics={"loss": 1.0}))
         assert zombie.wish is Wish.FENCED
         succeed(zombie)
@@ -281,7 +284,7 @@ def test_a_run_is_not_tried_for_ever(cast: Cast, run: Run, settings: Any) -> Non
 def test_a_lost_run_that_was_asked_to_stop_is_stopped(cast: Cast, run: Run) -> None:
     claimed()
     with tenant_scope(cast.north):
-        actions.ask_to_cancel(run, by=cast.ada)
+        wishes.ask_to_cancel(run, by=cast.ada)
     expire(cast, run)
     reap()
     assert now(cast, run).state == "cancelled"
@@ -328,7 +331,7 @@ def iter_of(*news: Progress | Outcome) -> Any:
 
 def test_a_waiting_run_stops_at_once(cast: Cast, run: Run) -> None:
     with tenant_scope(cast.north):
-        assert actions.ask_to_cancel(run, by=cast.ada) == State.CANCELLED
+        assert wishes.ask_to_cancel(run, by=cast.ada) == State.CANCELLED
     assert claim("gpu", "this worker") is None
     assert now(cast, run).state == "cancelled"
 
@@ -336,7 +339,7 @@ def test_a_waiting_run_stops_at_once(cast: Cast, run: Run) -> None:
 def test_a_running_run_hears_the_wish_at_its_next_beat(cast: Cast, run: Run) -> None:
     with executing(claimed()) as job:
         with tenant_scope(cast.north):
-            assert actions.ask_to_cancel(run, by=cast.ada) == State.RUNNING
+            assert wishes.ask_to_cancel(run, by=cast.ada) == State.RUNNING
         assert now(cast, run).is_stopping
         job.beat()
         assert job.wish is Wish.CANCEL
@@ -348,7 +351,7 @@ def test_a_finished_run_cannot_be_stopped(cast: Cast, run: Run) -> None:
     with executing(claimed()) as job:
         succeed(job)
     with tenant_scope(cast.north):
-        assert actions.ask_to_cancel(run, by=cast.ada) == State.SUCCEEDED
+        assert wishes.ask_to_cancel(run, by=cast.ada) == State.SUCCEEDED
     assert now(cast, run).state == "succeeded"
 
 
@@ -356,7 +359,153 @@ def test_a_stopped_run_is_run_again_with_a_newer_epoch(cast: Cast, run: Run) -> 
     with executing(claimed()):
         raise Cancelled
     with tenant_scope(cast.north):
-        actions.retry(run, by=cast.ada)
+        wishes.retry(run, by=cast.ada)
     assert claimed().epoch == 2
     with tenant_scope(cast.north), pytest.raises(InputError, match="Only a failed"):
-        actions.retry(run, by=cast.ada)
+        wishes.retry(run, by=cast.ada)
+
+
+# -- causes and their fixes ------------------------------------------------------------------------
+
+
+def test_for_want_of_memory_the_batch_is_cut_and_the_run_goes_on(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        run = make_run(cast.ada, batch_size=16)
+    for parts in (2, 4, 8, 16):
+        with executing(claimed()):
+            raise InternalError("memory.full", "Not enough.")
+        after = now(cast, run)
+        assert (after.state, after.changes) == ("queued", {"gradient_accumulation_steps": parts})
+        assert after.asked["batch_size"] == 16
+    with executing(claimed()):
+        raise InternalError("memory.full", "Not enough.")
+    after = now(cast, run)
+    assert (after.state, after.cause) == ("failed", "memory")
+    assert "one example at a time" in fix_for(after.cause, after.asked).text
+
+
+def test_a_diverged_training_is_not_tried_again_without_a_person(cast: Cast, run: Run) -> None:
+    with executing(claimed()):
+        raise InternalError("train.nan", "No number.", step=4)
+    after = now(cast, run)
+    assert (after.state, after.cause, after.changes) == ("failed", "nan", {})
+    with tenant_scope(cast.north):
+        wishes.retry(run, by=cast.ada, with_fix=True)
+    assert now(cast, run).asked["learning_rate"] == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("raised", "cause"),
+    [
+        (InputError("disk.full", "Full."), "disk"),
+        (InputError("data.json", "No JSON."), "data"),
+        (InternalError("run.crashed", "It broke."), "ours"),
+        (ValueError("a bug"), "ours"),
+    ],
+)
+def test_a_failure_says_whose_turn_it_is(
+    cast: Cast, run: Run, raised: Exception, cause: str
+) -> None:
+    with executing(claimed()):
+        raise raised
+    after = now(cast, run)
+    assert after.cause == cause
+    assert fix_for(after.cause, after.asked).text
+
+
+# -- pause, discard, repeat, branch ----------------------------------------------------------------
+
+
+def test_a_paused_run_waits_until_it_may_go_on(cast: Cast, run: Run) -> None:
+    with executing(claimed()) as job:
+        with tenant_scope(cast.north):
+            wishes.pause(run, by=cast.ada)
+        assert now(cast, run).is_pausing
+        job.beat()
+        assert job.wish is Wish.PAUSE
+        raise Paused
+    after = now(cast, run)
+    assert (after.state, after.is_paused, after.attempts) == ("queued", True, 0)
+    assert claim("gpu", "this worker") is None
+    with tenant_scope(cast.north):
+        wishes.go_on(run, by=cast.ada)
+    assert claimed().run_id == run.pk
+
+
+def test_a_pause_that_is_taken_back_in_time_is_none(cast: Cast, run: Run) -> None:
+    with executing(claimed()) as job:
+        with tenant_scope(cast.north):
+            wishes.pause(run, by=cast.ada)
+        job.beat()
+        with tenant_scope(cast.north):
+            wishes.go_on(run, by=cast.ada)
+        job.beat()
+        assert job.wish is Wish.NOTHING
+        succeed(job)
+    assert now(cast, run).state == "succeeded"
+
+
+def test_a_waiting_run_is_paused_at_once_and_cancelled_while_paused(cast: Cast, run: Run) -> None:
+    with tenant_scope(cast.north):
+        wishes.pause(run, by=cast.ada)
+        wishes.pause(run, by=cast.ada)  # twice is once
+        assert run.events.filter(kind="pause_asked").count() == 1
+        assert wishes.ask_to_cancel(run, by=cast.ada) == State.CANCELLED
+    assert now(cast, run).pause_requested_at is None
+
+
+def test_a_run_is_repeated_exactly(cast: Cast, run: Run) -> None:
+    with executing(claimed()) as job:
+        succeed(job)
+    with tenant_scope(cast.north):
+        again = wishes.repeat(run, by=cast.ada)
+    assert (again.spec, again.source_id, again.branch_step) == (run.spec, run.pk, None)
+
+
+def test_a_branch_goes_on_from_a_checkpoint_with_other_settings(cast: Cast, run: Run) -> None:
+    with executing(claimed()) as job:
+        job.keep_checkpoints([(10, 4096, "a" * 64), (20, 4096, "b" * 64)])
+        raise Cancelled
+    with tenant_scope(cast.north):
+        branch = wishes.branch(run, 10, settings={"learning_rate": 1e-4}, by=cast.ada)
+        with pytest.raises(InputError, match="no checkpoint"):
+            wishes.branch(run, 15, settings={}, by=cast.ada)
+        with pytest.raises(InputError, match=r"spec\.unknown"):
+            wishes.branch(run, 10, settings={"output": "/elsewhere"}, by=cast.ada)
+    assert (branch.source_id, branch.branch_step) == (run.pk, 10)
+    assert branch.spec == run.spec | {"learning_rate": 1e-4}
+
+
+def test_a_discarded_run_keeps_nothing_to_go_on_from(cast: Cast, run: Run) -> None:
+    with executing(claimed()) as job:
+        job.keep_checkpoints([(10, 4096, "a" * 64)])
+        with tenant_scope(cast.north):
+            wishes.ask_to_cancel(run, by=cast.ada, discard=True)
+        raise Cancelled
+    with tenant_scope(cast.north):
+        assert not run.checkpoints.exists()
+    assert now(cast, run).discard
+
+
+# -- accounts --------------------------------------------------------------------------------------
+
+
+def test_what_is_used_is_charged_and_a_clock_that_jumps_costs_a_lease_at_most(
+    cast: Cast, run: Run
+) -> None:
+    with executing(claimed()) as job:
+        with tenant_scope(cast.north):
+            Run.objects.update(heartbeat_at=Now() - timedelta(seconds=10))
+        job.beat()
+        assert 9 < now(cast, run).used_seconds < 15
+        with tenant_scope(cast.north):
+            Run.objects.update(heartbeat_at=Now() - timedelta(days=2))
+        job.beat()
+        with tenant_scope(cast.north):
+            Run.objects.update(heartbeat_at=Now() + timedelta(days=2))
+        job.beat()
+        succeed(job)
+    used = now(cast, run).used_seconds
+    assert used < 15 + claims.lease().total_seconds() + 5
+    with tenant_scope(cast.north):
+        assert Share.objects.get().month_seconds == pytest.approx(used, abs=0.5)

@@ -9,9 +9,9 @@ from django.db.models.functions import Now
 from apps.corpora import actions as corpora
 from apps.corpora.models import Corpus, Right
 from apps.registry.models import Augmenter
-from apps.runs import execution
-from apps.runs.actions import retry
+from apps.runs import claims, endings
 from apps.runs.models import Run
+from apps.runs.wishes import retry
 from apps.teaching.actions import advance, go_on, left_behind, start_plan
 from apps.teaching.models import Plan
 from apps.tenants.scope import tenant_scope
@@ -29,7 +29,7 @@ def done(run: Run, kind: str) -> Run:
     """As a worker leaves it when all went well; the files are somebody else's test."""
     from apps.registry.actions import publish_augmenter, publish_composition  # noqa: PLC0415
 
-    attempt = execution.claim("gpu", "this worker")
+    attempt = claims.claim("gpu", "this worker")
     assert attempt is not None
     row = Run.objects.get(pk=attempt.run_id)
     assert row == run
@@ -41,7 +41,7 @@ def done(run: Run, kind: str) -> Run:
         publish_composition(
             made, anchor=row.anchor, augmenters=parts, snapshot=row.snapshot, **common
         )
-    execution.succeed(row, made.to_dict())
+    endings.succeed(row, made.to_dict())
     return row
 
 

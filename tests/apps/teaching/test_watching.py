@@ -82,10 +82,9 @@ def test_what_changes_in_a_plan_is_drawn_again_and_a_lost_right_ends_it(cast: Ca
 
 def test_a_run_is_drawn_region_by_region(cast: Cast) -> None:
     run = of(fill(cast), Run)
-    drawn = regions(watch(cast, cast.ada, f"/runs/{run.pk}/events", 6))
-    assert set(drawn) == {
-        f"run-{name}" for name in ("strip", "status", "actions", "samples", "story")
-    }
+    names = ("strip", "status", "device", "samples", "checkpoints", "story", "actions")
+    drawn = regions(watch(cast, cast.ada, f"/runs/{run.pk}/events", len(names) + 1))
+    assert set(drawn) == {f"run-{name}" for name in names}
     assert "Finished in" in drawn["run-status"]
 
 

@@ -1,7 +1,9 @@
 // <cp-upload>: makes a plain upload form take dropped files and folders, in batches, with progress.
 // It decides nothing: each batch is the form's own POST, and the server's answer is what is shown.
+// Large files go in pieces (../pieces.ts); whoever comes back and chooses the same files goes on.
 
 import { button, csrfToken, element } from "../page";
+import { Memory, PIECE, type Place, Refusal, received, sendInPieces } from "../pieces";
 import { words } from "../words";
 
 type Found = { file: File; path: string };
@@ -10,8 +12,6 @@ type Answer = { url?: string; upload?: string; error?: string };
 const BATCH_FILES = 25;
 const BATCH_BYTES = 24_000_000;
 const TRIES = 3;
-
-class Refusal extends Error {}
 
 export class Upload extends HTMLElement {
   #form!: HTMLFormElement;
@@ -22,6 +22,8 @@ export class Upload extends HTMLElement {
   #buttons = element("div", { className: "row" });
   #state = element("div", { className: "upload-state", hidden: true });
   #request: XMLHttpRequest | null = null;
+  #abort = new AbortController();
+  #memory!: Memory;
   #stopped = false;
   #busy = false;
 
@@ -31,6 +33,7 @@ export class Upload extends HTMLElement {
     if (!form || !input || this.#form) return;
     this.#form = form;
     this.#input = input;
+    this.#memory = new Memory(form.action);
     form.classList.add("drop-zone");
     const folder = element("input", { type: "file", multiple: true, hidden: true });
     folder.webkitdirectory = true;
@@ -83,7 +86,7 @@ export class Upload extends HTMLElement {
     this.#text.textContent = text;
   }
 
-  async #send(found: Found[], upload = ""): Promise<void> {
+  async #send(found: Found[]): Promise<void> {
     if (this.#busy) return;
     if (!found.length) {
       this.#show(words.nothingToSend);
@@ -94,6 +97,7 @@ export class Upload extends HTMLElement {
     let [done, sent, spoken, url] = [0, 0, 0, ""];
     this.#busy = true;
     this.#stopped = false;
+    this.#abort = new AbortController();
     this.#input.disabled = true;
     this.#bar.hidden = false;
     this.#bar.max = Math.max(1, all);
@@ -111,14 +115,36 @@ export class Upload extends HTMLElement {
     };
     progress(0);
     try {
-      for (const batch of batches(found)) {
-        const answer = await this.#patiently(batch, upload, progress);
-        upload = answer.upload ?? upload;
-        url = answer.url ?? url;
-        done += batch.length;
-        sent += batch.reduce((sum, { file }) => sum + file.size, 0);
+      const begun = this.#memory.read().place;
+      const there = begun ? await received(begun) : null;
+      let place: Place | null = there ? begun : null;
+      const passed = (some: Found[]): void => {
+        done += some.length;
+        sent += some.reduce((sum, { file }) => sum + file.size, 0);
         progress(0);
+      };
+      const isThere = ({ file, path }: Found): boolean => !!there?.has(`${path}:${file.size}`);
+      passed(found.filter(isThere));
+      const waiting = found.filter((each) => !isThere(each));
+      for (const batch of batches(waiting.filter(({ file }) => file.size <= PIECE))) {
+        const answer = await this.#patiently(batch, place?.upload ?? "", progress);
+        place = answer.upload && answer.url ? { upload: answer.upload, page: answer.url } : place;
+        this.#memory.write(place, this.#memory.read().files);
+        passed(batch);
       }
+      for (const large of waiting.filter(({ file }) => file.size > PIECE)) {
+        const way = { begin: this.#form.dataset["pieces"] ?? "", memory: this.#memory, progress, signal: this.#abort.signal };
+        try {
+          place = await sendInPieces(large.file, large.path, place, way);
+        } catch (error) {
+          // A refused file has its outcome on the card; it does not stop the others.
+          if (!(error instanceof Refusal) || !error.place) throw error;
+          place = error.place;
+        }
+        passed([large]);
+      }
+      url = place?.page ?? "";
+      this.#memory.forget();
       this.#buttons.replaceChildren();
       this.#left.textContent = "";
       this.#show(words.allSent(found.length));
@@ -131,17 +157,17 @@ export class Upload extends HTMLElement {
       this.#left.textContent = "";
       this.#bar.hidden = true;
       this.#buttons.replaceChildren();
-      const rest = found.slice(done);
       if (error instanceof Refusal) this.#show(error.message || words.refused, "error");
       else if (this.#stopped) this.#show(words.stoppedSending(done, found.length), "info");
       else this.#show(words.sendFailed(done, found.length), "error");
-      this.#buttons.append(button(words.tryAgain, "primary", () => void this.#send(rest, upload)));
+      this.#buttons.append(button(words.tryAgain, "primary", () => void this.#send(found)));
       if (url) this.#buttons.append(element("a", { href: url, className: "button", textContent: url }));
     }
   }
 
   #stop(): void {
     this.#stopped = true;
+    this.#abort.abort();
     this.#request?.abort();
   }
 

@@ -1,13 +1,14 @@
 """Runs, their numbers and their events. The row is the truth; a message only wakes a worker.
 
-A run knows what goes in (rows of the registry) and where it stands; how it is claimed, beaten and
-ended is in `runs.execution`, and what it leaves behind in `runs.actions`.
+A run knows what goes in (rows of the registry) and where it stands; how it is claimed is in
+`runs.claims`, how it is beaten in `runs.execution`, how it ends in `runs.endings`, and what it
+leaves behind in `runs.actions`.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -18,7 +19,7 @@ from django.urls import reverse
 
 from apps.corpora.models import Snapshot
 from apps.registry.models import Anchor, Augmenter, Composition, LearnedQuerySet
-from apps.runs.states import ACTIVE, FINAL, Control, Kind, State
+from apps.runs.states import ACTIVE, FINAL, Cause, Control, Kind, State
 from apps.tenants.models import TenantManager, TenantModel
 
 STALLED_AFTER = timedelta(seconds=45)  # three heartbeats: the page says so, the lease decides
@@ -43,6 +44,13 @@ class Run(TenantModel):
     spec       the whole spec of the engine, its folders written as references (`runs.references`)
     attempts   claims so far; a drained worker gives its claim back
     died_at    the step at which the last attempt was lost: dying there twice is a failure
+    changes    fields of the spec that a later attempt was given, such as a smaller micro-batch
+    pause_requested_at   while it works: the wish; while it waits: paused, nobody claims it
+    discard    when it is cancelled its checkpoints go as well
+    used_seconds   of an accelerator, over all attempts
+    device_bytes   memory that a slot must have for it; 0 where that is not known
+    source     the run that this one repeats exactly, or whose checkpoint `branch_step` it goes on
+               from
     """
 
     kind = models.CharField(max_length=10, choices=Kind)
@@ -60,6 +68,12 @@ class Run(TenantModel):
     died_at = models.PositiveIntegerField(null=True, blank=True)
     failure_code = models.CharField(max_length=60, blank=True)
     failure_text = models.TextField(blank=True)
+    cause = models.CharField(max_length=6, choices=Cause, blank=True)
+    changes = models.JSONField(default=dict)
+    pause_requested_at = models.DateTimeField(null=True, blank=True)
+    discard = models.BooleanField(default=False)
+    used_seconds = models.FloatField(default=0.0)
+    device_bytes = models.BigIntegerField(default=0)
     outcome = models.JSONField(null=True, blank=True)
 
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="runs")
@@ -75,6 +89,10 @@ class Run(TenantModel):
     )
     control = models.CharField(max_length=8, choices=Control, default=Control.NONE)
     plan = models.UUIDField(null=True, blank=True)  # plans stand above runs
+    source = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="descendants"
+    )
+    branch_step = models.PositiveIntegerField(null=True, blank=True)
 
     stage = models.CharField(max_length=40, blank=True)
     step = models.PositiveIntegerField(default=0)
@@ -87,6 +105,7 @@ class Run(TenantModel):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )
     created_at = models.DateTimeField(db_default=Now())
+    queued_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -97,12 +116,13 @@ class Run(TenantModel):
         indexes = [
             models.Index(fields=["tenant", "-created_at"], name="run_newest"),
             models.Index(fields=["tenant", "plan"], name="run_of_plan"),
-            # Not tenant first: the dispatcher asks across tenants, and only for what waits.
+            # The dispatcher asks each tenant for its first few: one look at this index each.
             models.Index(
-                fields=["queue", "priority", "created_at"],
-                name="run_waiting",
-                condition=Q(state="queued"),
+                fields=["tenant", "queue", "priority", "created_at", "id"],
+                name="run_front",
+                condition=Q(state="queued", pause_requested_at=None),
             ),
+            models.Index(fields=["tenant"], name="run_busy", condition=Q(state="running")),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=State.values), name="run_state_known"),
@@ -116,6 +136,12 @@ class Run(TenantModel):
                 condition=(Q(state="failed") & ~Q(failure_code=""))
                 | (~Q(state="failed") & Q(failure_code="")),
                 name="run_failure_iff_failed",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="failed") | Q(cause=""), name="run_cause_only_when_failed"
+            ),
+            models.CheckConstraint(
+                condition=Q(branch_step=None) | Q(source__isnull=False), name="run_branch_of_one"
             ),
             models.CheckConstraint(
                 condition=(Q(state="running", lease_until__isnull=False) & ~Q(owner=""))
@@ -157,6 +183,19 @@ class Run(TenantModel):
     @property
     def is_stopping(self) -> bool:
         return self.cancel_requested_at is not None and not self.is_final
+
+    @property
+    def is_paused(self) -> bool:
+        return self.pause_requested_at is not None and self.state == State.QUEUED
+
+    @property
+    def is_pausing(self) -> bool:
+        return self.pause_requested_at is not None and self.state == State.RUNNING
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The spec of the next attempt: what was asked for, and what was changed since."""
+        return {**self.spec, **self.changes}
 
     def is_silent(self, now: datetime) -> bool:
         """Running, and nothing heard for three heartbeats; the lease may still save it."""
@@ -207,3 +246,44 @@ class RunEvent(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}"
+
+
+class RunSample(TenantModel):
+    """The fixed questions and their answers at one look, kept for the page; they quote the corpus.
+
+    samples   [{"question", "expected", "answer"}, ...]
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="looks")
+    step = models.PositiveIntegerField()
+    samples = models.JSONField()
+
+    class Meta:
+        ordering = ["step"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "run", "step"], name="run_sample_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"samples at step {self.step}"
+
+
+class RunCheckpoint(TenantModel):
+    """A checkpoint as its worker last saw it: whole on disk, with the digest of its manifest."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="checkpoints")
+    step = models.PositiveIntegerField()
+    epoch = models.PositiveIntegerField()
+    bytes = models.PositiveBigIntegerField()
+    digest = models.CharField(max_length=64)
+    loss = models.FloatField(null=True, blank=True)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["-step"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "run", "step"], name="run_checkpoint_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"checkpoint at step {self.step}"

@@ -1,0 +1,66 @@
+"""Writes a snapshot out as the engine reads it: files of JSON lines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from apps.corpora.models import (
+    Example,
+    Snapshot,
+)
+from counterpoint.storage import blobs
+
+if TYPE_CHECKING:
+    pass
+
+from apps.corpora.actions.splits import as_row
+
+SEEN_QUESTIONS = 60  # of those that train the bridges, asked again in the evaluation
+
+
+@dataclass(frozen=True)
+class SnapshotFiles:
+    """A snapshot as the engine reads it: three files of JSON lines."""
+
+    documents: Path
+    bridge_examples: Path
+    held_out: Path
+
+
+def export_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotFiles:
+    """Write a snapshot's documents, bridge examples and held-out questions into `folder`.
+
+    documents        {"digest", "title", "text"}
+    bridge_examples  {"id", "question", "answer", "expected", "kind", "entity", "value"}
+    held_out         the same with "slice"; a few bridge examples stand there too, as "seen"
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = SnapshotFiles(
+        folder / "documents.jsonl", folder / "bridge_examples.jsonl", folder / "held_out.jsonl"
+    )
+    with files.documents.open("w", encoding="utf-8") as out:
+        for digest, text_digest, title in snapshot.manifest["documents"]:
+            with blobs().open("text", text_digest) as file:
+                text = file.read().decode()
+            _write(out, {"digest": digest, "title": title, "text": text})
+    slices = dict(snapshot.manifest["examples"])
+    rows = Example.objects.filter(corpus=snapshot.corpus_id, digest__in=list(slices))
+    examples = {example.digest: as_row(example) for example in rows}
+    taught = [digest for digest in sorted(slices) if slices[digest] == "bridge"]
+    held = [digest for digest in sorted(slices) if slices[digest] != "bridge"]
+    with files.bridge_examples.open("w", encoding="utf-8") as out:
+        for digest in taught:
+            _write(out, examples[digest])
+    with files.held_out.open("w", encoding="utf-8") as out:
+        for digest in taught[:SEEN_QUESTIONS]:
+            _write(out, examples[digest] | {"slice": "seen"})
+        for digest in held:
+            _write(out, examples[digest] | {"slice": slices[digest]})
+    return files
+
+
+def _write(out: IO[str], row: dict[str, str]) -> None:
+    out.write(json.dumps(row, ensure_ascii=False) + "\n")

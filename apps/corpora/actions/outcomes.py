@@ -1,0 +1,235 @@
+"""Claims files for reading and settles each with exactly one outcome, whoever reads them.
+
+The row is the truth: a file that another worker settled stays as it is.
+"""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q, Sum
+from django.db.models.functions import Coalesce, Now
+
+from apps.audit import actions as audit
+from apps.corpora.extraction import LIMITS, Extracted, Inner, Reading
+from apps.corpora.models import (
+    Document,
+    ItemState,
+    Right,
+    Upload,
+    UploadItem,
+)
+from apps.corpora.parsing.kinds import ARCHIVES, MEDIA, extension
+from calm_engine.errors import InputError
+from counterpoint.storage import blobs
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+from apps.corpora.actions import quota
+from apps.corpora.actions.access import must
+from apps.corpora.actions.receiving import WAKE, refused, tell, wake
+
+ATTEMPTS = 3
+LEASE = timedelta(seconds=LIMITS.wall + 180)
+LOST_AFTER = timedelta(seconds=45)  # a message for a waiting file is thought lost after this
+UPLOAD_FILES = 50_000  # files of one upload, archives unpacked
+UPLOAD_BYTES = 20 << 30
+
+
+def begin(item_id: UUID | str) -> UploadItem | None:
+    """Claim one waiting file for reading; None when another worker was first or it is settled."""
+    waiting = UploadItem.objects.filter(pk=item_id, state=ItemState.RECEIVED)
+    moved = waiting.filter(upload__paused_at__isnull=True).update(
+        state=ItemState.EXTRACTING, claimed_at=Now(), attempts=F("attempts") + 1
+    )
+    if moved == 0:
+        return None
+    item = UploadItem.objects.select_related("upload__corpus", "parent").get(pk=item_id)
+    tell(item.upload_id)
+    return item
+
+
+def begin_next(upload_id: UUID) -> UploadItem | None:
+    """Claim the next waiting file of an upload; two workers never get the same."""
+    waiting = UploadItem.objects.filter(
+        upload=upload_id, upload__paused_at__isnull=True, state=ItemState.RECEIVED
+    )
+    chosen = waiting.order_by("created_at", "pk").select_for_update(skip_locked=True).first()
+    return begin(chosen.pk) if chosen else None
+
+
+@transaction.atomic
+def file_known(item: UploadItem) -> bool:
+    """Settle a file whose very bytes the corpus already has; it need not be read again."""
+    known = Document.objects.filter(
+        corpus=item.upload.corpus_id, original_digest=item.digest
+    ).first()
+    if known is None:
+        return False
+    _settle(item, ItemState.DUPLICATE, document=known)
+    quota.refund(item.size)
+    return True
+
+
+@transaction.atomic
+def file_documents(item: UploadItem, found: Reading) -> None:
+    """Record what one file gave: its document, its inner files, or both, all or nothing.
+
+    Does nothing when the item was settled meanwhile by another worker.
+    """
+    ours = UploadItem.objects.filter(pk=item.pk, state=ItemState.EXTRACTING)
+    if not ours.select_for_update().exists():
+        return
+    if found.is_container:
+        _settle(item, ItemState.CONTAINER)
+    for extracted in found.documents:
+        document, is_new = _document(item, extracted)
+        state = ItemState.STORED if is_new else ItemState.DUPLICATE
+        _settle(item, state, document=document)
+        if not is_new:
+            quota.refund(item.size)
+    _add_inner(item, found.inner)
+
+
+def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
+    text = extracted.text.encode()
+    stored = blobs().put("text", io.BytesIO(text))
+    return Document.objects.get_or_create(
+        corpus=item.upload.corpus,
+        original_digest=item.digest,
+        defaults={
+            "title": extracted.title,
+            "path": item.path,
+            "media_type": extracted.media_type,
+            "size": item.size,
+            "text_digest": stored.digest,
+            "tokens": -(-len(text) // 4),
+            "language": extracted.language,
+            "facts": extracted.facts,
+        },
+    )
+
+
+def _settle(item: UploadItem, state: ItemState, **values: object) -> None:
+    """Move a claimed file to its outcome; one that another worker settled stays as it is."""
+    if UploadItem.objects.move(item.pk, ItemState.EXTRACTING, state, **values):
+        tell(item.upload_id)
+
+
+def _add_inner(item: UploadItem, inner: list[Inner]) -> None:
+    """One item for each inner file. Raises InputError("archive.bomb") past the upload's caps."""
+    so_far = UploadItem.objects.filter(upload=item.upload_id).aggregate(
+        bytes=Coalesce(Sum("size"), 0), files=Coalesce(Sum(1), 0)
+    )
+    if so_far["files"] + len(inner) > UPLOAD_FILES:
+        raise InputError("archive.bomb", limit=f"{UPLOAD_FILES} files in one upload")
+    sizes = sum(i.file.stat().st_size for i in inner if i.file)
+    if so_far["bytes"] + sizes > UPLOAD_BYTES:
+        raise InputError("archive.bomb", limit=f"{UPLOAD_BYTES >> 30} GB in one upload")
+    quota.charge(sizes)
+    children = [_child(item, one) for one in inner]
+    UploadItem.objects.bulk_create(children)
+    wake(children)
+
+
+def _child(item: UploadItem, inner: Inner) -> UploadItem:
+    child = UploadItem(upload=item.upload, parent=item, path=f"{item.path}/{inner.path}"[-1000:])
+    if inner.file is None:
+        return refused(child, inner.code, **inner.facts)
+    kind = extension(inner.path)
+    child.size = inner.file.stat().st_size
+    if kind in (*ARCHIVES, "eml") and item.depth + 1 >= LIMITS.depth:
+        return refused(child, "archive.nested", depth=LIMITS.depth)
+    with inner.file.open("rb") as file:
+        return _stored_child(child, kind, file)
+
+
+def _stored_child(child: UploadItem, kind: str, file: BinaryIO) -> UploadItem:
+    if kind not in MEDIA:
+        return refused(child, "file.type", ending=kind or "no ending")
+    if child.size == 0:
+        return refused(child, "file.empty")
+    child.digest = blobs().put("original", file).digest
+    return child
+
+
+@transaction.atomic
+def reject(item: UploadItem, code: str, **facts: object) -> None:
+    """Settle one file as refused, with the code and facts that its sentence is made from."""
+    _settle(item, ItemState.REJECTED, code=code, facts=facts)
+
+
+def retriable(upload: Upload) -> Any:
+    """The rejected files whose bytes we have: only those can be read once more."""
+    return upload.items.filter(state=ItemState.REJECTED).exclude(digest="")
+
+
+@transaction.atomic
+def retry(upload: Upload, *, by: User) -> int:
+    """Read the rejected files of an upload once more; finished ones are left alone."""
+    must(upload.corpus, by, Right.CURATE)
+    again = list(retriable(upload).select_for_update())
+    for item in again:
+        item.state, item.code, item.facts, item.attempts = ItemState.RECEIVED, "", {}, 0
+    UploadItem.objects.bulk_update(again, ["state", "code", "facts", "attempts"], batch_size=1000)
+    if again:
+        audit.record("upload.retry", upload, by=by, files=len(again))
+        wake(again)
+        tell(upload.pk)
+    return len(again)
+
+
+@transaction.atomic
+def pause(upload: Upload, *, by: User) -> None:
+    """Let workers take no more files of this upload; those being read are finished."""
+    must(upload.corpus, by, Right.CURATE)
+    if Upload.objects.filter(pk=upload.pk, paused_at__isnull=True).update(paused_at=Now()):
+        audit.record("upload.pause", upload, by=by)
+        tell(upload.pk)
+
+
+@transaction.atomic
+def resume(upload: Upload, *, by: User) -> None:
+    """Let workers go on with a paused upload."""
+    must(upload.corpus, by, Right.CURATE)
+    if Upload.objects.filter(pk=upload.pk, paused_at__isnull=False).update(paused_at=None):
+        audit.record("upload.resume", upload, by=by)
+        wake(upload.items.filter(state=ItemState.RECEIVED)[:WAKE])
+        tell(upload.pk)
+
+
+@transaction.atomic
+def cancel_rest(upload: Upload, *, by: User) -> int:
+    """Refuse the files that nobody has begun to read; `retry` brings them back."""
+    must(upload.corpus, by, Right.CURATE)
+    waiting = upload.items.filter(state=ItemState.RECEIVED)
+    count: int = waiting.update(state=ItemState.REJECTED, code="upload.cancelled", facts={})
+    if count:
+        audit.record("upload.cancel", upload, by=by, files=count)
+        tell(upload.pk)
+    return count
+
+
+@transaction.atomic
+def reconcile() -> int:
+    """Pick up this tenant's files that were left behind: workers killed, messages lost.
+
+    Returns how many files were put back or woken. Runs under the tenant's scope.
+    """
+    expired = UploadItem.objects.filter(state=ItemState.EXTRACTING, claimed_at__lt=Now() - LEASE)
+    given_up = expired.filter(attempts__gte=ATTEMPTS).update(
+        state=ItemState.REJECTED, code="extract.failed", facts={"attempts": ATTEMPTS}
+    )
+    put_back = expired.filter(attempts__lt=ATTEMPTS).update(state=ItemState.RECEIVED)
+    waiting = UploadItem.objects.filter(
+        Q(claimed_at__isnull=False) | Q(created_at__lt=Now() - LOST_AFTER),
+        state=ItemState.RECEIVED,
+        upload__paused_at__isnull=True,
+    )
+    wake(waiting.order_by("created_at")[:WAKE])
+    return given_up + put_back

@@ -1,0 +1,50 @@
+"""The extraction library behind one door, with its refusals in our codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from apps.corpora.parsing.kinds import MEDIA, RefusedFile
+
+
+def converted(source: Path | bytes, media_type: str, *, pages: bool = False) -> Any:
+    """What the extraction library makes of a file or of bytes. Raises RefusedFile in its words."""
+    import kreuzberg as k  # noqa: PLC0415 - a large library, loaded only after confine()
+
+    config = k.ExtractionConfig(
+        output_format="plain" if pages else "markdown",
+        use_cache=False,
+        concurrency=k.ConcurrencyConfig(max_threads=1),
+        pages=k.PageConfig(extract_pages=True) if pages else None,
+        content_filter=k.ContentFilterConfig(include_headers=True, include_footers=True),
+    )
+    try:
+        if isinstance(source, Path):
+            return k.extract_file_sync(str(source), mime_type=media_type, config=config)
+        return k.extract_bytes_sync(source, media_type, config=config)
+    except k.KreuzbergError as error:
+        raise refusal(str(error), media_type) from error
+
+
+def refusal(said: str, media_type: str) -> RefusedFile:
+    lower = said.lower()
+    if "password" in lower or "encrypt" in lower:
+        return RefusedFile("file.encrypted")
+    if "security limit" in lower or "bomb" in lower:
+        return RefusedFile("archive.bomb")
+    if media_type == MEDIA["pdf"]:
+        return RefusedFile("pdf.broken")
+    return RefusedFile("file.unreadable", why="the file is damaged or not complete")
+
+
+def language(text: str) -> str:
+    """ISO 639-3 code of the likeliest language, or "" when the text is too short to tell."""
+    import kreuzberg as k  # noqa: PLC0415 - only after confine()
+
+    config = k.ExtractionConfig(
+        use_cache=False, language_detection=k.LanguageDetectionConfig(enabled=True)
+    )
+    sample = text[:20_000].encode()
+    languages = k.extract_bytes_sync(sample, "text/plain", config=config).detected_languages
+    return languages[0] if languages else ""

@@ -1,0 +1,100 @@
+"""Runs side by side: curves on one axis, and only the settings in which they differ."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from apps.runs.models import Run, RunMetric
+from apps.tenants.scope import current_tenant_id
+
+LEAST, MOST = 2, 5
+POINTS = 24  # of a sparkline
+SERIES = ("loss", "held_out_loss", "recall", "gain_over_anchor", "general_loss")
+WIDTH, HEIGHT = 96, 24  # of a sparkline, in the units of its drawing
+
+
+def of(rows: Sequence[Run]) -> dict[str, Any]:
+    """What the page of a comparison shows."""
+    named = [(row, f"{row.name} · {str(row.pk)[:8]}") for row in rows]
+    held_out = {(row.snapshot_id, row.kind) for row in rows}
+    series = [
+        name
+        for name in SERIES
+        if RunMetric.objects.filter(run__in=[row.pk for row in rows], name=name).exists()
+    ]
+    return {
+        "rows": rows,
+        "named": named,
+        "differences": differences(rows),
+        "best": [best_of(row) for row in rows],
+        "series": series,
+        "query": "&".join(f"run={row.pk}" for row in rows),
+        "is_enough": len(rows) >= LEAST,
+        "is_comparable": len(held_out) <= 1,
+        "most": MOST,
+    }
+
+
+def differences(rows: Sequence[Run]) -> list[tuple[str, list[Any]]]:
+    """Settings whose values differ, by name, with each run's value."""
+    names = sorted({name for row in rows for name in row.asked})
+    table = [(name, [row.asked.get(name) for row in rows]) for name in names]
+    facts = [
+        ("snapshot", [str(row.snapshot) for row in rows]),
+        ("anchor", [str(row.anchor) for row in rows]),
+        ("kind", [row.get_kind_display() for row in rows]),
+    ]
+    return [(name, values) for name, values in facts + table if any(v != values[0] for v in values)]
+
+
+def best_of(row: Run) -> float | None:
+    """The lowest held-out loss, or None where it was not measured."""
+    found = row.metrics.filter(name="held_out_loss").order_by("value").first()
+    return found.value if found else None
+
+
+def curves(rows: Sequence[Run], name: str) -> dict[str, list[list[float]]]:
+    """One series of each run, under the run's name."""
+    return {
+        f"{row.name} · {str(row.pk)[:8]}": [
+            list(point)
+            for point in row.metrics.filter(name=name).order_by("step").values_list("step", "value")
+        ]
+        for row in rows
+    }
+
+
+SPARKS = """
+SELECT run_id, avg(value) FROM (
+       SELECT run_id, value, ntile(%(points)s) OVER (PARTITION BY run_id ORDER BY step) AS part
+         FROM runs_runmetric
+        WHERE tenant_id = %(tenant)s AND run_id = ANY(%(runs)s) AND name = 'loss') AS thinned
+ GROUP BY run_id, part ORDER BY run_id, part
+"""
+
+
+def sparklines(codes: Sequence[UUID]) -> dict[UUID, str]:
+    """For each run with a loss, the points of a small line (SVG), thinned by the database."""
+    facts = {"points": POINTS, "tenant": current_tenant_id(), "runs": list(codes)}
+    found: dict[UUID, list[float]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        cursor.execute(SPARKS, facts)
+        for run_id, value in cursor.fetchall():
+            found[run_id].append(value)
+    return {run_id: drawn(values) for run_id, values in found.items() if len(values) > 1}
+
+
+def drawn(values: Sequence[float]) -> str:
+    """The values as points of a line in a box of WIDTH by HEIGHT."""
+    low, high = min(values), max(values)
+    reach = (high - low) or 1.0
+    step = WIDTH / (len(values) - 1)
+    return " ".join(
+        f"{place * step:.1f},{HEIGHT - 2 - (value - low) / reach * (HEIGHT - 4):.1f}"
+        for place, value in enumerate(values)
+    )

@@ -1,0 +1,69 @@
+"""What the page of a run shows, gathered once for the page and for its stream. Knows no request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from apps.registry.models import Augmenter, Composition
+from apps.runs import causes, claims, pipeline, sentences, slots
+from apps.runs.models import Run, Slot
+from apps.runs.standing import Surroundings, standing
+from apps.runs.states import State
+
+STORY = 50  # the newest lines of what happened
+LOOKS = 8  # the newest looks at the samples
+CURVE = 2000  # points of the loss that the sentence is read from
+
+
+def facts_of(row: Run) -> dict[str, Any]:
+    """What the run page and each of its regions show."""
+    now = timezone.now()
+    losses = list(row.metrics.filter(name="loss").order_by("-step")[:CURVE])
+    curve = [each.value for each in reversed(losses)]
+    ahead = claims.ahead_of(row) if row.state == State.QUEUED else 0
+    stands = standing(row, Surroundings.look(row.queue), ahead=ahead)
+    return {
+        "run": row,
+        "stands": stands,
+        "sentence": sentences.sentence(row, stands, now=now, losses=curve),
+        "left": sentences.left(row, now) if row.state == State.RUNNING else "",
+        "span": sentences.elapsed(row, now),
+        "steps": pipeline.of_plan(row.plan) if row.plan else pipeline.strip([row]),
+        "story": row.events.order_by("-at", "-id")[:STORY],
+        "last_loss": curve[-1] if curve else None,
+        "looks": row.looks.order_by("-step")[:LOOKS],
+        "checkpoints": row.checkpoints.all(),
+        "slot": _slot_of(row),
+        "fix": causes.fix_for(row.cause, row.asked) if row.state == State.FAILED else None,
+        "made": made_by(row),
+        "is_older": _is_older(row),
+    }
+
+
+def _slot_of(row: Run) -> Slot | None:
+    return Slot.objects.filter(name=row.owner).first() if row.owner else None
+
+
+def _is_older(row: Run) -> bool:
+    """Whether its worker runs another release than this page."""
+    slot = _slot_of(row)
+    return slot is not None and slot.release not in ("", settings.RELEASE)
+
+
+def made_by(row: Run) -> Any:
+    """What came out of a run: an augmenter, a composition or a report; None before that."""
+    if row.state != State.SUCCEEDED:
+        return None
+    for model in (Augmenter, Composition):
+        found = model.objects.filter(run_id=row.pk).first()
+        if found is not None:
+            return found
+    return row.reports.first()
+
+
+def machines() -> list[Slot]:
+    """Every slot that listens, with what lies about on its machine."""
+    return slots.listening()

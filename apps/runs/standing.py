@@ -1,0 +1,142 @@
+"""Where a run stands, in one word with its look, its reason, since when, and what comes next.
+
+Different things get different words: queued, starved, waiting for a window, stuck and the like are
+never one grey "pending". Computed from rows whenever it is asked, and never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from apps.runs import claims, slots
+from apps.runs.models import Run, Share, Slot
+from apps.runs.states import State
+from apps.tenants.scope import current_tenant_id
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A word, the look that goes with it (`data-state` in the style sheet), and why."""
+
+    word: str
+    look: str
+    reason: str = ""
+    since: datetime | None = None
+    next: str = ""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a waiting run waits on: the slots that listen, the tenant's share, reservations."""
+
+    now: datetime
+    slots: Sequence[Slot] = ()
+    share: Share = field(default_factory=Share)
+    reserved_until: Sequence[datetime] = ()
+
+    @classmethod
+    def look(cls, queue: str = "gpu") -> Surroundings:
+        """As things are now, for the tenant in scope."""
+        listening = slots.listening(queue)
+        names = [slot.name for slot in listening]
+        return cls(
+            now=timezone.now(),
+            slots=listening,
+            share=Share.objects.first() or Share(),
+            reserved_until=claims.reserved_until(names, current_tenant_id()) if names else (),
+        )
+
+
+def standing(run: Run, around: Surroundings, *, ahead: int = 0) -> Standing:
+    """How this run stands.
+
+    ahead   runs of the same queue that have waited longer, at most that many go first
+    """
+    if run.state == State.QUEUED:
+        return _waiting(run, around, ahead)
+    if run.state == State.RUNNING:
+        return _working(run, around.now)
+    if run.state == State.SUCCEEDED:
+        return Standing(_("finished"), "ok", since=run.finished_at)
+    if run.state == State.FAILED:
+        return Standing(_("failed"), "bad", since=run.finished_at)
+    word = _("discarded") if run.discard else _("stopped")
+    return Standing(word, "stopped", since=run.finished_at)
+
+
+def _working(run: Run, now: datetime) -> Standing:
+    if run.is_stopping:
+        reason = _("The worker has been asked to stop, and has not yet answered.")
+        return Standing(_("stopping"), "leaving", reason, run.cancel_requested_at)
+    if run.lease_until is not None and run.lease_until < now:
+        reason = _("Its worker is silent and its lease has run out.")
+        following = _("It goes back into the queue within seconds, to its last checkpoint.")
+        return Standing(_("stuck"), "stuck", reason, run.lease_until, following)
+    if run.is_pausing:
+        reason = _("The worker has been asked to save and let go.")
+        return Standing(_("pausing"), "leaving", reason, run.pause_requested_at)
+    if run.is_silent(now):
+        reason = _("Nothing has been heard of its worker.")
+        following = _("If the worker is gone, another goes on when the lease ends.")
+        return Standing(_("silent"), "warn", reason, run.heartbeat_at, following)
+    return Standing(_("running"), "busy", since=run.started_at)
+
+
+def _waiting(run: Run, around: Surroundings, ahead: int) -> Standing:
+    if run.is_paused:
+        reason = _("Somebody asked for a pause.")
+        following = _("It goes on from its checkpoint when somebody lets it.")
+        return Standing(_("paused"), "paused", reason, run.pause_requested_at, following)
+    barred = _barred(run, around)
+    if barred is not None:
+        return barred
+    since = run.queued_at
+    busy = _("It begins when a slot is free.")
+    if not ahead:
+        return Standing(_("queued"), "queued", _("It is the next in the queue."), since, busy)
+    word = _("queued, place %(place)s") % {"place": ahead + 1}
+    reason = ngettext(
+        "At most %(count)d run is ahead.", "At most %(count)d runs are ahead.", ahead
+    ) % {"count": ahead}
+    return Standing(word, "queued", reason, since, busy)
+
+
+def _barred(run: Run, around: Surroundings) -> Standing | None:
+    """What keeps a run from being claimed however long it waits; None when nothing does."""
+    local = timezone.localtime(around.now)
+    if not around.slots:
+        reason = _("No worker listens to the queue %(queue)s.") % {"queue": run.queue}
+        following = _("Somebody must start a worker; the run begins by itself then.")
+        return Standing(_("starved"), "starved", reason, run.queued_at, following)
+    if around.share.is_quiet(local):
+        until = around.share.quiet_until
+        following = _("It begins after %(time)s.") % {"time": f"{until:%H:%M}"}
+        reason = _("No run begins in the quiet hours.")
+        return Standing(_("waiting for its window"), "window", reason, run.queued_at, following)
+    if not around.share.has_quota_left(local):
+        reason = _("This month's %(minutes)s accelerator minutes are used up.") % {
+            "minutes": around.share.minutes
+        }
+        following = _("It begins on the first of the month, or when the quota is raised.")
+        return Standing(_("waiting for quota"), "window", reason, run.queued_at, following)
+    if all(slot.memory_bytes < run.device_bytes for slot in around.slots):
+        reason = _("It needs more memory than any slot has.")
+        following = _("Choose a smaller model or batch, or add a larger accelerator.")
+        return Standing(_("does not fit"), "starved", reason, run.queued_at, following)
+    if all(slot.is_disk_low for slot in around.slots):
+        reason = _("The disk of the run folders is nearly full.")
+        following = _("It begins when there is room again.")
+        return Standing(_("waiting for disk"), "window", reason, run.queued_at, following)
+    if len(around.reserved_until) >= len(around.slots):
+        at = date_format(timezone.localtime(around.reserved_until[0]), "Y-m-d H:i")
+        reason = _("Every slot is reserved for somebody else.")
+        following = _("The first is free again at %(time)s.") % {"time": at}
+        return Standing(_("waiting for its window"), "window", reason, run.queued_at, following)
+    return None

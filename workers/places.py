@@ -1,0 +1,94 @@
+"""Where one run works on this machine, and what lies there. Knows files, no rows and no child."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHECKPOINT = re.compile(r"step-(\d{8})")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that is whole: its step, its size, and the digest that its manifest states."""
+
+    step: int
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run's folder, and the files inside."""
+
+    folder: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "spec.json"
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def child(self) -> Path:
+        """Process id and start time of the child that lives, or lived, here."""
+        return self.folder / "child.json"
+
+    def events(self, epoch: int) -> Path:
+        return self.folder / f"events-{epoch}.jsonl"
+
+    def words(self, epoch: int) -> Path:
+        """What the child of this attempt says on its standard output and error."""
+        return self.folder / f"child-{epoch}.log"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.work / f"step-{step:08}"
+
+    def checkpoints(self) -> Iterator[Saved]:
+        """Every whole checkpoint; one that is being written has another name."""
+        for folder in self.work.iterdir() if self.work.is_dir() else ():
+            found = CHECKPOINT.fullmatch(folder.name)
+            with suppress(OSError, ValueError, KeyError):  # removed while we look
+                if found:
+                    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+                    yield Saved(int(found[1]), size_of(folder), str(manifest["digest"]))
+
+
+def located(spec: Mapping[str, Any], places: Mapping[str, Path | str | None]) -> dict[str, Any]:
+    """A run's spec with every reference ("@anchor") replaced by the folder that it means here."""
+
+    def put(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [put(item) for item in value]
+        if isinstance(value, str) and value.startswith("@"):
+            place = places[value]
+            return None if place is None else str(place)
+        return value
+
+    return {name: put(value) for name, value in spec.items()}
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of every file in a folder; what goes while we look counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def clear(place: Place) -> None:
+    """Remove what a finished run no longer needs: checkpoints, scratch, copies of the data."""
+    shutil.rmtree(place.folder, ignore_errors=True)
