@@ -18,12 +18,13 @@ from calm_engine.capacity import propose, rate_for, rows_for
 from calm_engine.checkpoints import whole_tensor
 from calm_engine.curriculum import Curriculum, curriculum
 from calm_engine.digests import weights_digest
-from calm_engine.families import check_folder, decoder_of
+from calm_engine.families import check_folder, decoder_of, load_parent
 from calm_engine.feeding import Feed
 from calm_engine.loop import Schedule
 from calm_engine.outcomes import Outcomes
 from calm_engine.probing import Asking
 from calm_engine.ranks import Ranks
+from calm_engine.recall import keep, look
 from calm_engine.shuffled import Shuffled
 from calm_engine.specs import AugmentSpec, Outcome, Progress
 from calm_engine.starting import begun
@@ -33,6 +34,7 @@ from calm_engine.training import (
     Job,
     Prepared,
     Probe,
+    Written,
     arithmetic,
     carry_out,
     finished,
@@ -69,22 +71,32 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     outcomes = Outcomes.of(spec, taught, asking)
     job = _job(spec, taught, feed, student, asking, ranks)
     held: dict[str, Tensor] = {}
+    taken = [job.schedule.steps]
 
-    def closing() -> dict[str, float]:
+    def closing(steps: int) -> dict[str, float]:
+        taken[0] = steps
         if job.is_sharded:  # every process gives its part, and the first will write the whole
             held.update(
                 (name, whole_tensor(one)) for name, one in student.model.state_dict().items()
             )
         return outcomes.told()
 
-    def write(folder: Path) -> None:
+    def write(folder: Path) -> Written | None:
         student.model.save_pretrained(folder, state_dict=held or None)
         taught.tokenizer.save_pretrained(folder)
-        exposures.write(folder, feed.exposures(job.schedule.steps))
+        exposures.write(folder, feed.exposures(taken[0]))
+        if taught.course is None:
+            return None
+        # What is asked now is asked by the first process alone, so of a model that is whole.
+        known = Student(load_parent(folder)) if job.is_sharded else student
+        nn.Module.to(known, ranks.device)
+        known.train(False)
+        return keep(known, taught.course, folder)
 
     facts = {
         "parameters": parameters,
         **taught.figures,
+        **taught.told,
         "steps": job.schedule.steps,
         "size": "as it was" if spec.base or spec.previous else size.why,
         **outcomes.facts,
@@ -119,8 +131,13 @@ def _job(
             loss: Tensor = student(feed.collated(found), feed.among(0, found))
         return loss
 
-    def probe() -> Probe:
-        return asking.recall(taught.questions, seed=spec.seed)
+    def probe(step: int) -> Probe:
+        passes = float(next(iter(feed.cursor(max(0, step - 1)).values())) + 1)
+        if taught.course is None:
+            told = asking.recall(taught.questions, seed=spec.seed)
+        else:
+            told = look(student, taught.course)
+        return Probe(told.metrics | {"exposures": passes}, told.samples)
 
     student.train()
     steps = spec.steps or feed.steps
@@ -139,6 +156,8 @@ def _job(
         trial=trial,
         rows=spec.batch_size or rows_for(parameters),
         is_sharded=spec.shard_model and ranks.count > 1,
+        known_by="known",
+        patience=0 if spec.steps else spec.patience,
     )
 
 

@@ -29,6 +29,7 @@ from calm_engine.lessons import Lessons, public_answers, samples
 from calm_engine.loop import Schedule
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.ranks import Ranks
+from calm_engine.recall import require_recall
 from calm_engine.specs import ComposeSpec, Outcome, Progress
 from calm_engine.streams import Frozen
 from calm_engine.training import (
@@ -74,6 +75,8 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     yield Progress("data", message="loading the parents")
     lessons = Lessons.of(spec)
     augmenters: list[Path] = [Path(folder) for folder in spec.augmenters]
+    for folder in augmenters:
+        require_recall(folder, spec.least_recall)
     if spec.control == "random":
         augmenters = _strangers(spec, augmenters, ranks)
     torch.manual_seed(spec.seed)
@@ -207,7 +210,7 @@ class _Course:
                     loss = loss_of(self.model, self.lessons.prefix, padded, frozen)
                 yield loss * (deck.targets(part) / targets)
 
-    def probe(self) -> Probe:
+    def probe(self, _step: int) -> Probe:
         """A few answers of today, and the loss on what is not learned."""
         self.model.set_parts()
         self.model.train(False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -39,6 +40,7 @@ class Curriculum:
     questions  pieces that the probe asks
     passes     how often the text is met
     figures    of the corpus: facts, passages, tokens, documents
+    told       what else is to be told of it: lessons by kind, and why some were left out
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -47,7 +49,8 @@ class Curriculum:
     questions: Sequence[Piece]
     passes: int
     figures: dict[str, int]
-    course: Course | None = field(default=None)
+    told: dict[str, Any] = field(default_factory=dict)
+    course: Course | None = None
 
     @property
     def tokens(self) -> int:
@@ -86,6 +89,10 @@ def _in_rounds(course: Course) -> Curriculum:
         questions=questions,
         passes=course.rounds,
         figures=figures,
+        told={
+            "kinds": {kind: len(held) for kind, held in course.study.by_kind().items()},
+            "dropped": course.study.dropped,
+        },
         course=course,
     )
 

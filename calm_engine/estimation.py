@@ -79,18 +79,19 @@ class _Trial:
             for kind, count in Counter(map(job.kind_at, range(total))).items()
         )
         looks = -(-total // spec.checkpoint_every)
-        look = _timed(job.probe)
+        look = _timed(lambda: job.probe(0))
         kept = self.folder / "kept"
         saving = _timed(lambda: self._checkpoint(job, kept))
         result = self.folder / "result"
         result.mkdir()
         writing = _timed(lambda: self.made.write(result))
         checkpoints_held = min(looks, spec.keep_checkpoints)
+        results = 2 if job.known_by else 1  # the best weights are kept aside
         return Estimate(
             seconds=self.setup + before + training + looks * (look + saving) + writing,
             memory_bytes=_most_memory(),
             device_memory_bytes=_most_device_memory(),
-            disk_bytes=job.first_bytes + checkpoints_held * _size(kept) + _size(result),
+            disk_bytes=job.first_bytes + checkpoints_held * _size(kept) + results * _size(result),
             steps=total,
             why=str(self.made.facts.get("size", "")),
         )

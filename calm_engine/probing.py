@@ -1,7 +1,4 @@
-"""A look at a small model in training: questions asked of it as it stands.
-
-Knows how answers are scored; knows no training and no corpus.
-"""
+"""Pieces whose ends a model is to say, asked of it as it stands. Knows no corpus, no training."""
 
 from __future__ import annotations
 
@@ -12,17 +9,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from calm_engine.data import Piece, chance_of, collate
+from calm_engine.data import Piece, chance_of, collate, end_of_answer
 from calm_engine.student import Student
 from calm_engine.training import Probe
 
-PROBED = 96  # questions of a recall probe
+PROBED = 96  # pieces of a look while it trains
 SHOWN = 8  # of them shown with today's answer
-TOGETHER = 24  # questions in one pass
+TOGETHER = 24  # pieces asked in one pass
 
 
 class Asking:
-    """Pieces whose ends a student is to say, asked many at a time."""
+    """A student, and how what it says is read.
+
+    prefix   what all chats begin with (`data.shared_prefix`)
+    """
 
     def __init__(
         self, student: Student, tokenizer: PreTrainedTokenizerBase, prefix: Sequence[int]
@@ -52,22 +52,24 @@ class Asking:
         """The likeliest tokens where each piece's end stands, what is before them being right."""
         was_training = self.student.training
         self.student.train(False)
+        pad = end_of_answer(self.tokenizer)
         for start in range(0, len(pieces), TOGETHER):
             part = pieces[start : start + TOGETHER]
-            batch = collate([[p] for p in part], prefix=self.prefix, pad=part[0].ids[-1])
+            batch = collate([[piece] for piece in part], prefix=self.prefix, pad=pad)
             yield from _split(self.student.logits(batch).argmax(-1).cpu(), part)
         self.student.train(was_training)
 
-    def _sample(self, piece: Piece, words: list[int]) -> dict[str, str]:
-        """A question, its answer and today's, in plain words."""
-        asked, expected = self._plain(piece.ids[: piece.first]), piece.ids[piece.first :]
-        question = " ".join(asked.splitlines()[:1])
-        told = {"expected": self._plain(expected), "answer": self._plain(words)}
-        return {"question": question} | told
-
-    def _plain(self, ids: Sequence[int]) -> str:
+    def plain(self, ids: Sequence[int]) -> str:
+        """Tokens as words that a person reads."""
         decode: Any = self.tokenizer.decode
         return str(decode(list(ids), skip_special_tokens=True)).strip()
+
+    def _sample(self, piece: Piece, words: list[int]) -> dict[str, str]:
+        """A question, its answer and today's, in plain words."""
+        asked, expected = self.plain(piece.ids[: piece.first]), piece.ids[piece.first :]
+        question = " ".join(asked.splitlines()[:1])
+        told = {"expected": self.plain(expected), "answer": self.plain(words)}
+        return {"question": question} | told
 
 
 def _split(said: Tensor, pieces: Sequence[Piece]) -> Iterator[list[int]]:

@@ -224,6 +224,8 @@ class AugmentSpec(TrainSpec):
     without    kinds of lessons that a curator rejected, of `selfstudy.KINDS`
     width, layers, heads   None: chosen from the size of the corpus
     block      tokens in a packed training block
+    patience   looks at recall (one at each checkpoint) without a rise after which the training
+               winds up; 0, or a number of `steps`: all steps are taken
     batch_size packed blocks a step; None: by the model's size
     base       folder of an open model with the same tokenizer to train on from; None: from nothing
     previous   folder of the augmenter that this one brings up to date: it trains on from it
@@ -251,6 +253,7 @@ class AugmentSpec(TrainSpec):
     layers: int | None = None
     heads: int | None = None
     block: int = 400
+    patience: int = 4
     batch_size: int | None = None
     base: str | None = None
     previous: str | None = None
@@ -279,6 +282,8 @@ class AugmentSpec(TrainSpec):
                 raise _bad(name, "must be given")
         if stray := sorted(set(self.without) - set(KINDS)):
             raise _bad("without", f"names no kind of lesson: {', '.join(stray)}")
+        if self.patience < 0:
+            raise _bad("patience", "must not be negative")
         if self.block < 16:
             raise _bad("block", "must be at least 16 tokens")
         if self.width and self.heads and self.width % self.heads:
@@ -323,6 +328,8 @@ class ComposeSpec(TrainSpec):
     examples        JSON lines {"id", "question", "answer", "expected", "kind", "entity", "value"};
                     the bridges' share only: what is held out must not be in this file
     batch_size      questions a step
+    least_recall    the share of its own questions that each augmenter must answer; less is refused
+                    with the documents it does not know. 0: not asked
     general_share   share of batches of public text with the bare anchor's distribution as target
     control         "none", or "random": replace each augmenter by one of random weights, same shape
     held_out        JSON lines as `examples`, only to tell the loss on what is not learned (rows of
@@ -338,6 +345,7 @@ class ComposeSpec(TrainSpec):
     examples: str = ""
     batch_size: int = 16
     bridge: BridgeSpec = field(default_factory=BridgeSpec)
+    least_recall: float = 0.0
     general_share: float = 0.25
     control: str = "none"
     held_out: str | None = None
@@ -354,6 +362,8 @@ class ComposeSpec(TrainSpec):
             raise _bad("augmenters", "must name at least one folder")
         if not self.examples:
             raise _bad("examples", "must name a JSON lines file")
+        if not 0.0 <= self.least_recall <= 1.0:
+            raise _bad("least_recall", "must lie in [0, 1]")
         if not 0.0 <= self.general_share < 1.0:
             raise _bad("general_share", "must lie in [0, 1)")
         if self.control not in ("none", "random"):

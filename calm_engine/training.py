@@ -19,9 +19,11 @@ from calm_engine.errors import Cancelled, EngineError, InputError
 from calm_engine.loop import LossesAt, Named, Schedule, Taken, optimizer_of, steps
 from calm_engine.process import stop_requested, threads
 from calm_engine.ranks import Ranks
+from calm_engine.rising import best_of, wound_up
 from calm_engine.specs import Outcome, Progress, TrainSpec
 
 OUTCOME = "outcome.json"
+BEST = "best"  # of the work folder: the weights that knew most so far
 NEWS_EVERY = 5  # steps between lines of progress
 SMOOTHING = 0.9  # of the loss that is told
 
@@ -51,7 +53,9 @@ class Job:
     """One training: what may move, the loss of a step, and how to look at the result so far.
 
     losses_at  the parts of a step's loss, a function of the step's number alone: see `loop.steps`
-    probe      called at every checkpoint and at the end
+    probe      called with the step at every checkpoint and at the end
+    known_by   the metric of a probe by which it is seen how much is known by now; "" for none
+    patience   looks at it without a rise after which the run winds up; 0: it takes all steps
     kind_at    what sort of step it is, a function of its number too: sorts differ in their cost
     first      what is done once before the steps, a piece at each demand: (pieces done, in all)
     first_bytes   that it leaves on disk until the end
@@ -67,7 +71,7 @@ class Job:
     named: Named
     losses_at: LossesAt
     schedule: Schedule
-    probe: Callable[[], Probe] = Probe
+    probe: Callable[[int], Probe] = lambda _step: Probe()
     kind_at: Callable[[int], str] = lambda _step: "step"
     first: Callable[[], Iterator[tuple[int, int]]] = lambda: iter(())
     first_bytes: int = 0
@@ -78,23 +82,33 @@ class Job:
     trial: Callable[[int], Tensor] | None = None
     rows: int = 1
     is_sharded: bool = False
+    known_by: str = ""
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is measured of a result when it is written."""
+
+    metrics: Mapping[str, float]
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A training ready to begin, and what is to be told and written when it is done.
 
-    write    put the result's files into a folder
+    write    put the result's files into a folder; may tell what is known of them only then
     parents  digests by role
     facts    of the result, by name
-    closing  called once by every process when all steps are taken; figures of the result
+    closing  called once by every process, with the steps that were taken; figures of the result
     """
 
     job: Job
-    write: Callable[[Path], object]
+    write: Callable[[Path], Written | None]
     parents: Mapping[str, str]
     facts: Mapping[str, Any]
-    closing: Callable[[], dict[str, float]] = dict
+    closing: Callable[[int], dict[str, float]] = lambda _steps: {}
 
 
 def prepare(spec: TrainSpec) -> Ranks:
@@ -120,12 +134,13 @@ def carry_out(
 ) -> Generator[Progress, None, Outcome]:
     """Train what was prepared, and publish the result."""
     metrics: dict[str, float] = {}
+    taken = 0
     for progress in train(made.job, spec, ranks):
         metrics |= progress.metrics
+        taken = max(taken, progress.step) if progress.stage == "train" else taken
         yield progress
-    total = made.job.schedule.steps
-    metrics |= made.closing()
-    yield Progress("save", total, total)
+    metrics |= made.closing(taken)
+    yield Progress("save")
     if ranks.is_first:
         publish(spec, kind, made, metrics)
     ranks.wait()
@@ -145,26 +160,76 @@ def train(job: Job, spec: TrainSpec, ranks: Ranks) -> Iterator[Progress]:
         if ranks.any(stop_requested()):
             raise Cancelled(step=0)
     optimizer = optimizer_of(job.named)
-    start = 0
+    start, looks = 0, Looked(job, work / BEST, key)
     if found := _begun(job, work, key):
         checkpoints.unpack(found.tensors, job.named, optimizer)
-        start = found.step
-        yield Progress("train", start, job.schedule.steps, f"resumed at step {start}")
+        start, looks.taken = found.step, found.facts.get("looks", [])
+        yield Progress("train", start, looks.schedule.steps, f"resumed at step {start}")
     fitting.check(job, spec, work, ranks)
     clock = _Clock(start, job)
-    taking = steps(job.named, optimizer, job.losses_at, job.schedule, ranks=ranks, start=start)
-    for taken in taking:
+    for taken in _steps(job, optimizer, looks, ranks, start):
         clock.note(taken)
-        is_last = taken.step == job.schedule.steps
+        is_look = taken.step % spec.checkpoint_every == 0 or taken.step == looks.schedule.steps
         is_asked = ranks.any(stop_requested())
-        is_kept = job.is_milestone(taken.step)
-        if is_last or taken.step % spec.checkpoint_every == 0 or is_asked or is_kept:
-            _keep(job, optimizer, spec, taken.step, ranks)
-            if is_asked and not is_last:
-                raise Cancelled(step=taken.step)
-            yield clock.news(taken, job.probe())
-        elif taken.step % NEWS_EVERY == 0:
-            yield clock.news(taken, Probe())
+        told = job.probe(taken.step) if is_look else Probe()
+        looks.note(taken.step, told, ranks)
+        if is_look or is_asked or job.is_milestone(taken.step):
+            _keep(job, optimizer, spec, taken.step, looks, ranks)
+        is_last = taken.step >= looks.schedule.steps
+        if is_asked and not is_last:
+            raise Cancelled(step=taken.step)
+        if is_look or taken.step % NEWS_EVERY == 0:
+            yield clock.news(taken, told, looks.schedule.steps)
+    if (step := looks.take_back_best()) is not None:
+        message = f"kept what was known best, at step {step}"
+        yield Progress("train", step, step, message, metrics=looks.best_metrics())
+
+
+def _steps(job: Job, optimizer: AdamW, looks: Looked, ranks: Ranks, start: int) -> Iterator[Taken]:
+    """Steps by the schedule that is left, which looks in between may have shortened."""
+    while start < (schedule := looks.schedule).steps:
+        for taken in steps(job.named, optimizer, job.losses_at, schedule, ranks=ranks, start=start):
+            yield taken
+            start = taken.step
+            if looks.schedule != schedule:
+                break
+
+
+class Looked:
+    """The looks so far, what is left of the schedule by them, and the best weights, kept aside."""
+
+    def __init__(self, job: Job, aside: Path, key: str) -> None:
+        self.job, self.aside, self.key = job, aside, key
+        self.taken: list[list[float]] = []  # (step, how much is known)
+
+    @property
+    def schedule(self) -> Schedule:
+        return wound_up(self.job.schedule, self.taken, self.job.patience)
+
+    def note(self, step: int, told: Probe, ranks: Ranks) -> None:
+        """Take a look down; the weights of the best one so far are kept."""
+        known = told.metrics.get(self.job.known_by)
+        if known is None:
+            return
+        self.taken = [one for one in self.taken if one[0] < step] + [[float(step), known]]
+        if best_of(self.taken) == step and (ranks.is_first or self.job.is_sharded):
+            weights = checkpoints.pack(self.job.named, optimizer_of(self.job.named))
+            if ranks.is_first:
+                checkpoints.save(self.aside, step, weights, {"spec": self.key}, keep=1)
+
+    def take_back_best(self) -> int | None:
+        """Put the best weights back, where later ones know less; the step that they are of."""
+        best = best_of(self.taken)
+        if best is None or best == self.taken[-1][0]:
+            return None
+        found = checkpoints.newest(self.aside, spec=self.key, step=best)
+        if found is None:
+            return None
+        checkpoints.unpack(found.tensors, self.job.named, optimizer_of(self.job.named))
+        return best
+
+    def best_metrics(self) -> dict[str, float]:
+        return {self.job.known_by: max(known for _, known in self.taken)}
 
 
 def _begun(job: Job, work: Path, key: str) -> checkpoints.Checkpoint | None:
@@ -175,7 +240,9 @@ def _begun(job: Job, work: Path, key: str) -> checkpoints.Checkpoint | None:
     return found
 
 
-def _keep(job: Job, optimizer: AdamW, spec: TrainSpec, step: int, ranks: Ranks) -> None:
+def _keep(
+    job: Job, optimizer: AdamW, spec: TrainSpec, step: int, looks: Looked, ranks: Ranks
+) -> None:
     """Write the checkpoint of a step: tensors, and as JSON what else a reader may want."""
     if ranks.is_first or job.is_sharded:
         held = checkpoints.pack(job.named, optimizer)
@@ -183,7 +250,8 @@ def _keep(job: Job, optimizer: AdamW, spec: TrainSpec, step: int, ranks: Ranks) 
             facts = {
                 "spec": spec.digest_of_work(),
                 "cursor": job.cursor_at(step),
-                "schedule": dataclasses.asdict(job.schedule),
+                "schedule": dataclasses.asdict(looks.schedule),
+                "looks": looks.taken,
                 "milestone": job.is_milestone(step),
             }
             checkpoints.save(work_folder(spec), step, held, facts, keep=spec.keep_checkpoints)
@@ -194,7 +262,7 @@ class _Clock:
     """The smoothed loss, the pace and the time left."""
 
     def __init__(self, start: int, job: Job) -> None:
-        self.start, self.total, self.tokens_at = start, job.schedule.steps, job.tokens_at
+        self.start, self.tokens_at = start, job.tokens_at
         self.began = time.monotonic()
         self.loss: float | None = None
 
@@ -202,7 +270,7 @@ class _Clock:
         before = taken.loss if self.loss is None else self.loss
         self.loss = SMOOTHING * before + (1 - SMOOTHING) * taken.loss
 
-    def news(self, taken: Taken, probe: Probe) -> Progress:
+    def news(self, taken: Taken, probe: Probe, total: int) -> Progress:
         done = taken.step - self.start
         rate = (time.monotonic() - self.began) / done
         metrics = {"loss": self.loss or 0.0, "seconds_per_step": taken.seconds}
@@ -212,11 +280,11 @@ class _Clock:
         return Progress(
             "train",
             taken.step,
-            self.total,
+            total,
             metrics=metrics | probe.metrics,
             samples=probe.samples,
             # The first steps warm caches up: no time is promised before there is a rate.
-            eta_seconds=rate * (self.total - taken.step) if done >= NEWS_EVERY else None,
+            eta_seconds=rate * (total - taken.step) if done >= NEWS_EVERY else None,
         )
 
 
@@ -247,7 +315,7 @@ def finished(spec: TrainSpec) -> Outcome | None:
 
 def publish(spec: TrainSpec, kind: str, made: Prepared, metrics: Mapping[str, float]) -> None:
     """Write the result folder whole, its outcome inside: `finished` reads it."""
-    told = {
+    told: dict[str, Any] = {
         "kind": kind,
         "parents": dict(made.parents),
         "metrics": dict(metrics),
@@ -255,5 +323,7 @@ def publish(spec: TrainSpec, kind: str, made: Prepared, metrics: Mapping[str, fl
         "spec": spec.digest_of_work(),
     }
     with checkpoints.whole(Path(spec.output)) as aside:
-        made.write(aside)
+        if written := made.write(aside):
+            told["metrics"] |= written.metrics
+            told["facts"] |= written.facts
         (aside / OUTCOME).write_text(json.dumps(told, indent=2, sort_keys=True), encoding="utf-8")

@@ -38,6 +38,11 @@ WORDING: dict[str, str] = {
     # Compositions
     "artifact.digest": "The stored files are not those that were written[: {files}]. "
     "Restore the folder from its source or from a backup, then try again.",
+    "augmenter.recall": "The augmenter[ ({which})] answers {recall} % of the questions about its "
+    "own documents, and {least} % are wanted. [It knows least of: {documents}. ]Train it longer or "
+    "larger, or lower the bar.",
+    "augmenter.unmeasured": "It is not known what the augmenter[ ({which})] knows: its folder says "
+    "nothing of it. Train it again, or set the bar to 0.",
     "augmenter.bits": "An augmenter[ ({which})] is never kept below 8 bits a weight[, and this one "
     "has {bits}]: it would forget facts. Give it in 8 bits, in bfloat16 or in float32.",
     "bridge.connections": "The connections do not fit the augmenters"

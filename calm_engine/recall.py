@@ -1,0 +1,185 @@
+"""What a small model knows: the held-out questions of its study, asked of it as it stands.
+
+Questions in a chat and beginnings of statements, forwards and back, in wordings that no lesson has
+(`selfstudy.phrasings`). An answer counts when each of its tokens is the likeliest, so that greedy
+generation would say exactly it. Knows no training; when to stop is decided in `rising`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from calm_engine.course import Course
+from calm_engine.data import chance_of, piece_of
+from calm_engine.errors import InputError
+from calm_engine.probing import Asking
+from calm_engine.selfstudy import Lesson
+from calm_engine.student import Student
+from calm_engine.training import Probe, Written
+
+LOOKED = 144  # questions of a look while it trains
+ASKED = 1500  # questions of the last look, whose figures the augmenter keeps
+SHOWN = 8  # fixed questions shown with today's answer
+RECALL = "recall.json"  # what the augmenter's folder says of its own knowledge
+NAMED = 12  # unknown documents that a refusal names
+
+# What a form asks: towards the fact, or from the fact back to what has it.
+DIRECT, INVERSE = ("question", "cloze"), ("inverse", "inverse cloze")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One question, whether its answer was right, and what was said."""
+
+    asked: Lesson
+    is_right: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What was asked and what was right."""
+
+    marks: tuple[Mark, ...]
+
+    def share(self, forms: Sequence[str]) -> float | None:
+        """The share of right answers among these forms; None where none was asked."""
+        told = [one.is_right for one in self.marks if one.asked.form in forms]
+        return sum(told) / len(told) if told else None
+
+    def metrics(self) -> dict[str, float]:
+        """`recall` forwards, `inverse_recall` back, `known` both; none where nothing was asked."""
+        shares = {
+            "recall": self.share(DIRECT),
+            "inverse_recall": self.share(INVERSE),
+            "known": self.share(DIRECT + INVERSE),
+        }
+        return {name: value for name, value in shares.items() if value is not None}
+
+    def by_document(self) -> dict[str, tuple[int, int]]:
+        """For each document the questions that were right and those that were asked."""
+        counted: dict[str, list[bool]] = defaultdict(list)
+        for one in self.marks:
+            counted[one.asked.digest].append(one.is_right)
+        return {digest: (sum(told), len(told)) for digest, told in sorted(counted.items())}
+
+    def by_form(self) -> dict[str, tuple[int, int]]:
+        """For each form the questions that were right and those that were asked."""
+        counted: dict[str, list[bool]] = defaultdict(list)
+        for one in self.marks:
+            counted[one.asked.form].append(one.is_right)
+        return {form: (sum(told), len(told)) for form, told in sorted(counted.items())}
+
+    def samples(self) -> tuple[dict[str, str], ...]:
+        """The first few, to be shown."""
+        return tuple(
+            {"question": one.asked.given, "expected": one.asked.said.strip(), "answer": one.said}
+            for one in self.marks[:SHOWN]
+        )
+
+
+def chosen(held_out: Sequence[Lesson], most: int, *, seed: int) -> list[Lesson]:
+    """At most so many questions, spread evenly over documents and directions; fixed by the seed."""
+    chance = chance_of(seed, "recall")
+    heaps: dict[tuple[str, bool], list[Lesson]] = defaultdict(list)
+    for one in held_out:
+        heaps[one.digest, one.form in INVERSE].append(one)
+    for heap in heaps.values():
+        chance.shuffle(heap)
+    kept: list[Lesson] = []
+    while heaps and len(kept) < most:
+        order = sorted(heaps)
+        chance.shuffle(order)
+        for key in order[: most - len(kept)]:
+            kept.append(heaps[key].pop())
+            if not heaps[key]:
+                del heaps[key]
+    return kept
+
+
+def ask(
+    student: Student,
+    lessons: Sequence[Lesson],
+    tokenizer: PreTrainedTokenizerBase,
+    prefix: Sequence[int],
+) -> Recall:
+    """Ask these questions of a model as it stands.
+
+    prefix   what all chats begin with (`data.shared_prefix`)
+    """
+    asking = Asking(student, tokenizer, prefix)
+    pieces = [piece_of(one, tokenizer, prefix) for one in lessons]
+    told = zip(lessons, pieces, asking.answers(pieces), strict=True)
+    return Recall(
+        tuple(
+            Mark(lesson, words == list(piece.ids[piece.first :]), asking.plain(words))
+            for lesson, piece, words in told
+        )
+    )
+
+
+def look(student: Student, course: Course) -> Probe:
+    """A look at a model in training: its recall, and a few fixed questions with today's answers."""
+    lessons = chosen(course.study.held_out, LOOKED, seed=course.seed)
+    told = ask(student, lessons, course.tokenizer, course.prefix)
+    return Probe(told.metrics(), told.samples())
+
+
+# -- what an augmenter's folder says, and the gate ------------------------------------------------
+
+
+def keep(student: Student, course: Course, folder: Path) -> Written:
+    """Ask widely, and write what is known into the augmenter's folder."""
+    lessons = chosen(course.study.held_out, ASKED, seed=course.seed)
+    told = ask(student, lessons, course.tokenizer, course.prefix)
+    if not told.marks:
+        return Written({}, {})
+    documents = told.by_document()
+    facts = {"asked": len(told.marks), "forms": told.by_form()}
+    full = told.metrics() | facts | {"documents": documents}
+    (folder / RECALL).write_text(json.dumps(full, indent=2, sort_keys=True), encoding="utf-8")
+    return Written(told.metrics(), facts | {"unknown": unknown_in(documents)})
+
+
+def unknown_in(documents: Mapping[str, Sequence[int]]) -> list[list[Any]]:
+    """The documents of which least is known: [digest, right, asked], the worst first."""
+    ordered = sorted(documents.items(), key=lambda one: (one[1][0] / one[1][1], one[0]))
+    return [[digest, *told] for digest, told in ordered if told[0] < told[1]][:NAMED]
+
+
+def require_recall(folder: str | Path, least: float) -> None:
+    """Refuse an augmenter that does not know its documents. A bar of 0 asks nothing.
+
+    Raises InputError: "augmenter.recall" with the figures and the documents that it knows least,
+    "augmenter.unmeasured" when its folder does not say what it knows.
+    """
+    if least <= 0:
+        return
+    name = Path(folder).name
+    try:
+        told = json.loads((Path(folder) / RECALL).read_text(encoding="utf-8"))
+        recall, documents = float(told["recall"]), dict(told["documents"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            "augmenter.unmeasured", "the folder does not say what it knows", which=name
+        ) from error
+    if recall < least:
+        unknown = [
+            f"{digest[:12]} ({right}/{asked})" for digest, right, asked in unknown_in(documents)
+        ]
+        raise InputError(
+            "augmenter.recall",
+            "the augmenter does not know its documents",
+            which=name,
+            recall=f"{100 * recall:.0f}",
+            least=f"{100 * least:.0f}",
+            asked=told.get("asked", 0),
+            documents=", ".join(unknown),
+        )
