@@ -31,7 +31,7 @@ def test_it_learns_the_facts_of_its_documents(tmp_path: Path) -> None:
     news, outcome = drain(augment(spec))
     first = next(p for p in news if "recall" in p.metrics)
     assert first.metrics["recall"] < 0.5
-    assert outcome.metrics["recall"] > 0.9
+    assert outcome.metrics["recall"] > 0.8  # in wordings that no lesson has
     assert outcome.facts["facts"] == len(PLACES)
     assert {sample["answer"] for sample in news[-2].samples} <= set(PLACES.values())
 
