@@ -113,7 +113,8 @@ class BridgeSpec(Spec):
     aligned      add W_D norm(H_a) at the same position: what carries unseen entities
     norm         RMS norms before the projections
     projection   the paper's separate linear f from augmenter to anchor width (else folded)
-    gate         a learned gate per connection, also set per request (0 is the anchor, bit for bit)
+    gate         a learned gate per connection and token, from both models' states; a request's own
+                 gate multiplies it (0 is the anchor, bit for bit)
     scaled       multiply by the measured RMS of the anchor's stream at the connection
     output_path  mix the augmenter's next-token distribution into the anchor's by a small gate
     dropout      share of recall batches with the bridges off, so that the output path learns

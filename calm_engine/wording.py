@@ -99,6 +99,7 @@ WORDING: dict[str, str] = {
     "anchor.changed": "The imported model is not the same as its source, and was not kept. "
     "Bring it in again.",
     "estimate.kind": "Only trainings can be estimated. Give a spec of `augment` or `compose`.",
+    "options.unknown": "There is no option named {name}. There are: {known}.",
     "output.exists": "There is already something else in the output folder[: {path}]. "
     "Choose another folder, or remove it first.",
     "questions.empty": "There is no question to ask[: {path}]. Add some, then start again.",
