@@ -44,7 +44,7 @@ class Counts(Protocol):
 
 
 def check(job: Fits, spec: Counts, work: Path, ranks: Ranks) -> None:
-    """Raises InputError: "disk.short", "memory.short", with what is needed and what there is."""
+    """Raises InputError: "disk.checkpoints", "memory.short", with what is needed and what there is."""
     weights = sum(p.numel() * p.element_size() for _, p in job.named)
     check_disk(work, weights)
     if job.trial is not None:
@@ -66,7 +66,7 @@ def check_disk(work: Path, weights: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise InputError(
-            "disk.short",
+            "disk.checkpoints",
             "two checkpoints do not fit",
             needed=_in_words(needed),
             free=_in_words(free),

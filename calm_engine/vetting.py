@@ -73,7 +73,7 @@ def _content(texts: Iterable[str]) -> Iterator[str]:
 
 
 def check_census(tokens: int, characters: int, census: Census) -> None:
-    """Raises InputError: "documents.small", "documents.shredded", "documents.duplicates"."""
+    """Raises InputError: "documents.small", "documents.shredded", "documents.repeated"."""
     if tokens < LEAST_TOKENS:
         raise InputError("documents.small", "there is too little text", tokens=tokens)
     share = tokens / max(1, characters)
@@ -83,7 +83,7 @@ def check_census(tokens: int, characters: int, census: Census) -> None:
         )
     if census.lines >= FEW_LINES and census.distinct < LEAST_DISTINCT:
         raise InputError(
-            "documents.duplicates",
+            "documents.repeated",
             "nearly all lines are repeated",
             percent=f"{100 * (1 - census.distinct):.0f}",
         )

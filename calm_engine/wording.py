@@ -82,7 +82,7 @@ WORDING: dict[str, str] = {
     "Add documents that contain text, then start again.",
     "device.missing": "There is no such device here[: {device}]. Choose `--device cpu` or `auto`.",
     "disk.full": "The disk is full. Free some space, then start again: finished work is kept.",
-    "disk.short": "There is too little disk for two checkpoints: {needed} are needed and {free} "
+    "disk.checkpoints": "There is too little disk for two checkpoints: {needed} are needed and {free} "
     "are free. Free some space or choose a smaller model; nothing was started.",
     "augment.base": "This kind of model cannot go on learning here[: {kind}]. Choose another base, "
     "such as a Llama, SmolLM, Mistral or Qwen.",
@@ -115,7 +115,7 @@ WORDING: dict[str, str] = {
     "The lines above say by how much.",
     "server.memory": "There is not enough memory for this request now. "
     "Ask again later, or ask for less.",
-    "documents.duplicates": "Nearly all lines of the documents are repeated[: {percent} % of "
+    "documents.repeated": "Nearly all lines of the documents are repeated[: {percent} % of "
     "them]. Remove the copies from the corpus, then freeze it again.",
     "documents.empty": "No document holds any text[: {path}]. "
     "Add documents that contain text, then start again.",

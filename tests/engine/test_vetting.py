@@ -41,7 +41,7 @@ def test_counting_in_parts_is_counting_the_whole() -> None:
 def test_a_corpus_that_repeats_itself_is_refused() -> None:
     with pytest.raises(InputError) as told:
         check_census(100_000, 400_000, Census.of(LINES[:10] * 400))
-    assert code_of(told) == "documents.duplicates"
+    assert code_of(told) == "documents.repeated"
 
 
 def test_a_script_that_falls_into_bytes_is_refused() -> None:
@@ -66,7 +66,7 @@ def test_too_little_disk_for_two_checkpoints_is_said_before_the_first_step(
     monkeypatch.setattr(fitting.shutil, "disk_usage", lambda _path: disk)
     with pytest.raises(InputError) as told:
         drain(augment(make_augment(tmp_path)))
-    assert code_of(told) == "disk.short"
+    assert code_of(told) == "disk.checkpoints"
     assert not list(tmp_path.glob("augmenter.work/step-*"))
 
 
