@@ -44,7 +44,7 @@ class Counts(Protocol):
 
 
 def check(job: Fits, spec: Counts, work: Path, ranks: Ranks) -> None:
-    """Raises InputError: "disk.checkpoints", "memory.short", with what is needed and what there is."""
+    """Raises InputError: "disk.checkpoints", "memory.short", each with what is needed and free."""
     weights = sum(p.numel() * p.element_size() for _, p in job.named)
     check_disk(work, weights)
     if job.trial is not None:

@@ -82,8 +82,8 @@ WORDING: dict[str, str] = {
     "Add documents that contain text, then start again.",
     "device.missing": "There is no such device here[: {device}]. Choose `--device cpu` or `auto`.",
     "disk.full": "The disk is full. Free some space, then start again: finished work is kept.",
-    "disk.checkpoints": "There is too little disk for two checkpoints: {needed} are needed and {free} "
-    "are free. Free some space or choose a smaller model; nothing was started.",
+    "disk.checkpoints": "There is too little disk for two checkpoints: {needed} are needed and "
+    "{free} are free. Free some space or choose a smaller model; nothing was started.",
     "augment.base": "This kind of model cannot go on learning here[: {kind}]. Choose another base, "
     "such as a Llama, SmolLM, Mistral or Qwen.",
     "augment.block": "A training block is shorter than the anchor's chat template"
