@@ -82,10 +82,20 @@ WORDING: dict[str, str] = {
     "Add documents that contain text, then start again.",
     "device.missing": "There is no such device here[: {device}]. Choose `--device cpu` or `auto`.",
     "disk.full": "The disk is full. Free some space, then start again: finished work is kept.",
+    "disk.checkpoints": "There is too little disk for two checkpoints: {needed} are needed and "
+    "{free} are free. Free some space or choose a smaller model; nothing was started.",
+    "augment.base": "This kind of model cannot go on learning here[: {kind}]. Choose another base, "
+    "such as a Llama, SmolLM, Mistral or Qwen.",
     "augment.block": "A training block is shorter than the anchor's chat template"
     "[: {block} tokens]. Choose a longer block.",
+    "augment.forget": "There is no such document in the snapshot[: {digest}]. Give the digest of a "
+    "document that the augmenter was taught; nothing was started.",
     "augment.nothing": "No text was found that could be learned. "
     "Add documents that contain text, then start again.",
+    "augment.tokenizer": "The base has another tokenizer than the anchor. Choose a base that "
+    "shares the anchor's tokenizer, or train from nothing.",
+    "augmenter.exposures": "The augmenter's folder[ {folder}] does not say how often each "
+    "document was met. Train it again with this version.",
     "anchor.changed": "The imported model is not the same as its source, and was not kept. "
     "Bring it in again.",
     "estimate.kind": "Only trainings can be estimated. Give a spec of `augment` or `compose`.",
@@ -105,14 +115,22 @@ WORDING: dict[str, str] = {
     "The lines above say by how much.",
     "server.memory": "There is not enough memory for this request now. "
     "Ask again later, or ask for less.",
+    "documents.repeated": "Nearly all lines of the documents are repeated[: {percent} % of "
+    "them]. Remove the copies from the corpus, then freeze it again.",
     "documents.empty": "No document holds any text[: {path}]. "
     "Add documents that contain text, then start again.",
+    "documents.shredded": "The anchor's tokenizer breaks this script into bytes[: "
+    "{per_character} tokens a character]. Choose an anchor whose tokenizer knows the language.",
+    "documents.small": "There is too little text to learn from[: {tokens} tokens]. Add "
+    "documents, then start again.",
     "data.file": "The file cannot be read[: {path}]. Check that it is there and may be read.",
     "data.json": "Line {line} of {path} is not JSON. Each line must be one JSON object; "
     "mend it, then start again.",
     "data.row": "Line {line} of {path} lacks {missing}. Add what is missing, then start again.",
     "memory.full": "There was not enough memory. Choose a smaller batch size, then start again: "
     "it goes on from the last checkpoint.",
+    "memory.short": "The training needs {needed} more memory and {free} are free. Choose a smaller "
+    "batch, a shorter block or a smaller model; nothing was started.",
     # Files that people upload
     "archive.bomb": "The archive would unpack to more than is allowed[ ({limit})]. "
     "Unpack it yourself and upload what you need.",

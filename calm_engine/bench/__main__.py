@@ -11,14 +11,23 @@ from pathlib import Path
 
 import torch
 
-from calm_engine.bench import corpus, decoding, drafts, estimates, sizes, training
+from calm_engine.bench import (
+    corpus,
+    decoding,
+    drafts,
+    estimates,
+    preparation,
+    sizes,
+    teaching,
+    training,
+)
 from calm_engine.bench.figures import show
 from calm_engine.bench.models import anchor_folder
 from calm_engine.errors import EngineError
 from calm_engine.figures import Figure
 from calm_engine.process import threads
 
-PARTS = ("sizes", "training", "decoding", "trained")
+PARTS = ("sizes", "preparation", "teaching", "training", "decoding", "trained")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +56,10 @@ def _measured(
     if set(parts) == {"sizes"}:
         return
     anchor = anchor_folder(scratch, given)
+    if "preparation" in parts:
+        yield from preparation.measure(anchor, scratch)
+    if "teaching" in parts:
+        yield from teaching.measure(anchor, device)
     if "training" in parts:
         yield from training.measure(anchor, device)
     if "decoding" in parts:
