@@ -21,6 +21,7 @@ from calm_engine.feeding import Feed, Rounds
 from calm_engine.loop import Schedule
 from calm_engine.ranks import Ranks
 from calm_engine.recall import keep, look
+from calm_engine.selfstudy.writing import write_lessons
 from calm_engine.specs import AugmentSpec, Outcome, Progress
 from calm_engine.student import Student
 from calm_engine.training import (
@@ -50,6 +51,7 @@ def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
 
 def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepared]:
     """A newborn model and everything it is to learn. Raises what `augment` raises."""
+    yield from write_lessons(spec, ranks)
     yield Progress("data", message="finding facts")
     course = plan(spec)
     model = newborn(spec, course.tokenizer, tokens=course.tokens)

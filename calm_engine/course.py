@@ -28,6 +28,7 @@ from calm_engine.data import (
 from calm_engine.errors import InputError
 from calm_engine.families import check_folder, read_tokenizer
 from calm_engine.selfstudy import Lesson, Study, study
+from calm_engine.selfstudy.writing import written_for
 from calm_engine.specs import AugmentSpec
 
 ROUNDS = 56  # how often each entity is met; recall of the trial corpora was whole by then
@@ -127,7 +128,9 @@ def plan(spec: AugmentSpec) -> Course:
     tokenizer = read_tokenizer(spec.tokenizer)
     documents = read_documents(spec.documents)
     examples = [one.as_row() for one in read_examples(spec.examples)] if spec.examples else []
-    found = study(documents, examples, without=spec.without)
+    written = written_for(spec, documents)
+    found = study(documents, examples, without=spec.without, written=written.wordings)
+    found = replace(found, dropped=found.dropped | written.dropped)
     prefix = shared_prefix(tokenizer)
 
     def piece(lesson: Lesson) -> Piece:

@@ -29,8 +29,9 @@ from apps.runs.models import Run
 from apps.runs.states import State
 from apps.teaching.actions import start_plan
 from apps.teaching.forms import PlanForm
+from apps.teaching.kinds import kinds_in
 from apps.teaching.models import Plan
-from apps.teaching.presets import PRESETS
+from apps.teaching.presets import PRESETS, settings_of
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
@@ -71,7 +72,9 @@ def start(request: MemberRequest) -> HttpResponse:
                 asked["anchor"],
                 asked["name"],
                 request.user,
-                settings=PRESETS[asked["preset"]].settings,
+                settings=settings_of(
+                    asked["preset"], without=asked["without"], writes=asked["writes"]
+                ),
             )
         except InputError as error:
             form.add_error(None, sentence(error))
@@ -84,6 +87,8 @@ def start(request: MemberRequest) -> HttpResponse:
         "people": _audience(chosen),
         "numbers": _numbers(chosen),
         "blockers": blockers(chosen),
+        "kinds": kinds_in(chosen) if chosen is not None and _may_read(request, chosen) else [],
+        "without": request.POST.getlist("without"),
         "plans": Plan.objects.visible_to(request.user).select_related("snapshot")[:10],
     }
     return render(request, "teaching/start.html", facts)
@@ -98,6 +103,11 @@ def _chosen(request: MemberRequest, form: PlanForm, wanted: str | None) -> Snaps
         sent: Snapshot = form.cleaned_data["snapshot"]
         return sent
     return form.offered.first()
+
+
+def _may_read(request: MemberRequest, snapshot: Snapshot) -> bool:
+    """Samples quote the corpus."""
+    return Corpus.objects.readable_by(request.user).filter(pk=snapshot.corpus_id).exists()
 
 
 def _audience(snapshot: Snapshot | None) -> list[Reader]:
@@ -162,6 +172,7 @@ def facts_of(row: Plan) -> dict[str, Any]:
         "steps": pipeline.strip(runs),
         "runs": [(run, LOOK[run.state]) for run in runs],
         "report": Report.objects.filter(run__plan=row.pk).first(),
+        "stuck": runs[-1].events.filter(kind="plan").last() if runs else None,
         "failed": next((run for run in runs[-1:] if run.state == State.FAILED), None),
     }
 
