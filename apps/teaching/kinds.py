@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.corpora.models import Snapshot
 from calm_engine.errors import EngineError
-from calm_engine.selfstudy import TAKEN, Lesson, Source, study
+from calm_engine.selfstudy import WRITTEN, Lesson, Source, study
 from counterpoint.storage import blobs
 
 DOCUMENTS, CHARACTERS = 12, 20_000  # looked at, and read of each
@@ -28,8 +28,16 @@ LABELS: dict[str, str | Promise] = {
     "list": _("Lists, by the sentence that leads to them"),
     "gap": _("Sentences with a rare term left out"),
     "passage": _("The documents' own words"),
+    # What the anchor writes, where it is asked to.
+    "question": _("Questions with their answers"),
+    "reverse": _("Questions that describe a thing and ask for its name"),
+    "paraphrase": _("The passage in other words"),
+    "relation": _("How two things in the passage belong together"),
+    "implication": _("What follows from the passage"),
+    "summary": _("The passage in one sentence"),
 }
-CHOICES = [(kind, LABELS[kind]) for kind in TAKEN]
+CHOICES = list(LABELS.items())
+WRITTEN_CHOICES = [(kind, LABELS[kind]) for kind in WRITTEN]
 
 
 @dataclass(frozen=True)

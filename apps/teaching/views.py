@@ -29,7 +29,7 @@ from apps.runs.models import Run
 from apps.runs.states import State
 from apps.teaching.actions import start_plan
 from apps.teaching.forms import PlanForm
-from apps.teaching.kinds import kinds_in
+from apps.teaching.kinds import WRITTEN_CHOICES, kinds_in
 from apps.teaching.models import Plan
 from apps.teaching.presets import PRESETS, settings_of
 from apps.tenants.access import MemberRequest, fetch, member
@@ -88,6 +88,7 @@ def start(request: MemberRequest) -> HttpResponse:
         "numbers": _numbers(chosen),
         "blockers": blockers(chosen),
         "kinds": kinds_in(chosen) if chosen is not None and _may_read(request, chosen) else [],
+        "written": WRITTEN_CHOICES,
         "without": request.POST.getlist("without"),
         "plans": Plan.objects.visible_to(request.user).select_related("snapshot")[:10],
     }

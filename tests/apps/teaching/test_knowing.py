@@ -13,7 +13,7 @@ from apps.teaching.kinds import LABELS, kinds_in
 from apps.teaching.models import Plan
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from calm_engine.selfstudy import TAKEN
+from calm_engine.selfstudy import KINDS
 from tests.apps.registry.making import make_augmenter
 from tests.apps.runs.making import make_anchor, make_snapshot
 from tests.apps.teaching.test_advance import done
@@ -39,7 +39,7 @@ def compose(augmenter: Augmenter, cast: Cast, **settings: float) -> Run:
 
 
 def test_every_kind_has_its_words() -> None:
-    assert tuple(LABELS) == TAKEN
+    assert tuple(LABELS) == KINDS
 
 
 def test_a_snapshot_shows_what_it_would_teach(cast: Cast) -> None:
@@ -56,10 +56,12 @@ def test_the_page_shows_samples_by_kind_and_takes_what_is_left_out(cast: Cast) -
     text = client.get(f"/teach/?snapshot={snapshot.pk}").content.decode()
     assert 'name="without" value="passage" form="plan-form"' in text
     assert "Let the anchor write further questions" in text
-    client.post("/teach/", asked(snapshot, anchor) | {"without": ["passage"], "writes": "on"})
+    client.post(
+        "/teach/", asked(snapshot, anchor) | {"without": ["passage", "summary"], "writes": "on"}
+    )
     with tenant_scope(cast.north):
         run = Run.objects.get(plan=Plan.objects.get(name="Pumps").pk)
-    assert (run.spec["without"], run.spec["writes"]) == (["passage"], True)
+    assert (run.spec["without"], run.spec["writes"]) == (["passage", "summary"], True)
 
 
 def test_a_kind_that_does_not_exist_is_refused_by_the_form(cast: Cast) -> None:
