@@ -186,6 +186,14 @@ WORDING: dict[str, str] = {
     "Choose another, or ask a curator to release it.",
     "control.mismatch": "The control must be a finished one of the same anchor, augmenter "
     "and snapshot. Choose another control, or evaluate without one.",
+    "approval.closure": "Whoever approves this must be allowed to use the model[: {name}]. "
+    "Ask somebody who may read every corpus that it learned from.",
+    "approval.decided": "Somebody else has already decided this. Look at their decision.",
+    "approval.needed": "This needs a second person[: {name}]. Ask for it with a reason; "
+    "somebody else then grants it under Approvals.",
+    "approval.own": "You asked for this yourself. Somebody else has to decide.",
+    "conversation.unknown": "There is no conversation of somebody else with this id. "
+    "Copy it from the audit log.",
     "corpus.name": "There is already a corpus of this name[: {name}]. Choose another name.",
     "examples.columns": "The file lacks the columns that examples need[; it has {found}]. "
     "Name them question, answer, expected, entity and value.",
@@ -198,6 +206,8 @@ WORDING: dict[str, str] = {
     "name.typed": "The name that was typed is not that of this model[: {name}]. "
     "Type it exactly as it is written.",
     "reason.missing": "A reason is needed here and is kept in the history. Write one.",
+    "quota.used": "The limit of {limit} is used up for {whom}. "
+    "It begins anew in {minutes} minutes; a curator can raise it.",
     "report.composition": "An evaluation lost track of what it measured, and nothing was filed. "
     "Start the evaluation again.",
     "run.attempts": "The worker was lost too often. "
@@ -205,6 +215,7 @@ WORDING: dict[str, str] = {
     "run.closure": "A run may only use corpora that the person who starts it may read. "
     "Ask the owner of the missing corpus for the right to read it.",
     "run.internal": "The worker met a fault of its own. Its log says more; run it again.",
+    "service.name": "Give the service account a name with some letters or digits in it.",
     "run.not_retryable": "Only a failed or stopped run can be run again. "
     "Stop it first, or start a new one.",
     "run.same_step": "The run was lost twice at the same step. "
