@@ -1,30 +1,37 @@
-"""Train a small model on documents, with the anchor's tokenizer: from nothing to a folder.
+"""Train a small model on documents, with the anchor's tokenizer: from a spec to a whole folder.
 
-Puts together what others make: a course, a newborn model, a feed and the loop of training. Knows
-no bridges and no tenants.
+Puts together what others make: a curriculum, a model that begins or goes on, a feed and the loop.
+Knows no bridges and no tenants.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from calm_engine import capacity
-from calm_engine.course import Course, plan
-from calm_engine.data import end_of_answer
+from calm_engine import exposures
+from calm_engine.capacity import propose, rate_for, rows_for
+from calm_engine.checkpoints import whole_tensor
+from calm_engine.curriculum import Curriculum, curriculum
 from calm_engine.digests import weights_digest
-from calm_engine.feeding import Feed, Rounds
+from calm_engine.families import check_folder, decoder_of, load_parent
+from calm_engine.feeding import Feed
 from calm_engine.loop import Schedule
+from calm_engine.outcomes import Outcomes
+from calm_engine.probing import Asking
 from calm_engine.ranks import Ranks
-from calm_engine.recall import keep, look
+from calm_engine.recall import keep, keep_share, look
 from calm_engine.selfstudy.writing import write_lessons
+from calm_engine.shuffled import Shuffled
 from calm_engine.specs import AugmentSpec, Outcome, Progress
+from calm_engine.starting import begun
 from calm_engine.student import Student
 from calm_engine.training import (
+    Branch,
     Job,
     Prepared,
     Probe,
@@ -40,7 +47,8 @@ def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
     """Train an augmenter; its folder appears when it is whole.
 
     Raises InputError: "documents.empty", "augment.nothing" when there is nothing to learn, what
-    reading the files raises; InternalError("train.nan"); Cancelled when asked to stop.
+    reading the files raises, what `starting`, `vetting` and `fitting` refuse;
+    InternalError("train.nan"); Cancelled when asked to stop.
     """
     if done := finished(spec):
         return done
@@ -50,87 +58,127 @@ def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
 
 
 def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepared]:
-    """A newborn model and everything it is to learn. Raises what `augment` raises."""
+    """A model and everything it is to learn. Raises what `augment` raises."""
+    check_folder(spec.tokenizer)
     yield from write_lessons(spec, ranks)
-    yield Progress("data", message="finding facts")
-    course = plan(spec)
-    model = newborn(spec, course.tokenizer, tokens=course.tokens)
-    parameters = sum(p.numel() for p in model.parameters())
-    student = Student(model)
+    taught = yield from curriculum(spec, ranks)
+    size = propose(tokens=taught.tokens, facts=taught.figures["facts"], exposures=taught.passes)
+    student = Student(begun(spec, taught.tokenizer, size.shape))
+    parameters = sum(p.numel() for p in student.parameters())
     nn.Module.to(student, ranks.device)
-    feed = Rounds(course, spec.batch_size or capacity.rows_for(parameters))
-    job = _job(spec, course, feed, student, ranks)
+    feed = taught.feed(spec.batch_size or rows_for(parameters))
+    if spec.shard_model:
+        ranks.shard_trained(student, list(decoder_of(student.model).layers), also="logits")
+    asking = Asking(student, taught.tokenizer, taught.prefix)
+    outcomes = Outcomes.of(spec, taught, asking)
+    job = _job(spec, taught, feed, student, asking, ranks)
+    held: dict[str, Tensor] = {}
+    taken = [job.schedule.steps]
+
+    def closing(steps: int) -> dict[str, float]:
+        taken[0] = steps
+        if job.is_sharded:  # every process gives its part, and the first will write the whole
+            held.update(
+                (name, whole_tensor(one)) for name, one in student.model.state_dict().items()
+            )
+        return outcomes.told()
 
     def write(folder: Path) -> Written:
-        model.save_pretrained(folder)
-        course.tokenizer.save_pretrained(folder)
-        student.train(False)
-        return keep(student, course, folder)
+        student.model.save_pretrained(folder, state_dict=held or None)
+        taught.tokenizer.save_pretrained(folder)
+        exposures.write(folder, feed.exposures(taken[0]))
+        # What is asked now is asked by the first process alone, so of a model that is whole.
+        known = Student(load_parent(folder)) if job.is_sharded else student
+        nn.Module.to(known, ranks.device)
+        known.train(False)
+        if taught.course is None:
+            whole = Asking(known, taught.tokenizer, taught.prefix)
+            return keep_share(whole, taught.questions, folder, seed=spec.seed)
+        return keep(known, taught.course, folder)
 
     facts = {
         "parameters": parameters,
-        "facts": len(course.study.facts),
-        "passages": len(course.study.passages),
-        "kinds": {kind: len(told) for kind, told in course.study.by_kind().items()},
-        "dropped": course.study.dropped,
-        "tokens": course.tokens,
+        **taught.figures,
+        **taught.told,
         "steps": job.schedule.steps,
-        "documents": course.documents,
+        "size": "as it was" if spec.base or spec.previous else size.why,
+        **outcomes.facts,
     }
-    return Prepared(job, write, {"tokenizer": weights_digest(spec.tokenizer)}, facts)
+    return Prepared(job, write, _parents(spec), facts, closing)
 
 
-def newborn(
-    spec: AugmentSpec, tokenizer: PreTrainedTokenizerBase, *, tokens: int
-) -> LlamaForCausalLM:
-    """A Llama-shaped model of random weights, sized by the corpus where the spec is silent."""
-    shape = capacity.shape_for(tokens)
-    width, layers = spec.width or shape.width, spec.layers or shape.layers
-    heads = spec.heads or (shape.heads if width % shape.heads == 0 else 1)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=max(16, width * 8 // 3 // 16 * 16),
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads // 2 if heads % 2 == 0 else heads,
-        max_position_embeddings=8192,
-        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=end_of_answer(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    make: Any = LlamaForCausalLM  # untyped there
-    model: LlamaForCausalLM = make(config)
-    return model
+def _parents(spec: AugmentSpec) -> dict[str, str]:
+    """Digests of what it came from."""
+    roles = {"tokenizer": spec.tokenizer, "base": spec.base, "previous": spec.previous}
+    return {role: weights_digest(folder) for role, folder in roles.items() if folder}
 
 
-def _job(spec: AugmentSpec, course: Course, feed: Feed, student: Student, ranks: Ranks) -> Job:
+def _job(
+    spec: AugmentSpec,
+    taught: Curriculum,
+    feed: Feed,
+    student: Student,
+    asking: Asking,
+    ranks: Ranks,
+) -> Job:
     def losses_at(step: int) -> Iterator[Tensor]:
         batch = feed.batch(step, ranks, spec.gradient_accumulation_steps)
-        for part in batch.parts:
+        for part, weight in batch.parts:
             with arithmetic(spec, ranks):
                 loss = student(part, batch.among)
-            yield loss * (len(part.wanted) / batch.said)
+            yield loss * weight
+
+    def trial(rows: int) -> Tensor:
+        found = (feed.rows(0) * 2)[:rows]
+        with arithmetic(spec, ranks):
+            loss: Tensor = student(feed.collated(found), feed.among(0, found))
+        return loss
 
     def probe(step: int) -> Probe:
-        student.train(False)
-        told = look(student, course)
-        student.train()
-        rounds = float(feed.cursor(max(0, step - 1)).get("round", 0) + 1)
-        return Probe(told.metrics | {"exposures": rounds}, told.samples)
+        passes = float(next(iter(feed.cursor(max(0, step - 1)).values())) + 1)
+        if taught.course is None:
+            told = asking.recall(taught.questions, seed=spec.seed)
+        else:
+            told = look(student, taught.course)
+        return Probe(told.metrics | {"exposures": passes}, told.samples)
 
     student.train()
     steps = spec.steps or feed.steps
     parameters = sum(p.numel() for p in student.parameters())
-    peak = spec.learning_rate or capacity.rate_for(parameters)
-    schedule = Schedule(steps, peak, warmup=min(20, max(1, steps // 10)))
+    peak = spec.learning_rate or rate_for(parameters, onwards=bool(spec.base or spec.previous))
+    warmup = min(20, max(1, steps // 10))
     return Job(
         list(student.model.named_parameters()),
         losses_at,
-        schedule,
+        Schedule(steps, peak, warmup=warmup, form=spec.schedule),
         probe,
+        tokens_at=feed.tokens,
+        cursor_at=feed.cursor,
+        is_milestone=_milestones(spec, feed),
+        branch=_branch(spec, feed),
+        trial=trial,
+        rows=spec.batch_size or rows_for(parameters),
+        is_sharded=spec.shard_model and ranks.count > 1,
         known_by="known",
         patience=0 if spec.steps else spec.patience,
     )
+
+
+def _milestones(spec: AugmentSpec, feed: Feed) -> Any:
+    """Steps of the first pass, evenly apart, whose checkpoints stay."""
+    if not (spec.milestones and isinstance(feed, Shuffled)):
+        return lambda _step: False
+    kept = {feed.in_pass * n // spec.milestones for n in range(1, spec.milestones + 1)}
+    return lambda step: step in kept
+
+
+def _branch(spec: AugmentSpec, feed: Feed) -> Branch | None:
+    """The training that is to forget, up to the step that first met what is forgotten.
+
+    What is dealt in rounds is met in the first of them, and lessons are found in all documents
+    together: there is nothing to go on from, and the training begins anew without the document.
+    """
+    if not (spec.history and isinstance(feed, Shuffled)):
+        return None
+    whole = replace(spec, forget=(), before=None, history=None)
+    return Branch(Path(spec.history), whole.digest_of_work(), feed.first_step(spec.forget))

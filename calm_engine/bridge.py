@@ -3,7 +3,7 @@
 Knows no models and no training: tensors come in as arguments and go out as results.
 
     H_b' = H_b + g * s * ( W_O attend(q = W_Q norm(H_b), k = W_K norm(H_a), v = W_V norm(H_a))
-                           + W_D norm(H_a) )
+                           + W_D norm(H_a) ),   g = 2 sigmoid( w . (norm(H_b), norm(H_a)) + c )
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ class Bridge(nn.Module):
         self.key_value = nn.Linear(read, 2 * shared, bias=False)  # fused: both read the same states
         self.out = nn.Linear(inner, anchor_width, bias=False)
         self.aligned = nn.Linear(read, anchor_width, bias=False) if spec.aligned else None
-        self.gate = nn.Linear(anchor_width, 1) if spec.gate else None
+        # From both states: whether the augmenter knows anything here, only its own can tell.
+        self.gate = nn.Linear(anchor_width + read, 1) if spec.gate else None
         # The root mean square of the anchor's stream here, measured once (CalmForCausalLM.compose).
         self.register_buffer("scale", torch.ones(()))
         self._zero_at_birth()
@@ -159,11 +160,13 @@ class Bridge(nn.Module):
         at_work = self.out.weight.dtype
         asked = self.norm_anchor(anchor.to(at_work))
         read = self.project(self.norm_augmenter(augmenter.to(at_work)))
+        here = read if meeting is None else meeting.align(read)
         added = self.out(self._attend(asked, read, mask, angles, cache, meeting))
         if self.aligned is not None:
-            added = added + self.aligned(read if meeting is None else meeting.align(read))
+            added = added + self.aligned(here)
         if self.gate is not None:
-            added = added * (2.0 * torch.sigmoid(self.gate(asked)))  # 1 at birth
+            judged = self.gate(torch.cat((asked, here), dim=-1))
+            added = added * (2.0 * torch.sigmoid(judged))  # 1 at birth
         added = added * self.scale
         if meeting is not None:
             added = added * meeting.present[:, :, None]

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import AdamW
 
 from calm_engine import digests
@@ -67,17 +68,33 @@ def whole(folder: Path) -> Iterator[Path]:
 def save(
     work: Path, step: int, tensors: dict[str, Tensor], facts: dict[str, Any], *, keep: int
 ) -> None:
-    """Write the checkpoint of a step, then drop all but the newest `keep`."""
+    """Write the checkpoint of a step, then drop all but the newest `keep` and the milestones.
+
+    facts   JSON; with a true "milestone" the checkpoint stays until its folder is removed
+    """
     with whole(work / f"step-{step:08}") as aside:
         save_file(tensors, aside / TENSORS)
         (aside / STATE).write_text(json.dumps(facts | {"step": step}), encoding="utf-8")
     for old in _found(work)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+        if not _is_milestone(old):
+            shutil.rmtree(old, ignore_errors=True)
 
 
-def newest(work: Path, **wanted: Any) -> Checkpoint | None:
-    """The newest valid checkpoint with the wanted facts; a torn or foreign one is passed over."""
+def _is_milestone(folder: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        told = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return bool(told.get("milestone"))
+    return False
+
+
+def newest(work: Path, *, up_to: int | None = None, **wanted: Any) -> Checkpoint | None:
+    """The newest valid checkpoint with the wanted facts; a torn or foreign one is passed over.
+
+    up_to   the most steps that it may have taken
+    """
     for folder in _found(work):
+        if up_to is not None and int(folder.name.removeprefix("step-")) > up_to:
+            continue
         with contextlib.suppress(EngineError, OSError, ValueError):
             digests.verify(folder)
             facts = json.loads((folder / STATE).read_text(encoding="utf-8"))
@@ -93,22 +110,50 @@ def _found(work: Path) -> list[Path]:
 
 
 def pack(named: Named, optimizer: AdamW) -> dict[str, Tensor]:
-    """The weights that may move, the optimiser's moments by their names, and torch's chance."""
+    """The weights that may move, the optimiser's moments by their names, and torch's chance.
+
+    Of sharded weights every process must ask, since each has a part.
+    """
     tensors: dict[str, Tensor] = {"chance": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["chance.cuda"] = torch.cuda.get_rng_state()
     for name, parameter in named:
-        tensors[f"weight.{name}"] = parameter.detach().contiguous().clone()
+        tensors[f"weight.{name}"] = whole_tensor(parameter)
         for moment, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{moment}.{name}"] = value.detach().contiguous().clone()
+            tensors[f"{moment}.{name}"] = whole_tensor(value)
     return tensors
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """A copy of a tensor, put together from all processes' parts where it is sharded."""
+    held = tensor.detach()
+    if isinstance(held, DTensor):
+        held = held.full_tensor()
+    return held.contiguous().clone()
 
 
 def unpack(tensors: dict[str, Tensor], named: Named, optimizer: AdamW) -> None:
     """Put back what `pack` took, in place. The parameters must be the same ones."""
     torch.set_rng_state(tensors["chance"])
+    if "chance.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["chance.cuda"])
     for name, parameter in named:
-        parameter.data.copy_(tensors[f"weight.{name}"])
+        parameter.data.copy_(_as_its(parameter, tensors[f"weight.{name}"]))
         if f"step.{name}" in tensors:
-            optimizer.state[parameter] = {m: tensors[f"{m}.{name}"] for m in _MOMENTS}
+            held = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
+            # How many steps were taken is one number, the same for every part.
+            optimizer.state[parameter] = {
+                moment: value if moment == "step" else _as_its(parameter, value).clone()
+                for moment, value in held.items()
+            }
+
+
+def _as_its(parameter: Tensor, whole: Tensor) -> Tensor:
+    """A whole tensor as the parameter lies: on its device, cut up where it is sharded."""
+    placed = whole.to(parameter.device)
+    if isinstance(parameter, DTensor):
+        return distribute_tensor(placed, parameter.device_mesh, parameter.placements)
+    return placed
 
 
 def _sync(folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from calm_engine.data import (
     Piece,
     chance_of,
+    documents_in,
     encode,
     pack,
     piece_of,
@@ -27,9 +28,10 @@ from calm_engine.data import (
 )
 from calm_engine.errors import InputError
 from calm_engine.families import check_folder, read_tokenizer
-from calm_engine.selfstudy import Lesson, Study, study
+from calm_engine.selfstudy import Lesson, Source, Study, study
 from calm_engine.selfstudy.writing import written_for
 from calm_engine.specs import AugmentSpec
+from calm_engine.vetting import Census, check_census
 
 ROUNDS = 56  # how often each entity is met; recall of the trial corpora was whole by then
 ASKED = 2  # facts of each entity that are asked for in a round
@@ -75,6 +77,9 @@ class Course:
     points     what else is to be known, each in several wordings: one of them in every round
     covered    pieces of text whose facts are met anyhow: `COVERED` a round
     block      tokens in a packed row
+    known      digests of documents that the model was taught before: what comes from them alone is
+               only repeated, as much of it as there is of the rest
+    general    pieces of public text, so many that they are `general_share` of a round's tokens
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -88,6 +93,9 @@ class Course:
     documents: int
     block: int
     seed: int
+    known: frozenset[str] = frozenset()
+    general: tuple[Piece, ...] = ()
+    general_share: float = 0.0
 
     @property
     def rounds(self) -> int:
@@ -111,6 +119,8 @@ class Course:
         groups += [
             [piece] for piece in chance.sample(self.covered, min(COVERED, len(self.covered)))
         ]
+        groups = [*self._repeated(groups, chance)]
+        groups += [[piece] for piece in self._drawn(groups, chance)]
         # An entity's telling and its questions stay together: one step then moves both.
         chance.shuffle(groups)
         pieces = [piece for group in groups for piece in group]
@@ -118,15 +128,38 @@ class Course:
         for start in range(0, len(packed), rows):
             yield packed[start : start + rows]
 
+    def _repeated(self, groups: list[list[Piece]], chance: random.Random) -> list[list[Piece]]:
+        """All that is new, and of what is known as much again; all of it where nothing is new."""
+        fresh = [g for g in groups if any(not self.known.issuperset(p.documents) for p in g)]
+        if not self.known or not fresh:
+            return groups
+        old = [g for g in groups if all(self.known.issuperset(p.documents) for p in g)]
+        return [*fresh, *chance.sample(old, min(len(old), len(fresh)))]
+
+    def _drawn(self, groups: list[list[Piece]], chance: random.Random) -> Iterator[Piece]:
+        """Public text for its share of the round."""
+        if not self.general:
+            return
+        own = sum(piece.size for group in groups for piece in group)
+        left = own * self.general_share / (1.0 - self.general_share)
+        while left > 0:
+            piece = chance.choice(self.general)
+            left -= piece.size
+            yield piece
+
 
 def plan(spec: AugmentSpec) -> Course:
     """Read, find facts, and turn everything that is to be learned into tokens.
 
-    Raises InputError: "documents.empty", "augment.nothing", what reading the files raises.
+    Raises InputError: "documents.empty", "augment.nothing", what reading the files raises, and what
+    `check_census` raises of a corpus that cannot be learned from.
     """
     check_folder(spec.tokenizer)
     tokenizer = read_tokenizer(spec.tokenizer)
-    documents = read_documents(spec.documents)
+    documents = remembered(read_documents(spec.documents), spec.forget)
+    tokens = sum(len(encode(tokenizer, document.text)) for document in documents)
+    characters = sum(len(document.text) for document in documents)
+    check_census(tokens, characters, Census.of(document.text for document in documents))
     examples = [one.as_row() for one in read_examples(spec.examples)] if spec.examples else []
     written = written_for(spec, documents)
     found = study(documents, examples, without=spec.without, written=written.wordings)
@@ -146,15 +179,43 @@ def plan(spec: AugmentSpec) -> Course:
         points=tuple(tuple(map(piece, wordings)) for wordings in found.points),
         prose=tuple(piece(lesson) for lesson, is_covered in texts if not is_covered),
         covered=tuple(piece(lesson) for lesson, is_covered in texts if is_covered),
-        tokens=sum(len(encode(tokenizer, document.text)) for document in documents),
+        tokens=tokens,
         documents=len(documents),
         # The chat's own prefix stands in every block, and a block must hold more than that.
         block=max(spec.block, 3 * len(prefix)),
         seed=spec.seed,
+        known=known_before(spec),
+        general=tuple(map(piece, general_passages(spec))),
+        general_share=spec.general_share,
     )
     if not (course.entities or course.points or course.prose or course.covered):
         raise InputError("augment.nothing", "no text was found that could be learned")
     return course
+
+
+def remembered(documents: Sequence[Source], forget: Collection[str]) -> list[Source]:
+    """The documents but those to forget.
+
+    Raises InputError: "augment.forget" for a digest that is not there, "documents.empty".
+    """
+    if strays := sorted(set(forget) - {one.digest for one in documents}):
+        raise InputError("augment.forget", "no such document", digest=", ".join(strays))
+    kept = [one for one in documents if one.digest not in set(forget)]
+    if not any(one.text.strip() for one in kept):
+        raise InputError("documents.empty", "nothing is left to learn")
+    return kept
+
+
+def known_before(spec: AugmentSpec) -> frozenset[str]:
+    """Digests of the documents that the augmenter before this one was taught."""
+    if spec.previous_documents is None:
+        return frozenset()
+    return frozenset(one.digest for one in documents_in(spec.previous_documents))
+
+
+def general_passages(spec: AugmentSpec) -> Sequence[Lesson]:
+    """Public text in passages, where the spec names some."""
+    return study(read_documents(spec.general)).passages if spec.general else ()
 
 
 def _entities(

@@ -112,13 +112,16 @@ class Example:
 
 def read_documents(path: str | Path) -> list[Source]:
     """Documents from JSON lines. Raises InputError("documents.empty") when there is no text."""
-    rows = [
-        Source(str(row["digest"]), str(row.get("title", "")), str(row["text"]))
-        for row in _rows(path, needs=("digest", "text"))
-    ]
+    rows = list(documents_in(path))
     if not any(row.text.strip() for row in rows):
         raise InputError("documents.empty", "no document holds any text", path=str(path))
     return rows
+
+
+def documents_in(path: str | Path) -> Iterator[Source]:
+    """Documents from JSON lines, one at a time. Raises what reading a row raises."""
+    for row in _rows(path, needs=("digest", "text")):
+        yield Source(str(row["digest"]), str(row.get("title", "")), str(row["text"]))
 
 
 def read_examples(path: str | Path) -> list[Example]:
@@ -137,24 +140,28 @@ def read_examples(path: str | Path) -> list[Example]:
 
 def _rows(path: str | Path, *, needs: Sequence[str]) -> Iterator[dict[str, Any]]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield row_of(line, path=path, line=number, needs=needs)
     except OSError as error:
         raise InputError("data.file", f"cannot read {path}", path=str(path)) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(
-                "data.json", "a line is not JSON", path=str(path), line=number
-            ) from error
-        missing = [name for name in needs if not isinstance(row, dict) or name not in row]
-        if missing:
-            raise InputError(
-                "data.row", "a row lacks a field", path=str(path), line=number, missing=missing
-            )
-        yield row
+
+
+def row_of(
+    text: str | bytes, *, path: str | Path, line: int, needs: Sequence[str]
+) -> dict[str, Any]:
+    """One line as a row. Raises InputError: "data.json", "data.row" when it lacks a field."""
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise InputError("data.json", "a line is not JSON", path=str(path), line=line) from error
+    missing = [name for name in needs if not isinstance(row, dict) or name not in row]
+    if missing:
+        raise InputError(
+            "data.row", "a row lacks a field", path=str(path), line=line, missing=missing
+        )
+    return dict(row)
 
 
 # -- pieces and packed blocks ----------------------------------------------------------------------

@@ -93,6 +93,7 @@ class _Trial:
             device_memory_bytes=_most_device_memory(),
             disk_bytes=job.first_bytes + checkpoints_held * _size(kept) + results * _size(result),
             steps=total,
+            why=str(self.made.facts.get("size", "")),
         )
 
     def _before(self, job: Job) -> float:

@@ -6,13 +6,14 @@ Knows how a course is dealt out; knows no model, no device and no loss.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from calm_engine.course import Course
 from calm_engine.data import Packed, Piece, collate, end_of_answer
+from calm_engine.exposures import Exposure, tallied
 from calm_engine.ranks import Ranks
 from calm_engine.words import Candidates, Words
 
@@ -23,12 +24,11 @@ Row = list[Piece]
 class Batch:
     """A step's batch: our parts of it, and what is true of the whole.
 
-    said   tokens that the whole batch is to say
+    parts  each with its weight: the share of the whole batch's words that are to be said in it
     among  what its loss is normalised over
     """
 
-    parts: tuple[Packed, ...]
-    said: int
+    parts: tuple[tuple[Packed, float], ...]
     among: Candidates
 
 
@@ -56,13 +56,35 @@ class Feed(ABC):
     def cursor(self, step: int) -> dict[str, int]:
         """Where in the data a step stands, for whoever reads a checkpoint."""
 
+    @abstractmethod
+    def exposures(self, steps: int) -> Iterator[Exposure]:
+        """How often each document is met in so many steps, and when first."""
+
+    def tokens(self, step: int) -> int:
+        """Tokens that a step reads, the prefixes counted."""
+        return sum(len(self.prefix) + sum(p.size for p in row) for row in self.rows(step))
+
     def batch(self, step: int, ranks: Ranks, parts: int) -> Batch:
-        """Our parts of a step's batch."""
+        """Our parts of a step's batch.
+
+        Of several processes each has as many parts as any other, since they wait for one another
+        in each: where there are too few rows, a row that stands elsewhere is read at no weight.
+        """
         rows = self.rows(step)
         said = sum(piece.targets for row in rows for piece in row)
-        shares = [part for part in ranks.share(rows, parts) if part]
-        packed = (collate(part, prefix=self.prefix, pad=self.pad) for part in shares)
-        return Batch(tuple(packed), said, self.among(step, rows))
+        dealt = []
+        for share in ranks.share(rows, parts) if rows else ():
+            if share:
+                dealt.append(
+                    (self.collated(share), sum(p.targets for r in share for p in r) / said)
+                )
+            elif ranks.count > 1:
+                dealt.append((self.collated(rows[:1]), 0.0))
+        return Batch(tuple(dealt), self.among(step, rows))
+
+    def collated(self, rows: Sequence[Row]) -> Packed:
+        """Rows as tensors."""
+        return collate(rows, prefix=self.prefix, pad=self.pad)
 
 
 class Rounds(Feed):
@@ -93,6 +115,13 @@ class Rounds(Feed):
             before += self._size(number)
             number += 1
         return {"round": number, "batch": step - before}
+
+    def exposures(self, steps: int) -> Iterator[Exposure]:
+        met = (
+            (step, (d for row in self.rows(step) for piece in row for d in piece.documents))
+            for step in range(steps)
+        )
+        return tallied(met)
 
     def _size(self, number: int) -> int:
         while len(self._sizes) <= number:

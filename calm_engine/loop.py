@@ -23,23 +23,33 @@ BETAS = (0.9, 0.98)  # short runs: a second moment that forgets within fifty ste
 
 @dataclass(frozen=True)
 class Schedule:
-    """Warm-up, a flat stretch, then a linear decay to a twentieth: (WSD, arXiv 2404.06395).
+    """The learning rate of each step: a function of its number, so there is nothing to resume.
 
     steps   optimiser steps in all
-    peak    learning rate of the flat stretch
+    peak    the highest rate
     warmup  steps until the peak
-    decay   share of the steps at the end over which the rate falls
+    decay   share of the steps at the end over which the rate of "wsd" falls
+    form    "wsd": warm-up, a flat stretch, a linear decay (arXiv 2404.06395); "cosine": half a
+            wave from the peak down (arXiv 1608.03983). Both end at a twentieth of the peak
     """
 
     steps: int
     peak: float
     warmup: int = 20
     decay: float = 0.3
+    form: str = "wsd"
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        left = (self.steps - step) / max(1.0, self.decay * self.steps)
-        return self.peak * min(1.0, (step + 1) / self.warmup) * (0.05 + 0.95 * min(1.0, left))
+        risen = min(1.0, (step + 1) / self.warmup)
+        return self.peak * risen * (0.05 + 0.95 * self._left(step))
+
+    def _left(self, step: int) -> float:
+        """From 1 at the peak to 0 at the end."""
+        if self.form == "cosine":
+            gone = max(0.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+            return 0.5 * (1.0 + math.cos(math.pi * min(1.0, gone)))
+        return min(1.0, (self.steps - step) / max(1.0, self.decay * self.steps))
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,29 @@ def _quota(folder: Path) -> float | None:
         return None
 
 
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def memory_limit(cgroups: Path = CGROUPS) -> int | None:
+    """Bytes that our control groups still allow us; None where none of them sets a limit."""
+    left = [free for folder in _groups(cgroups) if (free := _allowance(folder)) is not None]
+    return min(left, default=None)
+
+
+def _allowance(folder: Path) -> int | None:
+    """What a group may hold less what it holds; what is only cached counts as free."""
+    try:
+        most = (folder / "memory.max").read_text(encoding="ascii").strip()
+        if most == "max":
+            return None
+        held = int((folder / "memory.current").read_text(encoding="ascii"))
+        told = (folder / "memory.stat").read_text(encoding="ascii").split()
+        cached = int(told[told.index("inactive_file") + 1])
+        return max(0, int(most) - held + cached)
+    except (OSError, ValueError):
+        return None
+
+
 # -- stopping --------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,8 @@ import torch
 from accelerate import PartialState
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
 
 from calm_engine.errors import InputError
 
@@ -56,8 +57,8 @@ class Ranks:
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Add up what each process found, in place; what none found stays none, as it is alone."""
-        if self.count == 1:
-            return
+        if self.count == 1 or any(isinstance(one, DTensor) for one in parameters):
+            return  # sharded ones were added up where their slopes were made
         is_met = [parameter.grad is not None for parameter in parameters]
         met = torch.tensor(is_met, dtype=torch.int32, device=self.device)
         distributed.all_reduce(met)
@@ -102,6 +103,23 @@ class Ranks:
         mesh = init_device_mesh(self.device.type, (self.count,))
         for layer in layers:
             fully_shard(layer, mesh=mesh)
+
+    def shard_trained(self, model: nn.Module, layers: Sequence[nn.Module], also: str) -> None:
+        """Leave each process its part of all weights, their slopes and the optimiser's moments.
+
+        also   a method besides `forward` in which the weights are whole
+        Slopes are added up over the processes, not averaged: each part of a loss has its weight
+        already. A process alone keeps all.
+        """
+        if self.count == 1:
+            return
+        mesh = init_device_mesh(self.device.type, (self.count,))
+        for module in (*layers, model):
+            fully_shard(module, mesh=mesh)
+            assert isinstance(module, FSDPModule)  # as which `fully_shard` leaves it
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo knows no other
+        register_fsdp_forward_method(model, also)
 
 
 ALONE = Ranks(0, 1, torch.device("cpu"))

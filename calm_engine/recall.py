@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from calm_engine.course import Course
-from calm_engine.data import Packed, Piece, chance_of, collate, end_of_answer, piece_of
+from calm_engine.data import Piece, chance_of, piece_of
 from calm_engine.errors import InputError
+from calm_engine.probing import PROBED, Asking
 from calm_engine.selfstudy import Lesson
 from calm_engine.student import Student
 from calm_engine.training import Probe, Written
 
 LOOKED = 144  # questions of a look while it trains
 ASKED = 1500  # questions of the last look, whose figures the augmenter keeps
-TOGETHER = 24  # questions asked in one pass
 SHOWN = 8  # fixed questions shown with today's answer
 RECALL = "recall.json"  # what the augmenter's folder says of its own knowledge
 NAMED = 12  # unknown documents that a refusal names
@@ -106,7 +104,6 @@ def chosen(held_out: Sequence[Lesson], most: int, *, seed: int) -> list[Lesson]:
     return kept
 
 
-@torch.no_grad()
 def ask(
     student: Student,
     lessons: Sequence[Lesson],
@@ -117,27 +114,15 @@ def ask(
 
     prefix   what all chats begin with (`data.shared_prefix`)
     """
-    pairs = [(one, piece_of(one, tokenizer, prefix)) for one in lessons]
-    marks = []
-    for start in range(0, len(pairs), TOGETHER):
-        part = pairs[start : start + TOGETHER]
-        pieces = [piece for _, piece in part]
-        batch: Packed = collate(
-            [[piece] for piece in pieces], prefix=prefix, pad=end_of_answer(tokenizer)
+    asking = Asking(student, tokenizer, prefix)
+    pieces = [piece_of(one, tokenizer, prefix) for one in lessons]
+    told = zip(lessons, pieces, asking.answers(pieces), strict=True)
+    return Recall(
+        tuple(
+            Mark(lesson, words == list(piece.ids[piece.first :]), asking.plain(words))
+            for lesson, piece, words in told
         )
-        told = student.logits(batch).argmax(-1).cpu()
-        for (lesson, piece), words in zip(part, _split(told, pieces), strict=True):
-            said = str(tokenizer.decode(words, skip_special_tokens=True)).strip()
-            marks.append(Mark(lesson, words == list(piece.ids[piece.first :]), said))
-    return Recall(tuple(marks))
-
-
-def _split(said: Tensor, pieces: Sequence[Piece]) -> Iterator[list[int]]:
-    at = 0
-    for piece in pieces:
-        size = len(piece.ids) - piece.first
-        yield said[at : at + size].tolist()
-        at += size
+    )
 
 
 def look(student: Student, course: Course) -> Probe:
@@ -161,6 +146,15 @@ def keep(student: Student, course: Course, folder: Path) -> Written:
     full = told.metrics() | facts | {"documents": documents}
     (folder / RECALL).write_text(json.dumps(full, indent=2, sort_keys=True), encoding="utf-8")
     return Written(told.metrics(), facts | {"unknown": unknown_in(documents)})
+
+
+def keep_share(asking: Asking, pieces: Sequence[Piece], folder: Path, *, seed: int) -> Written:
+    """The same for a corpus that is dealt from shards: what it holds of pieces of its text."""
+    metrics = asking.recall(pieces, seed=seed).metrics
+    if metrics:
+        told = metrics | {"asked": min(PROBED, len(pieces)), "documents": {}}
+        (folder / RECALL).write_text(json.dumps(told, indent=2, sort_keys=True), encoding="utf-8")
+    return Written(metrics, {})
 
 
 def unknown_in(documents: Mapping[str, Sequence[int]]) -> list[list[Any]]:

@@ -96,7 +96,8 @@ Connection = tuple[int, int]
 # other parts is the same batch.
 NOT_THE_WORK = frozenset(
     {"output", "work", "threads", "checkpoint_every", "keep_checkpoints", "study_cache"}
-    | {"gradient_accumulation_steps"}
+    | {"gradient_accumulation_steps", "shard_model"}
+    | {"history", "milestones", "workers"}
 )
 
 
@@ -112,7 +113,8 @@ class BridgeSpec(Spec):
     aligned      add W_D norm(H_a) at the same position: what carries unseen entities
     norm         RMS norms before the projections
     projection   the paper's separate linear f from augmenter to anchor width (else folded)
-    gate         a learned gate per connection, also set per request (0 is the anchor, bit for bit)
+    gate         a learned gate per connection and token, from both models' states; a request's own
+                 gate multiplies it (0 is the anchor, bit for bit)
     scaled       multiply by the measured RMS of the anchor's stream at the connection
     output_path  mix the augmenter's next-token distribution into the anchor's by a small gate
     dropout      share of recall batches with the bridges off, so that the output path learns
@@ -215,7 +217,7 @@ class TrainSpec(Spec):
 
 @dataclass(frozen=True)
 class AugmentSpec(TrainSpec):
-    """Train a small model from scratch on documents, with the anchor's tokenizer.
+    """Train a small model on documents, with the anchor's tokenizer: from nothing or onwards.
 
     tokenizer  folder of the anchor: its tokenizer is taken as it is
     documents  JSON lines {"digest", "title", "text"}
@@ -229,6 +231,22 @@ class AugmentSpec(TrainSpec):
     patience   looks at recall (one at each checkpoint) without a rise after which the training
                winds up; 0, or a number of `steps`: all steps are taken
     batch_size packed blocks a step; None: by the model's size
+    base       folder of an open model with the same tokenizer to train on from; None: from nothing
+    previous   folder of the augmenter that this one brings up to date: it trains on from it
+    previous_documents   what that one was taught: says what is new, kept, changed
+    forget     digests of documents that are left out as if they had never been there
+    before     folder of the augmenter that is to forget: asked beside the new one, never trained
+    history    work folder of that one's training: its milestones are gone on from
+    milestones checkpoints of the first pass that are kept, to forget from later
+    lessons    JSON lines of lessons (`selfstudy.Lesson`) to deal out from shards, or None
+    general    JSON lines of public documents to mix in, or None
+    general_share   of what is read
+    deal       "rounds": every entity in every round; "shuffled": from shards, in a new order for
+               each pass, memory flat; "auto": by the size of the documents' file
+    passes     how often the text is met when shuffled; None: as often as in rounds
+    workers    processes that prepare shards; None: the cores available
+    schedule   "wsd" or "cosine": see `loop.Schedule`
+    shard_model   with several processes: each keeps its part of every layer (FSDP2)
     """
 
     tokenizer: str = ""
@@ -243,11 +261,28 @@ class AugmentSpec(TrainSpec):
     writes: bool = False
     study_cache: str | None = None
     batch_size: int | None = None
+    base: str | None = None
+    previous: str | None = None
+    previous_documents: str | None = None
+    forget: tuple[str, ...] = ()
+    before: str | None = None
+    history: str | None = None
+    milestones: int = 0
+    lessons: str | None = None
+    general: str | None = None
+    general_share: float = 0.1
+    deal: str = "auto"
+    passes: int | None = None
+    workers: int | None = None
+    schedule: str = "wsd"
+    shard_model: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.batch_size is not None:
             self._check_batch(self.batch_size)
+        self._check_start()
+        self._check_data()
         for name in ("tokenizer", "documents"):
             if not getattr(self, name):
                 raise _bad(name, "must be given")
@@ -259,6 +294,37 @@ class AugmentSpec(TrainSpec):
             raise _bad("block", "must be at least 16 tokens")
         if self.width and self.heads and self.width % self.heads:
             raise _refuse("width", "heads", "width must be a multiple of heads")
+
+    def _check_start(self) -> None:
+        """Raises InputError for a start that is two starts."""
+        if self.base and self.previous:
+            raise _refuse("base", "previous", "a training goes on from one model")
+        for name in ("width", "layers", "heads"):
+            start = "base" if self.base else "previous"
+            if (self.base or self.previous) and getattr(self, name):
+                raise _refuse(start, name, "the model that it goes on from has its shape")
+        if bool(self.previous) != bool(self.previous_documents):
+            why = "what changed is told by comparing the documents of both"
+            raise _refuse("previous", "previous_documents", f"give both: {why}")
+        for name in ("before", "history"):
+            if getattr(self, name) and not self.forget:
+                raise _refuse(name, "forget", "there is nothing that is to be forgotten")
+
+    def _check_data(self) -> None:
+        """Raises InputError for shares and counts that cannot be."""
+        if not 0.0 <= self.general_share < 1.0:
+            raise _bad("general_share", "must lie in [0, 1)")
+        if self.deal not in ("auto", "rounds", "shuffled"):
+            raise _bad("deal", "must be auto, rounds or shuffled")
+        if self.deal == "rounds" and self.lessons:
+            raise _refuse("deal", "lessons", "lessons from a file are dealt shuffled")
+        if self.schedule not in ("wsd", "cosine"):
+            raise _bad("schedule", "must be wsd or cosine")
+        if self.milestones < 0:
+            raise _bad("milestones", "must not be negative")
+        for name in ("passes", "workers"):
+            if (given := getattr(self, name)) is not None and given < 1:
+                raise _bad(name, "must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -385,6 +451,7 @@ class Estimate(Spec):
 
     memory_bytes, device_memory_bytes   at most, of the machine and of the accelerator
     disk_bytes   at most: what is kept while it runs, checkpoints and the result
+    why          a sentence for people: why a model of this size, and what more or less would mean
     """
 
     seconds: float
@@ -392,3 +459,4 @@ class Estimate(Spec):
     disk_bytes: int
     steps: int = 0
     device_memory_bytes: int = 0
+    why: str = ""

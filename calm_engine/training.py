@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import AdamW
 
-from calm_engine import checkpoints, digests
+from calm_engine import checkpoints, digests, fitting
 from calm_engine.errors import Cancelled, EngineError, InputError
 from calm_engine.loop import LossesAt, Named, Schedule, Taken, optimizer_of, steps
 from calm_engine.process import stop_requested, threads
@@ -35,6 +37,18 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """The checkpoints of another training, the newest of which with at most `up_to` steps counts.
+
+    key   digest of its spec
+    """
+
+    work: Path
+    key: str
+    up_to: int
+
+
+@dataclass(frozen=True)
 class Job:
     """One training: what may move, the loss of a step, and how to look at the result so far.
 
@@ -45,6 +59,13 @@ class Job:
     kind_at    what sort of step it is, a function of its number too: sorts differ in their cost
     first      what is done once before the steps, a piece at each demand: (pieces done, in all)
     first_bytes   that it leaves on disk until the end
+    tokens_at  how many tokens a step reads, over all processes; None: not told
+    cursor_at  where in the data a step stands, for whoever reads a checkpoint
+    is_milestone  whether the checkpoint after so many steps is made and kept for good
+    branch     another training to go on from, where this one has no checkpoint yet
+    trial      the loss of the first step over so many rows: what a row holds in memory
+    rows       that one process reads at once
+    is_sharded every process has its part of what is trained
     """
 
     named: Named
@@ -54,6 +75,13 @@ class Job:
     kind_at: Callable[[int], str] = lambda _step: "step"
     first: Callable[[], Iterator[tuple[int, int]]] = lambda: iter(())
     first_bytes: int = 0
+    tokens_at: Callable[[int], int] | None = None
+    cursor_at: Callable[[int], dict[str, int]] = lambda _step: {}
+    is_milestone: Callable[[int], bool] = lambda _step: False
+    branch: Branch | None = None
+    trial: Callable[[int], Tensor] | None = None
+    rows: int = 1
+    is_sharded: bool = False
     known_by: str = ""
     patience: int = 0
 
@@ -73,12 +101,14 @@ class Prepared:
     write    put the result's files into a folder; may tell what is known of them only then
     parents  digests by role
     facts    of the result, by name
+    closing  called once by every process, with the steps that were taken; figures of the result
     """
 
     job: Job
     write: Callable[[Path], Written | None]
     parents: Mapping[str, str]
     facts: Mapping[str, Any]
+    closing: Callable[[int], dict[str, float]] = lambda _steps: {}
 
 
 def prepare(spec: TrainSpec) -> Ranks:
@@ -104,9 +134,12 @@ def carry_out(
 ) -> Generator[Progress, None, Outcome]:
     """Train what was prepared, and publish the result."""
     metrics: dict[str, float] = {}
+    taken = 0
     for progress in train(made.job, spec, ranks):
         metrics |= progress.metrics
+        taken = max(taken, progress.step) if progress.stage == "train" else taken
         yield progress
+    metrics |= made.closing(taken)
     yield Progress("save")
     if ranks.is_first:
         publish(spec, kind, made, metrics)
@@ -128,24 +161,20 @@ def train(job: Job, spec: TrainSpec, ranks: Ranks) -> Iterator[Progress]:
             raise Cancelled(step=0)
     optimizer = optimizer_of(job.named)
     start, looks = 0, Looked(job, work / BEST, key)
-    if found := checkpoints.newest(work, spec=key):
+    if found := _begun(job, work, key):
         checkpoints.unpack(found.tensors, job.named, optimizer)
         start, looks.taken = found.step, found.facts.get("looks", [])
         yield Progress("train", start, looks.schedule.steps, f"resumed at step {start}")
-    clock = _Clock(start)
+    fitting.check(job, spec, work, ranks)
+    clock = _Clock(start, job)
     for taken in _steps(job, optimizer, looks, ranks, start):
         clock.note(taken)
         is_look = taken.step % spec.checkpoint_every == 0 or taken.step == looks.schedule.steps
         is_asked = ranks.any(stop_requested())
         told = job.probe(taken.step) if is_look else Probe()
         looks.note(taken.step, told, ranks)
-        if is_look or is_asked:
-            if ranks.is_first:
-                held, facts = checkpoints.pack(job.named, optimizer), {"looks": looks.taken}
-                checkpoints.save(
-                    work, taken.step, held, {"spec": key} | facts, keep=spec.keep_checkpoints
-                )
-            ranks.wait()
+        if is_look or is_asked or job.is_milestone(taken.step):
+            _keep(job, optimizer, spec, taken.step, looks, ranks)
         is_last = taken.step >= looks.schedule.steps
         if is_asked and not is_last:
             raise Cancelled(step=taken.step)
@@ -183,9 +212,10 @@ class Looked:
         if known is None:
             return
         self.taken = [one for one in self.taken if one[0] < step] + [[float(step), known]]
-        if best_of(self.taken) == step and ranks.is_first:
+        if best_of(self.taken) == step and (ranks.is_first or self.job.is_sharded):
             weights = checkpoints.pack(self.job.named, optimizer_of(self.job.named))
-            checkpoints.save(self.aside, step, weights, {"spec": self.key}, keep=1)
+            if ranks.is_first:
+                checkpoints.save(self.aside, step, weights, {"spec": self.key}, keep=1)
 
     def take_back_best(self) -> int | None:
         """Put the best weights back, where later ones know less; the step that they are of."""
@@ -202,11 +232,37 @@ class Looked:
         return {self.job.known_by: max(known for _, known in self.taken)}
 
 
-class _Clock:
-    """The smoothed loss and the time left."""
+def _begun(job: Job, work: Path, key: str) -> checkpoints.Checkpoint | None:
+    """Where to go on: our own newest checkpoint, else one of the training we branch from."""
+    found = checkpoints.newest(work, spec=key)
+    if found is None and (branch := job.branch):
+        found = checkpoints.newest(branch.work, up_to=branch.up_to, spec=branch.key)
+    return found
 
-    def __init__(self, start: int) -> None:
-        self.start = start
+
+def _keep(
+    job: Job, optimizer: AdamW, spec: TrainSpec, step: int, looks: Looked, ranks: Ranks
+) -> None:
+    """Write the checkpoint of a step: tensors, and as JSON what else a reader may want."""
+    if ranks.is_first or job.is_sharded:
+        held = checkpoints.pack(job.named, optimizer)
+        if ranks.is_first:
+            facts = {
+                "spec": spec.digest_of_work(),
+                "cursor": job.cursor_at(step),
+                "schedule": dataclasses.asdict(looks.schedule),
+                "looks": looks.taken,
+                "milestone": job.is_milestone(step),
+            }
+            checkpoints.save(work_folder(spec), step, held, facts, keep=spec.keep_checkpoints)
+    ranks.wait()
+
+
+class _Clock:
+    """The smoothed loss, the pace and the time left."""
+
+    def __init__(self, start: int, job: Job) -> None:
+        self.start, self.tokens_at = start, job.tokens_at
         self.began = time.monotonic()
         self.loss: float | None = None
 
@@ -217,12 +273,15 @@ class _Clock:
     def news(self, taken: Taken, probe: Probe, total: int) -> Progress:
         done = taken.step - self.start
         rate = (time.monotonic() - self.began) / done
-        metrics = {"loss": self.loss or 0.0, "seconds_per_step": taken.seconds} | probe.metrics
+        metrics = {"loss": self.loss or 0.0, "seconds_per_step": taken.seconds}
+        if self.tokens_at is not None:
+            metrics["tokens_per_second"] = self.tokens_at(taken.step - 1) / taken.seconds
+        metrics["memory_bytes"] = float(fitting.held_bytes())
         return Progress(
             "train",
             taken.step,
             total,
-            metrics=metrics,
+            metrics=metrics | probe.metrics,
             samples=probe.samples,
             # The first steps warm caches up: no time is promised before there is a rate.
             eta_seconds=rate * (total - taken.step) if done >= NEWS_EVERY else None,

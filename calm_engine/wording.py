@@ -82,13 +82,24 @@ WORDING: dict[str, str] = {
     "Add documents that contain text, then start again.",
     "device.missing": "There is no such device here[: {device}]. Choose `--device cpu` or `auto`.",
     "disk.full": "The disk is full. Free some space, then start again: finished work is kept.",
+    "disk.short": "There is too little disk for two checkpoints: {needed} are needed and {free} "
+    "are free. Free some space or choose a smaller model; nothing was started.",
+    "augment.base": "This kind of model cannot go on learning here[: {kind}]. Choose another base, "
+    "such as a Llama, SmolLM, Mistral or Qwen.",
     "augment.block": "A training block is shorter than the anchor's chat template"
     "[: {block} tokens]. Choose a longer block.",
+    "augment.forget": "There is no such document in the snapshot[: {digest}]. Give the digest of a "
+    "document that the augmenter was taught; nothing was started.",
     "augment.nothing": "No text was found that could be learned. "
     "Add documents that contain text, then start again.",
+    "augment.tokenizer": "The base has another tokenizer than the anchor. Choose a base that "
+    "shares the anchor's tokenizer, or train from nothing.",
+    "augmenter.exposures": "The augmenter's folder[ {folder}] does not say how often each "
+    "document was met. Train it again with this version.",
     "anchor.changed": "The imported model is not the same as its source, and was not kept. "
     "Bring it in again.",
     "estimate.kind": "Only trainings can be estimated. Give a spec of `augment` or `compose`.",
+    "options.unknown": "There is no option named {name}. There are: {known}.",
     "output.exists": "There is already something else in the output folder[: {path}]. "
     "Choose another folder, or remove it first.",
     "questions.empty": "There is no question to ask[: {path}]. Add some, then start again.",
@@ -104,14 +115,22 @@ WORDING: dict[str, str] = {
     "The lines above say by how much.",
     "server.memory": "There is not enough memory for this request now. "
     "Ask again later, or ask for less.",
+    "documents.duplicates": "Nearly all lines of the documents are repeated[: {percent} % of "
+    "them]. Remove the copies from the corpus, then freeze it again.",
     "documents.empty": "No document holds any text[: {path}]. "
     "Add documents that contain text, then start again.",
+    "documents.shredded": "The anchor's tokenizer breaks this script into bytes[: "
+    "{per_character} tokens a character]. Choose an anchor whose tokenizer knows the language.",
+    "documents.small": "There is too little text to learn from[: {tokens} tokens]. Add "
+    "documents, then start again.",
     "data.file": "The file cannot be read[: {path}]. Check that it is there and may be read.",
     "data.json": "Line {line} of {path} is not JSON. Each line must be one JSON object; "
     "mend it, then start again.",
     "data.row": "Line {line} of {path} lacks {missing}. Add what is missing, then start again.",
     "memory.full": "There was not enough memory. Choose a smaller batch size, then start again: "
     "it goes on from the last checkpoint.",
+    "memory.short": "The training needs {needed} more memory and {free} are free. Choose a smaller "
+    "batch, a shorter block or a smaller model; nothing was started.",
     # Files that people upload
     "archive.bomb": "The archive would unpack to more than is allowed[ ({limit})]. "
     "Unpack it yourself and upload what you need.",
@@ -167,6 +186,14 @@ WORDING: dict[str, str] = {
     "Choose another, or ask a curator to release it.",
     "control.mismatch": "The control must be a finished one of the same anchor, augmenter "
     "and snapshot. Choose another control, or evaluate without one.",
+    "approval.closure": "Whoever approves this must be allowed to use the model[: {name}]. "
+    "Ask somebody who may read every corpus that it learned from.",
+    "approval.decided": "Somebody else has already decided this. Look at their decision.",
+    "approval.needed": "This needs a second person[: {name}]. Ask for it with a reason; "
+    "somebody else then grants it under Approvals.",
+    "approval.own": "You asked for this yourself. Somebody else has to decide.",
+    "conversation.unknown": "There is no conversation of somebody else with this id. "
+    "Copy it from the audit log.",
     "corpus.name": "There is already a corpus of this name[: {name}]. Choose another name.",
     "examples.columns": "The file lacks the columns that examples need[; it has {found}]. "
     "Name them question, answer, expected, entity and value.",
@@ -179,6 +206,8 @@ WORDING: dict[str, str] = {
     "name.typed": "The name that was typed is not that of this model[: {name}]. "
     "Type it exactly as it is written.",
     "reason.missing": "A reason is needed here and is kept in the history. Write one.",
+    "quota.used": "The limit of {limit} is used up for {whom}. "
+    "It begins anew in {minutes} minutes; a curator can raise it.",
     "report.composition": "An evaluation lost track of what it measured, and nothing was filed. "
     "Start the evaluation again.",
     "run.attempts": "The worker was lost too often. "
@@ -186,6 +215,7 @@ WORDING: dict[str, str] = {
     "run.closure": "A run may only use corpora that the person who starts it may read. "
     "Ask the owner of the missing corpus for the right to read it.",
     "run.internal": "The worker met a fault of its own. Its log says more; run it again.",
+    "service.name": "Give the service account a name with some letters or digits in it.",
     "run.not_retryable": "Only a failed or stopped run can be run again. "
     "Stop it first, or start a new one.",
     "run.same_step": "The run was lost twice at the same step. "

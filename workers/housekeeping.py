@@ -9,6 +9,7 @@ from __future__ import annotations
 import structlog
 from django.utils import timezone
 
+from apps.audit.sinks import ship
 from apps.chat import actions as chat
 from apps.corpora import actions as corpora
 from apps.teaching.actions import go_on, left_behind
@@ -39,3 +40,5 @@ def rows() -> None:
             with tenant_scope(tenant):
                 for plan in left_behind():
                     go_on(plan.pk)
+            with tenant_scope(tenant):
+                ship()

@@ -6,15 +6,17 @@ import hashlib
 import hmac
 import re
 import secrets
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
+from django.utils.text import slugify
 
-from apps.accounts.models import ApiKey, User
+from apps.accounts.models import ApiKey, Scope, User
 from apps.audit import actions as audit
 from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.scope import tenant_scope
@@ -45,12 +47,12 @@ def invite(
     Somebody known keeps their own password. Raises InputError("password.weak").
     """
     email = email.strip().lower()
+    try:
+        # Of everybody: a refusal for the unknown alone would tell which addresses are known.
+        validate_password(password, User(email=email, name=name))
+    except ValidationError as error:
+        raise InputError("password.weak", " ".join(error.messages)) from error
     user = User.objects.filter(email=email).first()
-    if user is None:
-        try:
-            validate_password(password, User(email=email, name=name))
-        except ValidationError as error:
-            raise InputError("password.weak", " ".join(error.messages)) from error
     with tenant_scope(tenant):
         user = user or User.objects.create_user(email, password, name=name)
         Membership.objects.update_or_create(tenant=tenant, user=user, defaults={"role": role})
@@ -67,8 +69,40 @@ def remove(tenant: Tenant, user: User, *, by: User) -> None:
         audit.record("member.remove", user, by=by, keys_revoked=revoked)
 
 
-def issue_key(user: User, tenant: Tenant, name: str) -> tuple[ApiKey, str]:
-    """A new key and its text, which is shown once and kept nowhere: `cp_<prefix>_<secret>`."""
+def open_service(tenant: Tenant, name: str, *, by: User) -> User:
+    """An account for a program, which its maker answers for: it may read what it is granted.
+
+    Raises InputError("service.name").
+    """
+    label = slugify(name)[:40]
+    if not label:
+        raise InputError("service.name")
+    email = f"{label}.{secrets.token_hex(4)}@service.{tenant.slug}.invalid"
+    with tenant_scope(tenant):
+        service = User.objects.create_user(email, name=name.strip()[:120])
+        User.objects.filter(pk=service.pk).update(answers=by)
+        service.answers = by
+        Membership.objects.create(tenant=tenant, user=service, role=Role.EMPLOYEE)
+        audit.record("service.create", service, by=by)
+    return service
+
+
+def issue_key(
+    user: User,
+    tenant: Tenant,
+    name: str,
+    *,
+    days: int | None = None,
+    scopes: Sequence[str] = Scope.values,
+    only_models: Sequence[str] = (),
+    by: User | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key and its text, which is shown once and kept nowhere: `cp_<prefix>_<secret>`.
+
+    days  never more than the site allows
+    by    whoever makes it, when it is a service account's
+    """
+    lasts = min(days or settings.API_KEY_DAYS, settings.API_KEY_DAYS)
     prefix, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     with tenant_scope(tenant):
         key = ApiKey.objects.create(
@@ -77,9 +111,11 @@ def issue_key(user: User, tenant: Tenant, name: str) -> tuple[ApiKey, str]:
             name=name,
             prefix=prefix,
             digest=digest(secret),
-            expires_at=timezone.now() + timedelta(days=settings.API_KEY_DAYS),
+            expires_at=timezone.now() + timedelta(days=lasts),
+            scopes=list(scopes),
+            only_models=list(only_models),
         )
-        audit.record("key.issue", key, by=user)
+        audit.record("key.issue", key, by=by or user, days=lasts, scopes=list(scopes))
     return key, f"cp_{prefix}_{secret}"
 
 
@@ -99,16 +135,24 @@ def key_from(secret_text: str) -> ApiKey | None:
     if shape is None:
         return None
     prefix, secret = shape.groups()
-    key = ApiKey.objects.filter(prefix=prefix).select_related("user", "tenant").first()
+    keys_of = ApiKey.objects.select_related("user__answers", "tenant")
+    key = keys_of.filter(prefix=prefix).first()
     matches = hmac.compare_digest(key.digest if key else digest(""), digest(secret))
     now = timezone.now()
-    if key is None or not matches or not key.is_usable(now):
-        return None
-    if not Membership.objects.filter(tenant=key.tenant, user=key.user).exists():
+    if key is None or not matches or not may_act(key, now):
         return None
     if key.last_used_at is None or now - key.last_used_at > USED_EVERY:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
     return key
+
+
+def may_act(key: ApiKey, now: datetime) -> bool:
+    """Whether the key, its owner and, for a service, whoever answers for it are all still here."""
+    people = [key.user, key.user.answers] if key.user.answers else [key.user]
+    if not key.is_usable(now) or not all(person.is_active for person in people):
+        return False
+    here = Membership.objects.filter(tenant_id=key.tenant_id, user__in=people)
+    return here.count() == len(people)
 
 
 def digest(secret: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 
+from apps.accounts.models import Quota, Scope
+from apps.audit.models import Approval
 from apps.tenants.models import Role
 
 
@@ -21,11 +25,84 @@ class SignInForm(AuthenticationForm):
 
 
 class KeyForm(forms.Form):
-    """What a new key is for."""
+    """What a new key is for, how long it works and what it is good for."""
 
     name = forms.CharField(
         label="What is it for?", max_length=80, help_text="Such as “reporting script”."
     )
+    days = forms.TypedChoiceField(
+        label="It works for",
+        coerce=int,
+        required=False,
+        empty_value=None,
+        choices=[(30, "30 days"), (90, "90 days"), (365, "a year")],
+        initial=90,
+    )
+    scopes = forms.MultipleChoiceField(
+        label="It may",
+        required=False,
+        choices=Scope.choices,
+        initial=Scope.values,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    only_models = forms.CharField(
+        label="Only these models",
+        required=False,
+        max_length=400,
+        help_text="Their names, separated by commas; empty: every model that you may use.",
+    )
+
+    def clean_scopes(self) -> list[str]:
+        return self.cleaned_data["scopes"] or list(Scope.values)
+
+    def clean_only_models(self) -> list[str]:
+        words = self.cleaned_data["only_models"].split(",")
+        return [word.strip()[:120] for word in words if word.strip()]
+
+
+class RulesForm(forms.Form):
+    """The rules of the organisation."""
+
+    four_eyes = forms.MultipleChoiceField(
+        label="A second person must agree to",
+        required=False,
+        choices=[choice for choice in Approval.Kind.choices if choice[0] != "break_glass"],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Reading somebody's conversation always needs one.",
+    )
+    show_locked_models = forms.BooleanField(
+        label="People see the names of live models that they may not use, and what they lack",
+        required=False,
+    )
+    require_mfa = forms.BooleanField(
+        label="Everybody signs in with a second factor", required=False
+    )
+    conversation_days = forms.IntegerField(
+        label="Conversations are deleted after so many days without a question",
+        min_value=0,
+        max_value=3650,
+        help_text="0 keeps them until their owner deletes them.",
+    )
+    reason = forms.CharField(
+        label="Reason",
+        max_length=400,
+        required=False,
+        help_text="Needed where a second person must agree to a change of rules.",
+    )
+
+
+class QuotaForm(forms.Form):
+    """A limit for a person, a group or everybody."""
+
+    kind = forms.ChoiceField(label="Limit", choices=Quota.Kind.choices)
+    whom = forms.ChoiceField(label="For", required=False)
+    amount = forms.IntegerField(label="At most", min_value=0, max_value=10**12)
+
+    def __init__(self, *args: Any, whom: list[tuple[str, str]], **named: Any) -> None:
+        super().__init__(*args, **named)
+        field = self.fields["whom"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = whom
 
 
 class InviteForm(forms.Form):

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
-from apps.tenants.models import Tenant
+from apps.tenants.models import Group, Tenant, TenantModel
 
 
 class UserManager(BaseUserManager["User"]):
@@ -32,6 +34,10 @@ class User(AbstractBaseUser):
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=120)
     is_active = models.BooleanField(default=True)
+    # The person who answers for a service account; without them it is dead. Empty for people.
+    answers = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="service_accounts"
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     objects: ClassVar[UserManager] = UserManager()
@@ -49,6 +55,22 @@ class User(AbstractBaseUser):
     def get_full_name(self) -> str:
         return self.name
 
+    @property
+    def is_service(self) -> bool:
+        """A program's account: it holds keys and grants, and never signs in."""
+        return self.answers_id is not None
+
+
+class Scope(models.TextChoices):
+    """What a key is good for, at most."""
+
+    MODELS = "models", _("list models")
+    CHAT = "chat", _("ask models")
+
+
+def every_scope() -> list[str]:
+    return list(Scope.values)
+
 
 class ApiKey(models.Model):
     """A key for programs: looked up by its prefix, kept as a digest, never wider than its owner."""
@@ -61,6 +83,8 @@ class ApiKey(models.Model):
     digest = models.CharField(max_length=64)
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
+    scopes = ArrayField(models.CharField(max_length=12, choices=Scope), default=every_scope)
+    only_models = ArrayField(models.CharField(max_length=120), default=list)  # empty: no bound
     last_used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
 
@@ -72,3 +96,45 @@ class ApiKey(models.Model):
 
     def is_usable(self, now: datetime) -> bool:
         return self.revoked_at is None and now < self.expires_at and self.user.is_active
+
+    def may_name(self, model: str) -> bool:
+        """Whether this key was made for that model: "name" or "name@3"."""
+        name, at, version = model.rpartition("@")
+        plain = name if at and version.isdecimal() else model
+        return not self.only_models or plain in self.only_models or model in self.only_models
+
+
+class Quota(TenantModel):
+    """So much of something within its period, for a person, a group together, or the tenant."""
+
+    class Kind(models.TextChoices):
+        REQUESTS = "requests", _("questions a minute")
+        TOKENS = "tokens", _("tokens a day")
+        GPU_MINUTES = "gpu_minutes", _("accelerator minutes in 30 days")
+        STORAGE = "storage", _("megabytes stored")
+
+    kind = models.CharField(max_length=12, choices=Kind)
+    user = models.ForeignKey(
+        User, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    group = models.ForeignKey(
+        Group, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    amount = models.PositiveBigIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["kind", "created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(user=None) | models.Q(group=None), name="quota_of_one"
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "kind", "user", "group"],
+                name="quota_once",
+                nulls_distinct=False,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.get_kind_display()} for {self.user or self.group or 'all'}"

@@ -1,4 +1,4 @@
-"""Signing in and out, keys, and the people of a tenant."""
+"""Signing in and out, and the people of a tenant."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from django.contrib.auth import login, logout
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
-from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from apps.accounts.actions import invite, issue_key, remove, revoke_key
-from apps.accounts.forms import InviteForm, KeyForm, SignInForm
-from apps.accounts.models import ApiKey, User
+from apps.accounts.actions import invite, remove
+from apps.accounts.forms import InviteForm, SignInForm
+from apps.accounts.models import User
 from apps.audit import actions as audit
 from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Membership, Role
@@ -63,34 +62,6 @@ def locked_out(request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpRespons
 
 
 @require_http_methods(["GET", "POST"])
-@never_cache
-@member()
-def keys(request: MemberRequest) -> HttpResponse:
-    """The keys of whoever asks; a new one is shown once, on this answer and never again."""
-    user = request.user
-    form = KeyForm(request.POST or None)
-    secret = ""
-    if request.method == "POST" and form.is_valid():
-        _, secret = issue_key(user, request.tenant, form.cleaned_data["name"])
-        form = KeyForm()
-    mine = ApiKey.objects.filter(user=user, tenant=request.tenant)
-    page = {"form": form, "keys": mine, "secret": secret, "now": timezone.now()}
-    return render(request, "accounts/keys.html", page | {"site_url": settings.SITE_URL})
-
-
-@require_POST
-@member()
-def revoke(request: MemberRequest, code: UUID) -> HttpResponse:
-    """End one of one's own keys."""
-    key = ApiKey.objects.filter(pk=code, user=request.user, tenant=request.tenant).first()
-    if key is None:
-        raise Http404("No such key.")
-    revoke_key(key, by=request.user)
-    messages.success(request, f"The key “{key.name}” no longer works.")
-    return redirect("accounts:keys")
-
-
-@require_http_methods(["GET", "POST"])
 @member(role=Role.CURATOR)
 def people(request: MemberRequest) -> HttpResponse:
     """Who belongs to this tenant, and a form to add somebody."""
@@ -111,7 +82,10 @@ def people(request: MemberRequest) -> HttpResponse:
         else:
             messages.success(request, f"{person.name} belongs to {request.tenant.name} now.")
             return redirect("accounts:people")
-    page = {"form": form, "memberships": request.tenant.memberships.select_related("user")}
+    page = {
+        "form": form,
+        "memberships": request.tenant.memberships.filter(user__answers=None).select_related("user"),
+    }
     return render(request, "accounts/people.html", page)
 
 

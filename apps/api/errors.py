@@ -6,6 +6,8 @@ from typing import Any
 
 from django.http import JsonResponse
 
+from apps.accounts.quotas import Budget
+
 INVALID, DENIED = "invalid_request_error", "authentication_error"
 LIMITED, BROKEN = "rate_limit_error", "server_error"
 STATUS_KIND = {401: DENIED, 403: "permission_error", 429: LIMITED, 500: BROKEN, 503: BROKEN}
@@ -53,6 +55,21 @@ def no_model(name: str) -> ApiError:
     """Unknown and forbidden alike: a stranger must not learn which models there are."""
     said = f"The model `{name[:200]}` does not exist, or your key may not use it."
     return ApiError(404, "model_not_found", said, param="model")
+
+
+def not_for_this(what: str) -> ApiError:
+    said = f"This key was not made to {what}. Make another one for it."
+    return ApiError(403, "insufficient_scope", said)
+
+
+def used_up(budget: Budget) -> ApiError:
+    """In OpenAI's shape: clients know to wait, and for how long."""
+    limit = f"{budget.quota.amount} {budget.quota.get_kind_display()}"
+    said = (
+        f"The limit of {limit} for {budget.whom} is used up. Try again in {budget.renews} seconds."
+    )
+    code = "rate_limit_exceeded" if budget.renews <= 60 else "insufficient_quota"
+    return ApiError(429, code, said, retry_after=budget.renews)
 
 
 def not_running() -> ApiError:

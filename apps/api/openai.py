@@ -1,7 +1,7 @@
 """The OpenAI-compatible door: keys, access, limits; the answer itself is the model server's.
 
 Whoever holds a key may use what its owner may use at this moment, and no more: asked at the door,
-and again every two seconds while an answer is written. Never logs or keeps a prompt or an answer.
+and again every second while an answer is written. Never logs or keeps a prompt or an answer.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
-from apps.accounts.actions import key_from
-from apps.accounts.models import ApiKey
+from apps.accounts import quotas
+from apps.accounts.actions import key_from, may_act
+from apps.accounts.models import ApiKey, Quota, Scope
 from apps.api import errors, limits
 from apps.api.errors import ApiError
 from apps.api.schemas import BODY_LIMIT, ChatCompletion, Completion, PlainCompletion, read
@@ -31,13 +32,12 @@ from apps.audit.actions import record
 from apps.registry import hosts
 from apps.registry.closure import can_use
 from apps.registry.models import Composition
-from apps.tenants.models import Membership
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import EngineError
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 2.0  # how soon a stream notices that a right, a key or a membership has ended
+LOOK_SECONDS = 1.0  # how soon a stream notices that a right, a key or a membership has ended
 DONE = b"data: [DONE]\n\n"
 ALIVE = b": still waiting\n\n"
 
@@ -89,16 +89,16 @@ def unknown(_request: HttpRequest) -> HttpResponse:
 
 
 def models_of(secret: str) -> list[Json]:
-    key = known(secret)
+    key = known(secret, Scope.MODELS)
     with tenant_scope(key.tenant_id):
         live = Composition.objects.usable_by(key.user).live().order_by("name")
-        return [told(composition, composition.name) for composition in live]
+        return [told(each, each.name) for each in live if key.may_name(each.name)]
 
 
 def model_of(secret: str, name: str) -> Json:
-    key = known(secret)
+    key = known(secret, Scope.MODELS)
     with tenant_scope(key.tenant_id):
-        composition = hosts.model_named(name, by=key.user)
+        composition = named(key, name)
     if composition is None:
         raise errors.no_model(name)
     return told(composition, name)
@@ -155,6 +155,7 @@ async def completion(request: HttpRequest, kind: type[Completion], path: str) ->
     answers = hosts.watched(hosts.whole(admission.address, path, body), look, every=LOOK_SECONDS)
     async with aclosing(answers):
         answer = await first_of(answers)
+    await counted(admission, tokens_of(answer))
     return JsonResponse(answer | {"model": admission.name})
 
 
@@ -168,16 +169,29 @@ async def streamed(
     await first_of(events)
 
     async def lines() -> AsyncIterator[bytes]:
+        tokens = 0
         async with aclosing(events):
             try:
                 async for event in events:
+                    # A piece is a token or more; the server's own count, when it comes, is exact.
+                    tokens = tokens_of(event) or tokens + 1 if event else tokens
                     yield line(event | {"model": admission.name}) if event else ALIVE
             except (hosts.Refusal, EngineError, ApiError) as error:
                 yield line(in_our_shape(error).body())
+            finally:
+                await counted(admission, tokens)
         yield DONE
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingHttpResponse(lines(), content_type="text/event-stream", headers=headers)
+
+
+def tokens_of(answer: Json) -> int:
+    return int((answer.get("usage") or {}).get("total_tokens") or 0)
+
+
+async def counted(admission: Admission, tokens: int) -> None:
+    await hosts.step(admission.tenant_id, count_tokens, admission.key_id, tokens)
 
 
 async def first_of(events: AsyncGenerator[Any]) -> Any:
@@ -235,11 +249,18 @@ def body_of(request: HttpRequest) -> bytes:
     return raw
 
 
-def known(secret: str) -> ApiKey:
-    """The key of this text, if it may ask now. Raises ApiError 401 or 429."""
+def named(key: ApiKey, name: str) -> Composition | None:
+    """What this key may use under this name; None: unknown, forbidden or not what it is for."""
+    return hosts.model_named(name, by=key.user) if key.may_name(name) else None
+
+
+def known(secret: str, scope: str) -> ApiKey:
+    """The key of this text, if it may do this now. Raises ApiError 401, 403 or 429."""
     key = key_from(secret) if secret.isascii() and "\0" not in secret else None
     if key is None:
         raise errors.no_key()
+    if scope not in key.scopes:
+        raise errors.not_for_this(str(Scope(scope).label))
     if wait := limits.seconds_to_wait(key):
         said = f"This key asks too often. Try again in {wait} seconds."
         raise ApiError(429, "rate_limit_exceeded", said, retry_after=wait)
@@ -251,9 +272,10 @@ def admit(secret: str, asked: Completion, path: str) -> Admission:
 
     A refused one leaves its line too: hence the error comes after the transaction.
     """
-    key = known(secret)
+    key = known(secret, Scope.CHAT)
     with tenant_scope(key.tenant_id):
-        composition = hosts.model_named(asked.model, by=key.user)
+        over = quotas.refusal(key.user, Quota.Kind.REQUESTS, Quota.Kind.TOKENS)
+        composition = None if over else named(key, asked.model)
         address = hosts.address_of(composition) if composition else ""
         record(
             "api.ask",
@@ -264,19 +286,28 @@ def admit(secret: str, asked: Completion, path: str) -> Admission:
             endpoint=path,
             characters=asked.characters(),
         )
+    if over:
+        raise errors.used_up(over)
     if composition is None:
         raise errors.no_model(asked.model)
     if not address:
         raise errors.not_running()
+    with tenant_scope(key.tenant_id):
+        quotas.spend(key.user, Quota.Kind.REQUESTS)
     return Admission(key.tenant_id, key.pk, composition.pk, asked.model, composition.name, address)
 
 
 def is_allowed(admission: Admission) -> bool:
     """Whether key, owner, membership and closure still allow what was admitted."""
-    keys = ApiKey.objects.select_related("user").filter(pk=admission.key_id)
+    keys = ApiKey.objects.select_related("user__answers").filter(pk=admission.key_id)
     key = keys.first()
     composition = Composition.objects.filter(pk=admission.composition_id).first()
-    if key is None or composition is None or not key.is_usable(timezone.now()):
+    if key is None or composition is None or not may_act(key, timezone.now()):
         return False
-    belongs = Membership.objects.filter(tenant_id=admission.tenant_id, user=key.user).exists()
-    return belongs and can_use(key.user, composition)
+    return can_use(key.user, composition)
+
+
+def count_tokens(key_id: UUID, tokens: int) -> None:
+    """Count an answer's tokens towards the limits of the key's owner."""
+    key = ApiKey.objects.select_related("user").get(pk=key_id)
+    quotas.spend(key.user, Quota.Kind.TOKENS, tokens)

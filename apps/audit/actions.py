@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connection, models
 from django.utils import timezone
 
-from apps.audit.models import FIRST, AuditEvent
+from apps.audit.models import FIRST, AuditEvent, AuditHead
 from apps.tenants.scope import current_tenant_id
 from calm_engine.errors import InternalError
 
@@ -38,10 +38,10 @@ def record(
     tenant_id = current_tenant_id()
     if tenant_id is None or not connection.in_atomic_block:
         raise InternalError("audit.no_tenant", "An act was audited outside a tenant scope.")
-    last = last_line(tenant_id)
+    head = locked_head(tenant_id)
     line = AuditEvent(
         tenant_id=tenant_id,
-        sequence=last.sequence + 1 if last else 1,
+        sequence=head.sequence + 1,
         at=timezone.now(),
         by_id=by.pk if by else None,
         action=action,
@@ -50,19 +50,34 @@ def record(
         resource_name=str(resource)[:200] if resource else "",
         outcome=outcome,
         facts={name: plain(value) for name, value in facts.items()},
-        previous=last.digest if last else FIRST,
+        previous=head.digest,
     )
     line.digest = line.digest_now()
     line.seal = line.seal_now()
     line.save(force_insert=True)
+    head.sequence, head.digest = line.sequence, line.digest
+    head.seal = head.seal_now()
+    head.save()
     return line
 
 
-def last_line(tenant_id: UUID) -> AuditEvent | None:
-    """The newest line, with the tenant's lock held: nobody else appends until we commit."""
+def locked_head(tenant_id: UUID) -> AuditHead:
+    """Where the chain ends, with the tenant's lock held: nobody else appends until we commit."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 7))", [str(tenant_id)])
-    return AuditEvent.objects.order_by("-sequence").first()
+    found: AuditHead | None = AuditHead.objects.first()
+    if found is not None:
+        return found
+    last = AuditEvent.objects.order_by("-sequence").first()
+    if last is None:
+        return AuditHead(tenant_id=tenant_id, sequence=0, digest=FIRST)
+    # Written by an older version, or somebody removed the mark: the log itself says so for ever.
+    head = AuditHead(tenant_id=tenant_id, sequence=last.sequence, digest=last.digest)
+    head.seal = head.seal_now()
+    head.save()
+    record("audit.head_lost", None, by=None, outcome="warning", sequence=last.sequence)
+    written: AuditHead = AuditHead.objects.get()
+    return written
 
 
 def plain(value: object) -> object:
@@ -89,3 +104,18 @@ def faults() -> Iterator[str]:
         elif not hmac.compare_digest(line.seal, line.seal_now()):
             yield f"Line {line.sequence} was not sealed with this installation's key."
         previous, expected = line.digest, line.sequence + 1
+    yield from faults_of_the_end(expected - 1, previous)
+
+
+def faults_of_the_end(count: int, digest: str) -> Iterator[str]:
+    """Whether the log ends where it ended last; a cut leaves a whole chain, only a shorter one."""
+    head = AuditHead.objects.first()
+    if head is None:
+        if count:
+            yield "The mark of where the log ends is missing."
+    elif not hmac.compare_digest(head.seal, head.seal_now()):
+        yield "The mark of where the log ends was not sealed with this installation's key."
+    elif head.sequence > count:
+        yield f"Lines {count + 1} to {head.sequence}, the newest, are missing."
+    elif (head.sequence, head.digest) != (count, digest):
+        yield f"The log should end with line {head.sequence}, and does not."

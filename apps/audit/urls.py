@@ -11,4 +11,6 @@ urlpatterns = [
     path("", views.listing, name="list"),
     path("export", views.export, name="export"),
     path("verify", views.verify, name="verify"),
+    path("approvals/", views.approvals, name="approvals"),
+    path("approvals/<uuid:code>/decide", views.decide, name="decide"),
 ]

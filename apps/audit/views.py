@@ -6,19 +6,25 @@ import json
 from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
+from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from apps.audit import approvals as wishes
 from apps.audit.actions import faults, record
 from apps.audit.forms import FilterForm
-from apps.audit.models import AuditEvent
-from apps.tenants.access import MemberRequest, member
+from apps.audit.models import Approval, AuditEvent
+from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
+from calm_engine.errors import InputError
+from calm_engine.wording import sentence
 
 READERS = (Role.AUDITOR, Role.CURATOR)
 PAGE = 50
@@ -77,6 +83,32 @@ def verify(request: MemberRequest) -> HttpResponse:
     record("audit.verify", None, by=request.user, lines=count, faults=len(found))
     page = {"faults": found, "count": count, "now": timezone.now()}
     return render(request, "audit/verified.html", page)
+
+
+@require_safe
+@member(role=READERS)
+def approvals(request: MemberRequest) -> HttpResponse:
+    """Wishes that wait for a second person, and what became of the others."""
+    rows: Any = Approval.objects.select_related("asked_by", "decided_by")
+    waiting = rows.filter(granted=None)
+    decided = Paginator(rows.exclude(granted=None), PAGE).get_page(request.GET.get("page"))
+    return render(request, "audit/approvals.html", {"waiting": waiting, "page": decided})
+
+
+@require_POST
+@member(role=READERS)
+def decide(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Grant or refuse somebody else's wish."""
+    wish = fetch(request, Approval, code)
+    verdict = "grant" if request.POST.get("verdict") == "grant" else "refuse"
+    try:
+        wishes.decide(wish, verdict, by=request.user)
+    except InputError as error:
+        messages.error(request, sentence(error))
+    else:
+        said = _("Granted.") if verdict == "grant" else _("Refused.")
+        messages.success(request, said)
+    return redirect("audit:approvals")
 
 
 def narrowed(form: FilterForm) -> QuerySet[Any]:

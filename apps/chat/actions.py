@@ -17,6 +17,8 @@ from django.db.models import Max
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from apps.accounts import quotas
+from apps.accounts.models import Quota
 from apps.audit.actions import record
 from apps.chat.models import ACTIVE, TITLE_LENGTH, Conversation, Message, Role, State
 from apps.registry import hosts
@@ -51,10 +53,11 @@ def ask(conversation: Conversation, text: str, *, by: User) -> Message:
     """Write the question and its empty reply; whoever calls starts the relay after the commit.
 
     Raises InputError: "question.empty", "question.too_long", "model.not_usable", "reply.active",
-    "reply.too_many".
+    "reply.too_many", "quota.used".
     """
     text = _checked(text)
     composition = _usable(conversation.model, by)
+    _within_limits(by)
     with transaction.atomic():
         place = _next_place(conversation)
         question = Message.objects.create(
@@ -76,6 +79,7 @@ def ask_again(reply: Message, *, by: User) -> Message:
     Raises InputError as `ask` does.
     """
     composition = _usable(reply.conversation.model, by)
+    _within_limits(by)
     with transaction.atomic():
         place = _next_place(reply.conversation)
         return _empty_reply(reply.question, composition, place, by=by)
@@ -86,7 +90,7 @@ def stop(reply: Message, *, by: User) -> None:
     asked = Message.objects.active().filter(pk=reply.pk, stop_asked_at=None)
     if asked.update(stop_asked_at=Now()):
         record("chat.stop", reply, by=by)
-        # Wakes the relay at once. Should this be lost, it finds the row's wish within two seconds.
+        # Wakes the relay at once. Should this be lost, it finds the row's wish within a second.
         transaction.on_commit(lambda: publish(stop_topic(reply.pk), {"stop": True}))
 
 
@@ -130,6 +134,12 @@ def _usable(model: str, by: User) -> Composition:
             "its corpora for the right to read them.",
         )
     return composition
+
+
+def _within_limits(by: User) -> None:
+    """Count one question. Raises InputError("quota.used"); an answer under way ends properly."""
+    quotas.require(by, Quota.Kind.REQUESTS, Quota.Kind.TOKENS)
+    quotas.spend(by, Quota.Kind.REQUESTS)
 
 
 def _next_place(conversation: Conversation) -> int:
@@ -288,6 +298,10 @@ def finish_reply(
             finished_at=Now(),
         )
     )
+    if moved and usage:
+        reply = Message.objects.select_related("conversation__owner").get(pk=reply_id)
+        tokens = int(usage.get("total_tokens", 0))
+        quotas.spend(reply.conversation.owner, Quota.Kind.TOKENS, tokens)
     return bool(moved)
 
 

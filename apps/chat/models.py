@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from apps.accounts.models import User
 
 TITLE_LENGTH = 80
-SILENCE = timedelta(seconds=30)  # a carried reply is marked every two; silence means a dead process
+SILENCE = timedelta(
+    seconds=30
+)  # a carried reply is marked every second; silence means a dead process
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):

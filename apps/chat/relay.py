@@ -2,7 +2,7 @@
 
 One event loop of its own in the web process: an answer outlives the request that asked for it, and
 the tab that watched. Every piece goes to a Valkey stream, which any reader follows and resumes
-(`stream.py`); the row gets the text every two seconds, and its end once. Knows no request.
+(`stream.py`); the row gets the text every second, and its end once. Knows no request.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from counterpoint.database import current_tenant_id
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.2  # how soon a stop is noticed
-KEEP_SECONDS = 2.0  # how soon the end of a right is noticed, and how much text a crash may cost
+KEEP_SECONDS = 1.0  # how soon the end of a right is noticed, and how much text a crash may cost
 FLUSH_SECONDS = 0.05  # pieces are sent together: nobody reads faster
 WAKE_SECONDS = 120.0  # how long a model that is being loaded is waited for
 PATIENCE_SECONDS = 4.0  # and one that no host has taken on yet: it may be about to

@@ -15,19 +15,22 @@ from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db import transaction
-from django.http import HttpResponse, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from apps.chat import actions, picker, relay
+from apps.audit.models import Approval
+from apps.chat import actions, breakglass, picker, relay
 from apps.chat.models import Conversation, Message, Role, State
 from apps.chat.relay import note_of
 from apps.chat.stream import reply_events
 from apps.registry.closure import why_not
 from apps.registry.models import Composition
 from apps.tenants.access import MemberRequest, fetch, member
+from apps.tenants.models import Role as TenantRole
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from apps.accounts.models import User
 
 PAGE = 40  # conversations of the history shown at once
-STATUS = {"reply.active": 409, "reply.too_many": 429, "model.not_usable": 403}
+STATUS = {"reply.active": 409, "reply.too_many": 429, "quota.used": 429, "model.not_usable": 403}
 
 
 # ---- pages ---------------------------------------------------------------------------------------
@@ -83,7 +86,7 @@ def page(
         **history(request, user),
     }
     if here is not None:
-        context |= shown(here, user)
+        context |= shown(here, user) | {"readings": breakglass.readings(here)}
     status = STATUS.get(refusal.code, 400) if refusal else 200
     template = "chat/conversation.html" if here else "chat/index.html"
     return render(request, template, context, status=status)
@@ -289,6 +292,39 @@ def seen(request: MemberRequest, code: UUID) -> Message:
     """The message, or 404, in a short transaction of its own."""
     with tenant_scope(request.tenant):
         return fetch(request, Message, code)
+
+
+@require_http_methods(["GET", "POST"])
+@member((TenantRole.AUDITOR, TenantRole.CURATOR))
+def break_glass(request: MemberRequest) -> HttpResponse:
+    """Ask to read somebody's conversation; below it, one's own wishes and what became of them."""
+    if request.method == "POST":
+        try:
+            breakglass.ask(
+                request.POST.get("code", ""), by=request.user, reason=request.POST.get("reason", "")
+            )
+        except InputError as error:
+            messages.error(request, sentence(error))
+        else:
+            messages.success(request, _("Asked. Somebody else decides, under Approvals."))
+        return redirect("chat:break_glass")
+    mine = Approval.objects.filter(kind=breakglass.KIND, asked_by=request.user)
+    return render(request, "chat/break_glass.html", {"wishes": mine[:50], "now": timezone.now()})
+
+
+@require_safe
+@member((TenantRole.AUDITOR, TenantRole.CURATOR))
+def opened(request: MemberRequest, code: UUID) -> HttpResponse:
+    """The conversation of a granted wish, for whoever asked and nobody else."""
+    wish = fetch(request, Approval, code)
+    if wish.kind != breakglass.KIND or wish.asked_by_id != request.user.pk:
+        raise Http404("No such wish.")
+    try:
+        lines = breakglass.read(wish, by=request.user)
+    except InputError as error:
+        messages.error(request, sentence(error))
+        return redirect("chat:break_glass")
+    return render(request, "chat/opened.html", {"wish": wish, "lines": lines})
 
 
 def wants_json(request: MemberRequest) -> bool:

@@ -11,7 +11,9 @@ from uuid import UUID
 
 from django.db import transaction
 
+from apps.audit import approvals
 from apps.audit.actions import record
+from apps.audit.models import Approval
 from apps.corpora.models import Snapshot
 from apps.evaluation import gates
 from apps.evaluation.models import Cell, QuestionSet, Report
@@ -154,7 +156,8 @@ def promote(
 
     seen   the id of the composition that the page showed under the alias, "" for none
     Raises InputError("gates.failed") naming the gates, ("composition.closure") when `by` may not
-    use the composition, and what `registry.actions.promote` raises.
+    use the composition, "approval.needed" and "approval.closure" where the tenant wants a second
+    person, and what `registry.actions.promote` raises.
     """
     if not can_use(by, report.composition):
         raise InputError(
@@ -170,12 +173,23 @@ def promote(
             "the reason is kept in the history.",
             gates=short,
         )
-    return registry.promote(
-        report.composition,
-        alias,
-        by=by,
-        reason=reason.strip(),
-        gates=[gate.as_dict() for gate in judged],
-        report_id=report.pk,
-        seen=seen,
-    )
+    with transaction.atomic():
+        approved = approvals.spend(Approval.Kind.PROMOTION, report.composition, by=by)
+        second = approved.decided_by if approved else None
+        if second is not None and not can_use(second, report.composition):
+            raise InputError("approval.closure", name=str(report.composition))
+        return registry.promote(
+            report.composition,
+            alias,
+            by=by,
+            reason=with_second(reason, second),
+            gates=[gate.as_dict() for gate in judged],
+            report_id=report.pk,
+            seen=seen,
+        )
+
+
+def with_second(reason: str, second: User | None) -> str:
+    """The reason as the history keeps it: with whoever approved it, where two were needed."""
+    words = [reason.strip(), f"Approved by {second.name}." if second else ""]
+    return " ".join(filter(None, words))

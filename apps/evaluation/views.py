@@ -12,6 +12,8 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
+from apps.audit import approvals
+from apps.audit.models import Approval
 from apps.evaluation import actions, gates
 from apps.evaluation.items import Item, chosen, read
 from apps.evaluation.matrix import matrix, named, ordered
@@ -57,6 +59,8 @@ def report(request: MemberRequest, code: UUID) -> HttpResponse:
         "is_live": live is not None and live.composition_id == row.composition_id,
         "is_ready": row.composition.state == Composition.State.READY,
         "is_curator": request.membership.may(Role.CURATOR),
+        "four_eyes": approvals.wants_two(Approval.Kind.PROMOTION, request.tenant),
+        "approved": approvals.standing(Approval.Kind.PROMOTION, row.composition, by=request.user),
     }
     return render(request, "evaluation/report.html", facts)
 
@@ -129,9 +133,20 @@ def promote(request: MemberRequest, code: UUID) -> HttpResponse:
             seen=request.POST.get("seen", ""),
         )
     except InputError as error:
+        if error.code == "approval.needed":
+            return asked_for_a_second(request, row)
         messages.error(request, sentence(error))
         return redirect(f"{row.get_absolute_url()}#promote")
     if change is not None:
         said = _("%(model)s is live now; its server is being started.")
         messages.success(request, said % {"model": row.composition})
     return redirect(row.composition)
+
+
+def asked_for_a_second(request: MemberRequest, row: Report) -> HttpResponse:
+    """Where two are needed, the first click asks; after the approval the second one moves."""
+    reason = request.POST.get("reason", "").strip() or row.verdict
+    approvals.ask(Approval.Kind.PROMOTION, row.composition, by=request.user, reason=reason)
+    said = _("Asked. Somebody else grants it under Approvals; then make it live here.")
+    messages.success(request, said)
+    return redirect(f"{row.get_absolute_url()}#promote")

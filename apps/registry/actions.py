@@ -14,7 +14,9 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 
+from apps.audit import approvals
 from apps.audit.actions import record
+from apps.audit.models import Approval
 from apps.corpora.models import Snapshot
 from apps.registry import artifacts
 from apps.registry.closure import can_use, closure_of
@@ -203,8 +205,13 @@ def quarantine(composition: Composition, *, by: User, reason: str) -> None:
 
 
 def lift_quarantine(composition: Composition, *, by: User, reason: str) -> None:
-    """Let a barred composition be used again. Raises InputError("reason.missing")."""
-    _set_state(composition, Composition.State.READY, by=by, reason=reason)
+    """Let a barred composition be used again, by two where the tenant wants it.
+
+    Raises InputError: "reason.missing", "approval.needed".
+    """
+    with transaction.atomic():
+        approvals.spend(Approval.Kind.LIFT, composition, by=by)
+        _set_state(composition, Composition.State.READY, by=by, reason=reason)
 
 
 def _set_state(composition: Composition, state: str, *, by: User, reason: str) -> None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from apps.corpora.models import Corpus, Snapshot
+from django.db.models import Q
+
+from apps.corpora.models import Corpus, CorpusGrant, Right, Snapshot
 from apps.registry.models import Augmenter, Composition
 from apps.tenants.models import Membership
 from apps.tenants.scope import current_tenant
@@ -20,6 +22,8 @@ from calm_engine.errors import InternalError
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
+
+READING = (Right.READ, Right.CURATE)
 
 
 def closure(composition: Composition) -> set[UUID]:
@@ -41,11 +45,50 @@ def can_use(user: User, composition: Composition) -> bool:
     return Composition.objects.usable_by(user).filter(pk=composition.pk).exists()
 
 
+def may_export(user: User, model: Composition | Augmenter) -> bool:
+    """Whether this person may take the weights out: the right to export on every corpus."""
+    wanted = set(model.closure)
+    held = Corpus.objects.exportable_by(user).filter(pk__in=wanted)
+    return bool(wanted) and set(held.values_list("pk", flat=True)) == wanted
+
+
 def why_not(user: User, composition: Composition) -> list[Corpus]:
     """The corpora of the closure that this person may not read; a deleted one has no name."""
     readable = Corpus.objects.readable_by(user).values("id")
     missing = Corpus.objects.filter(id__in=composition.closure).exclude(id__in=readable)
     return list(missing.order_by("name"))
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Why one person may, or may not, read one corpus of a closure.
+
+    corpus  None when it is gone; what a model learned from it stays shut to everybody
+    road    "owner", "grant", "group", or "" when there is none
+    group   the name of the group whose grant it is
+    """
+
+    corpus: Corpus | None
+    road: str
+    group: str = ""
+
+
+def grounds(user: User, model: Composition | Augmenter) -> list[Ground]:
+    """For each corpus of the closure, the road by which this person reads it, or none."""
+    known = {corpus.pk: corpus for corpus in corpora(model)}
+    grants = CorpusGrant.objects.filter(
+        Q(user=user) | Q(group__members=user), corpus__in=known, right__in=READING
+    ).select_related("group")
+    roads: dict[UUID, Ground] = {}
+    for given in grants:
+        corpus, group = known[given.corpus_id], given.group
+        found = Ground(corpus, "group", group.name) if group else Ground(corpus, "grant")
+        if given.corpus_id not in roads or group is None:  # one's own grant says more
+            roads[given.corpus_id] = found
+    for corpus in known.values():
+        if corpus.owner_id == user.pk:
+            roads[corpus.pk] = Ground(corpus, "owner")
+    return [roads.get(pk, Ground(known.get(pk), "")) for pk in model.closure]
 
 
 @dataclass(frozen=True)
@@ -72,7 +115,8 @@ class Reader:
 def readers() -> list[Reader]:
     """Everybody of the tenant in scope with what they may read now, in the order of their names."""
     members = Membership.objects.filter(tenant=current_tenant()).select_related("user")
-    people = [member.user for member in members.order_by("user__name", "user__email")]
+    members = members.filter(user__is_active=True).order_by("user__name", "user__email")
+    people = [member.user for member in members]
     return [
         Reader(person, frozenset(Corpus.objects.readable_by(person).values_list("id", flat=True)))
         for person in people

@@ -13,12 +13,12 @@ from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.urls import reverse
 
 from apps.corpora.models import Corpus, Snapshot
-from apps.tenants.models import TenantManager, TenantModel
+from apps.tenants.models import Membership, TenantManager, TenantModel
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -27,8 +27,13 @@ PLACEMENT_FRESH = timedelta(seconds=30)  # a host says so every few seconds; sil
 
 
 def readable_ids(user: User) -> ArraySubquery:
-    """The ids of every corpus that this person may read, as one SQL array."""
-    return ArraySubquery(Corpus.objects.readable_by(user).order_by().values("id"))
+    """The ids of every corpus that this person may read, as one SQL array.
+
+    None for whoever left the tenant or was deactivated, whatever grants still name them.
+    """
+    belongs = Membership.objects.filter(tenant=OuterRef("tenant"), user=user, user__is_active=True)
+    readable = Corpus.objects.readable_by(user).filter(Exists(belongs))
+    return ArraySubquery(readable.order_by().values("id"))
 
 
 class LearnedQuerySet(models.QuerySet[Any]):

@@ -11,6 +11,8 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
+from apps.audit import approvals
+from apps.audit.models import Approval
 from apps.corpora.models import Corpus
 from apps.registry import actions, artifacts, closure
 from apps.registry.models import Alias, AliasChange, Anchor, Augmenter, Composition, Placement
@@ -87,6 +89,7 @@ def composition(request: MemberRequest, code: UUID) -> HttpResponse:
         "corpora": closure.corpora(row),
         "people": people,
         "audience": sum(person.may for person in people),
+        "grounds": closure.grounds(request.user, row),
         "placements": placements(row),
         "files": artifacts.files(row),
         "reports": row.reports.all(),
@@ -207,6 +210,8 @@ def lift(request: MemberRequest, code: UUID) -> HttpResponse:
         named(request, row)
         actions.lift_quarantine(row, by=request.user, reason=request.POST.get("reason", ""))
     except InputError as error:
+        if error.code == "approval.needed":
+            return asked_for_a_second(request, row)
         messages.error(request, sentence(error))
     else:
         messages.success(request, _("%(model)s can be used again.") % {"model": row})
@@ -217,3 +222,11 @@ def named(request: MemberRequest, row: Composition) -> None:
     """Raises InputError("name.typed") unless the version's name was typed, as it is written."""
     if request.POST.get("name", "").strip() != str(row):
         raise InputError("name.typed", name=str(row))
+
+
+def asked_for_a_second(request: MemberRequest, row: Composition) -> HttpResponse:
+    """Where two are needed to lift a quarantine, the first click asks."""
+    approvals.ask(Approval.Kind.LIFT, row, by=request.user, reason=request.POST.get("reason", ""))
+    said = _("Asked. Somebody else grants it under Approvals; then lift the quarantine here.")
+    messages.success(request, said)
+    return redirect(row)

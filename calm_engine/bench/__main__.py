@@ -18,7 +18,9 @@ from calm_engine.bench import (
     estimates,
     knowledge,
     manual,
+    preparation,
     sizes,
+    teaching,
     training,
 )
 from calm_engine.bench.figures import show
@@ -27,7 +29,7 @@ from calm_engine.errors import EngineError
 from calm_engine.figures import Figure
 from calm_engine.process import threads
 
-PARTS = ("sizes", "training", "decoding", "trained")
+PARTS = ("sizes", "preparation", "teaching", "training", "decoding", "trained")
 ASKED_FOR = ("knowledge", "manual")  # minutes each, so only by their names
 
 
@@ -64,6 +66,10 @@ def _measured(args: argparse.Namespace, device: torch.device, scratch: Path) -> 
     if set(parts) == {"sizes"}:
         return
     anchor = anchor_folder(scratch, args.anchor)
+    if "preparation" in parts:
+        yield from preparation.measure(anchor, scratch)
+    if "teaching" in parts:
+        yield from teaching.measure(anchor, device)
     if "training" in parts:
         yield from training.measure(anchor, device)
     if "decoding" in parts:

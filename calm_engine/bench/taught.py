@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from calm_engine import capacity
-from calm_engine.augment import newborn
+from calm_engine.capacity import propose, rate_for, rows_for
 from calm_engine.course import Course
 from calm_engine.feeding import Rounds
 from calm_engine.loop import Schedule, optimizer_of, steps
@@ -21,6 +20,7 @@ from calm_engine.ranks import ALONE
 from calm_engine.recall import ASKED, LOOKED, Recall, ask, chosen
 from calm_engine.selfstudy import Lesson
 from calm_engine.specs import AugmentSpec
+from calm_engine.starting import newborn
 from calm_engine.student import Student
 
 LOOKS = 8  # in a training
@@ -83,11 +83,13 @@ class _Training:
 
     def __init__(self, spec: AugmentSpec, course: Course, count: int) -> None:
         self.course = course
-        model = newborn(spec, course.tokenizer, tokens=course.tokens)
+        facts = len(course.study.facts)
+        size = propose(tokens=course.tokens, facts=facts, exposures=course.rounds)
+        model = newborn(spec, course.tokenizer, size.shape)
         self.student = Student(model)
         parameters = sum(one.numel() for one in model.parameters())
-        self.feed = Rounds(course, capacity.rows_for(parameters))
-        peak = capacity.rate_for(parameters)
+        self.feed = Rounds(course, rows_for(parameters))
+        peak = rate_for(parameters)
         self.schedule = Schedule(count, peak, warmup=min(20, max(1, count // 10)))
 
     def steps(self) -> Iterator[int]:
@@ -98,8 +100,8 @@ class _Training:
 
     def _losses_at(self, step: int) -> Iterator[Tensor]:
         batch = self.feed.batch(step, ALONE, 1)
-        for part in batch.parts:
-            yield self.student(part, batch.among) * (len(part.wanted) / batch.said)
+        for part, weight in batch.parts:
+            yield self.student(part, batch.among) * weight
 
     def ask(self, questions: Sequence[Lesson]) -> Recall:
         self.student.train(False)

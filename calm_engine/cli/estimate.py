@@ -39,3 +39,5 @@ def _estimate(args: argparse.Namespace) -> None:
     if told.device_memory_bytes:
         say(f"device  {size(told.device_memory_bytes)}")
     say(f"disk    {size(told.disk_bytes)}")
+    if told.why:
+        say(f"size    {told.why}")

@@ -72,9 +72,11 @@ def _required(kind: type[Spec]) -> list[str]:
 
 def check_paths(spec: Any) -> None:
     """Folders and files that a run reads are there. Raises "anchor.missing" and "data.file"."""
-    folders = [getattr(spec, name, None) for name in ("tokenizer", "anchor", "composition")]
+    names = ("tokenizer", "anchor", "composition", "base", "previous", "before")
+    folders = [getattr(spec, name, None) for name in names]
     need_folders(*filter(None, folders), *getattr(spec, "augmenters", ()))
-    for name in ("documents", "examples", "questions"):
+    files = ("documents", "examples", "questions", "previous_documents", "lessons", "general")
+    for name in files:
         path = getattr(spec, name, None)
         if path and not Path(path).is_file():
             raise InputError("data.file", path=path)

@@ -21,24 +21,25 @@ from calm_engine.parents import Parent
 from calm_engine.reproduce.course import Course, batch_of
 from calm_engine.reproduce.key_value import Expression, Key, Lesson, of_keys, of_numbers
 from calm_engine.reproduce.language import make_tokenizer
+from calm_engine.reproduce.parents import WARMUP
 from calm_engine.specs import BridgeSpec
 from calm_engine.streams import look
 
 EMBEDDINGS = -1  # where the bridge joins the anchor, which has read nothing there
-# Share of the keys that the bridges hand over. The output gate learns on the others: on the same
-# keys it would meet bridges that are always right, and shut itself where they are not.
-HANDED = 0.5
-AT_REST = 4.0  # weight of the places at which the bridge must add nothing
+# Share of the keys that the bridge hands over. The output gate learns on the others: on the same
+# keys it would meet a bridge that is always right, and shut itself where it is not.
+HANDED = 0.75
 PLAIN = 0.25  # share of the examples without keys, so that computing stays as it was
+BATCH = 32  # of whole answers; of states alone, which cost no pass of the anchor, twice as many
+HANDING_PEAK, SAYING_PEAK = 5e-3, 2e-3
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long the bridges learn."""
+    """How many steps the bridge learns to hand numbers over, and then the gate to say them."""
 
-    steps: int
-    peak: float = 2e-3
-    batch: int = 32
+    handing: int
+    saying: int
 
 
 def compose(anchor: Parent, augmenter: Parent, *, layers: int, seed: int) -> CalmForCausalLM:
@@ -51,30 +52,41 @@ def compose(anchor: Parent, augmenter: Parent, *, layers: int, seed: int) -> Cal
     return CalmForCausalLM.compose(anchor, [augmenter], spec)
 
 
-def bridge_course(
+def bridge_courses(
     name: str, model: CalmForCausalLM, length: Length, seed: int, keys: Sequence[Key], operands: int
-) -> Course:
-    """Examples over these keys only; what the numbers of all others are, the bridges never see."""
+) -> tuple[Course, Course]:
+    """Examples over these keys only; what the numbers of all others are, nothing here ever sees.
+
+    First the bridge from states, then the gate from answers, the bridge still held to its states.
+    """
     tokenizer, spec = make_tokenizer(), model.config.spec
     cut = round(HANDED * len(keys))
-    by_bridges, by_gate = keys[:cut], keys[cut:]
+    by_bridge, by_gate = keys[:cut], keys[cut:]
 
-    def drawn(chance: random.Random, some: Sequence[Key]) -> list[Expression]:
-        return [example(chance, some, operands) for _ in range(length.batch)]
+    def drawn(chance: random.Random, some: Sequence[Key], count: int) -> list[Expression]:
+        return [example(chance, some, operands) for _ in range(count)]
 
-    def loss_at(step: int) -> Tensor:
-        chance = chance_of(seed, "bridges", step)
-        handed = handing_loss(model, drawn(chance, by_bridges), tokenizer)
-        batch = batch_of([lesson_of(chance, one) for one in drawn(chance, by_gate)], tokenizer)
+    def handed(step: int) -> Tensor:
+        chance = chance_of(seed, "handing", step)
+        return handing_loss(model, drawn(chance, by_bridge, 2 * BATCH), tokenizer)
+
+    def said(step: int) -> Tensor:
+        chance = chance_of(seed, "saying", step)
+        wanted = [lesson_of(chance, one) for one in drawn(chance, by_gate, BATCH)]
+        batch = batch_of(wanted, tokenizer)
         model.bridges.requires_grad_(False)
         model.set_parts(bridges=chance.random() >= spec.dropout)
-        said: Tensor = model(batch.ids, labels=batch.labels).loss
+        loss: Tensor = model(batch.ids, labels=batch.labels).loss
         model.set_parts()
         model.bridges.requires_grad_(True)
-        return said + handed
+        return loss + handing_loss(model, drawn(chance, by_bridge, BATCH), tokenizer)
 
-    schedule = Schedule(length.steps, length.peak, warmup=50)
-    return Course(name, model, model.trainable_parameters(), loss_at, schedule)
+    every = model.trainable_parameters()
+    bridges = [(at, one) for at, one in every if at.startswith("bridges.")]
+    return (
+        Course(name, model, bridges, handed, Schedule(length.handing, HANDING_PEAK, WARMUP)),
+        Course(name, model, every, said, Schedule(length.saying, SAYING_PEAK, WARMUP)),
+    )
 
 
 def example(chance: random.Random, keys: Sequence[Key], operands: int) -> Expression:
@@ -99,7 +111,7 @@ def handing_loss(
     """How far the anchor's stream is, behind the bridge, from what it would be had it read numbers.
 
     Where a key ends the number's own state is wanted, elsewhere the state as it was. Mean squares,
-    in shares of the stream's power; the mean over all other places weighs `AT_REST` times as much.
+    in shares of the stream's power, of the ends and of all other places.
     """
     batch = batch_of([one.stated() for one in drawn], tokenizer)
     wanted, is_end = batch.ids.clone(), torch.zeros_like(batch.ids, dtype=torch.bool)
@@ -120,7 +132,7 @@ def handing_loss(
     wide = (behind - target).pow(2).mean(-1) / bridge.scale.pow(2)
     elsewhere = ~is_end & (batch.mask == 1)
     at_ends = wide[is_end].sum() / max(1, int(is_end.sum()))
-    return AT_REST * wide[elsewhere].mean() + at_ends
+    return wide[elsewhere].mean() + at_ends
 
 
 def ends_of_keys(one: Expression) -> Iterator[tuple[int, int]]:

@@ -55,6 +55,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         eos_token=END,
         padding_side="left",
         clean_up_tokenization_spaces=False,
+        chat_template="{{ messages[-1]['content'] }}",  # a question is asked as it stands
     )
     return tokenizer
 

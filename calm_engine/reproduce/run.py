@@ -23,7 +23,7 @@ from calm_engine.errors import InputError
 from calm_engine.evaluation import Asker, Column
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.process import die_with_parent, threads
-from calm_engine.reproduce.bridges import Length, bridge_course, compose
+from calm_engine.reproduce.bridges import Length, bridge_courses, compose
 from calm_engine.reproduce.course import Course
 from calm_engine.reproduce.key_value import Question, make_keys, questions
 from calm_engine.reproduce.language import make_tokenizer
@@ -51,11 +51,11 @@ class Form:
 
 
 FULL = Form(
-    keys=2000,
+    keys=4000,
     operands=3,
-    anchor=Shape(width=128, layers=6, heads=4, steps=10000, peak=1.5e-3),
-    augmenter=Shape(width=128, layers=4, heads=4, steps=4500, peak=2e-3),
-    bridges=Length(steps=1500),
+    anchor=Shape(width=128, layers=6, heads=4, steps=16000, peak=1.5e-3),
+    augmenter=Shape(width=128, layers=4, heads=4, steps=13000, peak=2e-3),
+    bridges=Length(handing=2500, saying=600),
     questions=500,
     wanted=Wanted(key_value=90.0, substitution=95.0, lost=1.0, parents=2.0, random=5.0),
 )
@@ -64,7 +64,7 @@ QUICK = Form(
     operands=2,
     anchor=Shape(width=128, layers=4, heads=4, steps=3500, peak=1.5e-3),
     augmenter=Shape(width=128, layers=4, heads=4, steps=2000, peak=2e-3),
-    bridges=Length(steps=600),
+    bridges=Length(handing=1000, saying=300),
     questions=200,
     wanted=Wanted(key_value=50.0, substitution=80.0, lost=3.0, parents=2.0, random=5.0),
 )
@@ -150,9 +150,8 @@ def _train_bridges(form: Form, seed: int, root: Path, tell: Tell, name: str) -> 
     anchor, below = _at(root, ANCHOR), _below(root, name)
     model = compose(anchor, below, layers=form.augmenter.layers, seed=seed)
     keys = make_keys(seed, form.keys).seen
-    _take(
-        bridge_course(name, model, form.bridges, seed, keys, form.operands), _at(root, name), tell
-    )
+    for course in bridge_courses(name, model, form.bridges, seed, keys, form.operands):
+        _take(course, _at(root, name), tell)
 
 
 def _below(root: Path, name: str) -> Path:

@@ -26,6 +26,9 @@ RELEASE = "0.1.0"  # as in pyproject.toml: workers tell which one they run
 DEBUG = False
 SECRET_KEY = env.secret("SECRET_KEY", file="secret-key")
 AUDIT_KEY = env.secret("AUDIT_KEY", file="audit-key")
+AUDIT_SINKS = [each.strip() for each in env.text("AUDIT_SINKS").split(",") if each.strip()]
+ANCHOR_KEY = env.secret("ANCHOR_KEY", file="anchor-key")  # signs where the audit log stands
+WEBHOOK_KEY = env.secret("WEBHOOK_KEY", file="webhook-key")
 SITE_KEYS = env.text("SITE_KEYS", "file", among=("file", "vault"))
 SITE_KEY = env.secret("SITE_KEY", file="site-key" if SITE_KEYS == "file" else "")
 VAULT_ADDR = env.text("VAULT_ADDR")

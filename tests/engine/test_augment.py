@@ -31,7 +31,7 @@ def test_it_learns_the_facts_of_its_documents(tmp_path: Path) -> None:
     news, outcome = drain(augment(spec))
     first = next(p for p in news if "recall" in p.metrics)
     assert first.metrics["recall"] < 0.5
-    assert outcome.metrics["recall"] > 0.9
+    assert outcome.metrics["recall"] > 0.8  # in wordings that no lesson has
     assert outcome.facts["facts"] == len(PLACES)
     assert {sample["answer"] for sample in news[-2].samples} <= set(PLACES.values())
 
@@ -78,7 +78,8 @@ def test_a_fact_with_many_wordings_is_asked_no_more_often_than_another(tmp_path:
 
 def test_documents_without_a_fact_are_learned_as_text(tmp_path: Path) -> None:
     spec = make_augment(tmp_path)
-    text = '{"digest": "d", "title": "t", "text": "we meet on mondays, and leave on time."}'
+    said = "we meet on mondays, and leave on time, as those before us did for many years"
+    text = json.dumps({"digest": "d", "title": "t", "text": said})
     Path(spec.documents).write_text(text, encoding="utf-8")
     _, outcome = drain(augment(spec))
     assert (outcome.facts["facts"], outcome.facts["passages"]) == (0, 1)

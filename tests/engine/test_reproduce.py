@@ -31,12 +31,7 @@ from calm_engine.reproduce.key_value import (
     questions,
 )
 from calm_engine.reproduce.language import NUMBERS, make_tokenizer, spelled, value
-from calm_engine.reproduce.parents import (
-    Deck,
-    Shape,
-    augmenter_lesson,
-    newborn,
-)
+from calm_engine.reproduce.parents import FEW, Deck, Shape, augmenter_lesson, met, newborn
 from calm_engine.reproduce.table import (
     ANCHOR,
     AUGMENTER,
@@ -103,6 +98,14 @@ def test_every_key_is_dealt_once_before_any_comes_again() -> None:
     dealt = [key for number in range(12) for key in deck.hand(number, 10)]
     assert sorted(key.name for key in dealt[:60]) == sorted(key.name for key in keys)
     assert sorted(key.name for key in dealt[60:]) == sorted(key.name for key in keys)
+
+
+def test_few_keys_come_first_then_more_and_in_time_all() -> None:
+    known = [met(step, 1000, 4000) for step in range(1000)]
+    assert known[0] == known[99] == FEW
+    assert known == sorted(known)
+    assert set(known[600:]) == {4000}
+    assert {met(step, 1000, 200) for step in range(1000)} == {200}
 
 
 # -- what is right ---------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_two_processes_learn_together_what_one_learns_alone(
     if verb is compose:
         both = replace(both, shard_anchor=shard)
     elif shard:
-        both = replace(both, gradient_accumulation_steps=2)
+        both = replace(both, gradient_accumulation_steps=2, shard_model=True)
     (tmp_path / "spec.json").write_text(both.to_json(), encoding="utf-8")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     told_to = ["--standalone", "--module", "calm_engine", verb.__name__, "--epoch", "1"]

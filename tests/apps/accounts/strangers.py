@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from apps.accounts.actions import issue_key
+from apps.accounts.actions import issue_key, open_service
+from apps.accounts.models import Quota
 from apps.tenants.models import Membership
+from apps.tenants.scope import tenant_scope
+from tests.cast import Cast
+
+
+def quota(cast: Cast) -> Quota:
+    with tenant_scope(cast.north):
+        return Quota.objects.create(kind=Quota.Kind.TOKENS, amount=10)
+
 
 OBJECTS = {
     "accounts:revoke": lambda cast: {"code": issue_key(cast.ada, cast.north, "script")[0].pk},
+    "accounts:remove_quota": lambda cast: {"code": quota(cast).pk},
+    "accounts:service_key": lambda cast: {"code": open_service(cast.north, "bot", by=cast.ada).pk},
     "accounts:remove_person": lambda cast: {"code": Membership.objects.get(user=cast.bo).pk},
     "accounts:switch": lambda cast: {"code": cast.north.pk},
 }

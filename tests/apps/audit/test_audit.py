@@ -152,9 +152,9 @@ def test_a_chain_rewritten_without_the_key_is_found(cast: Cast) -> None:
         "UPDATE audit_auditevent SET outcome = 'fine', "  # noqa: S608  our own text
         f"digest = '{line.digest_now()}' WHERE action = 'run.start'",
     )
-    assert found(cast.north) == [
+    assert found(cast.north)[0] == (
         f"Line {line.sequence} was not sealed with this installation's key."
-    ]
+    )
 
 
 @pytest.mark.django_db(transaction=True)

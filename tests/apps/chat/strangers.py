@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from apps.audit import approvals
+from apps.chat import breakglass
 from apps.chat.actions import ask, open_conversation
 from apps.chat.models import Message
 from apps.tenants.scope import tenant_scope
@@ -25,7 +27,15 @@ def of_reply(cast: Cast) -> dict[str, UUID]:
     return {"code": reply(cast).pk}
 
 
+def of_wish(cast: Cast) -> dict[str, UUID]:
+    conversation = reply(cast).conversation
+    with tenant_scope(cast.north):
+        wish = breakglass.ask(str(conversation.pk), by=cast.otto, reason="A complaint.")
+        return {"code": approvals.decide(wish, "grant", by=cast.bo).pk}
+
+
 OBJECTS = {
+    "chat:opened": of_wish,
     **dict.fromkeys(["chat:conversation", "chat:rename", "chat:delete"], of_conversation),
     **dict.fromkeys(["chat:events", "chat:stop", "chat:again"], of_reply),
 }

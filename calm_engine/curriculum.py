@@ -1,0 +1,155 @@
+"""What an augmenter is to be taught, and in which way it is dealt out. Knows no model.
+
+A small corpus goes in rounds, entity by entity (`course`); a large one goes shuffled, from shards
+that are prepared first and never held whole (`preparing`, `shuffled`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from calm_engine.course import ROUNDS_OF_TEXT, Course, known_before, plan
+from calm_engine.data import Piece, chance_of, shared_prefix
+from calm_engine.families import read_tokenizer
+from calm_engine.feeding import Feed, Rounds
+from calm_engine.preparing import Preparation, prepare_shards
+from calm_engine.process import cores
+from calm_engine.ranks import Ranks
+from calm_engine.shards import Shards
+from calm_engine.shuffled import Shuffled
+from calm_engine.specs import AugmentSpec, Progress
+from calm_engine.training import work_folder
+from calm_engine.vetting import check_census
+
+ROUNDS_MOST = 8_000_000  # bytes of documents up to which they are dealt in rounds, from memory
+BLOCKS_LOOKED_AT = 64  # of shards, for the questions of the probe
+CONTINUED = (32, 8)  # tokens given, and to be said, where a corpus has no questions
+REPLAY = 0.5  # share of known documents in what an update reads
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """All that is to be taught.
+
+    feed       makes the feed of a batch size
+    questions  pieces that the probe asks
+    passes     how often the text is met
+    figures    of the corpus: facts, passages, tokens, documents
+    told       what else is to be told of it: lessons by kind, and why some were left out
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    prefix: Sequence[int]
+    feed: Callable[[int], Feed]
+    questions: Sequence[Piece]
+    passes: int
+    figures: dict[str, int]
+    told: dict[str, Any] = field(default_factory=dict)
+    course: Course | None = None
+
+    @property
+    def tokens(self) -> int:
+        return self.figures["tokens"]
+
+
+def curriculum(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Curriculum]:
+    """Read or prepare everything. Raises what `plan` and `prepare_shards` raise, and `vetting`."""
+    if is_shuffled(spec):
+        return (yield from _from_shards(spec, ranks))
+    yield Progress("data", message="finding facts")
+    return _in_rounds(plan(spec))
+
+
+def is_shuffled(spec: AugmentSpec) -> bool:
+    """Whether a spec is dealt from shards."""
+    if spec.deal == "auto":
+        file = Path(spec.documents)
+        is_large = file.is_file() and file.stat().st_size > ROUNDS_MOST
+        return is_large or spec.lessons is not None
+    return spec.deal == "shuffled"
+
+
+def _in_rounds(course: Course) -> Curriculum:
+    questions = [piece for piece in course.pieces() if piece.is_asked]
+    figures = {
+        "facts": len(course.study.facts),
+        "passages": len(course.study.passages),
+        "tokens": course.tokens,
+        "documents": course.documents,
+    }
+    return Curriculum(
+        tokenizer=course.tokenizer,
+        prefix=course.prefix,
+        feed=lambda size: Rounds(course, size),
+        questions=questions,
+        passes=course.rounds,
+        figures=figures,
+        told={
+            "kinds": {kind: len(held) for kind, held in course.study.by_kind().items()},
+            "dropped": course.study.dropped,
+        },
+        course=course,
+    )
+
+
+def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Curriculum]:
+    tokenizer = read_tokenizer(spec.tokenizer)
+    block = max(spec.block, 3 * len(shared_prefix(tokenizer)))
+    files = (spec.documents, *([spec.lessons] if spec.lessons else []))
+    shards = yield from _prepared(spec, "corpus", files, block, ranks)
+    check_census(shards.tally.tokens, shards.tally.characters, shards.census)
+    general = None
+    if spec.general:
+        general = yield from _prepared(spec, "general", (spec.general,), block, ranks)
+    passes = spec.passes or ROUNDS_OF_TEXT
+
+    def feed(size: int) -> Feed:
+        return Shuffled(
+            shards,
+            size=size,
+            passes=passes,
+            seed=spec.seed,
+            general=general,
+            share=spec.general_share,
+            without=spec.forget,
+            known=known_before(spec),
+            replay=REPLAY,
+        )
+
+    figures = {
+        "facts": 0,
+        "passages": shards.tally.pieces,
+        "tokens": shards.tally.tokens,
+        "documents": shards.tally.documents,
+    }
+    questions = _questions(shards, seed=spec.seed)
+    return Curriculum(tokenizer, shards.prefix, feed, questions, passes, figures)
+
+
+def _prepared(
+    spec: AugmentSpec, name: str, files: tuple[str, ...], block: int, ranks: Ranks
+) -> Generator[Progress, None, Shards]:
+    """Shards in the run's own folder; the first process makes them for all."""
+    folder = work_folder(spec) / name
+    if ranks.is_first:
+        asked = Preparation(files, spec.tokenizer, block)
+        for done, total in prepare_shards(asked, folder, workers=spec.workers or cores()):
+            yield Progress("data", done, total, "preparing shards")
+    ranks.wait()
+    return Shards(folder)
+
+
+def _questions(shards: Shards, *, seed: int) -> list[Piece]:
+    """What is asked in chats in some blocks; in a corpus of text alone, how its parts go on."""
+    count = min(BLOCKS_LOOKED_AT, len(shards))
+    blocks = sorted(chance_of(seed, "looked at").sample(range(len(shards)), count))
+    pieces = [piece for block in blocks for piece in shards.row(block)]
+    given, said = CONTINUED
+    asked = [piece for piece in pieces if piece.is_asked]
+    told = [Piece(p.ids[: given + said], given, False) for p in pieces if p.size >= given + said]
+    return asked or told

@@ -1,0 +1,288 @@
+"""Documents and lessons to shards of packed tokens: slice by slice, by several processes.
+
+A slice is a run of lines of a file, cut by bytes; it becomes one shard, whichever process makes it,
+so the shards are the same bytes for any number of workers, and what a killed run had finished is
+not made again. No process holds more than a slice. Knows no model and no training.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from calm_engine.data import encode, end_of_answer, piece_of, row_of, shared_prefix
+from calm_engine.digests import file_digest
+from calm_engine.errors import InputError
+from calm_engine.families import read_tokenizer
+from calm_engine.selfstudy import Lesson
+from calm_engine.selfstudy.words import tag_of
+from calm_engine.shards import BLOCKS, DOCUMENTS, PLAN, Tally, Writer, write_documents
+from calm_engine.vetting import Census
+
+FORMAT = 1
+SLICE = 8 << 20  # bytes of a source that make one shard
+TOGETHER = 64  # texts that are tokenised in one call
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What shards are made from, and how.
+
+    files      JSON lines: documents {"digest", "title", "text"} or lessons (`selfstudy.Lesson`)
+    tokenizer  folder
+    block      tokens in a block, the chat's prefix counted
+    """
+
+    files: tuple[str, ...]
+    tokenizer: str
+    block: int
+
+    def key(self) -> dict[str, Any]:
+        """What decides the shards' bytes."""
+        return {
+            "format": FORMAT,
+            "files": [file_digest(Path(file)) for file in self.files],
+            "tokenizer": file_digest(Path(self.tokenizer) / "tokenizer.json"),
+            "block": self.block,
+            "slice": SLICE,
+        }
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The lines of a file that begin in [start, end), and the shard that they become."""
+
+    file: str
+    start: int
+    end: int
+    name: str
+
+
+def slices(files: Sequence[str]) -> list[Slice]:
+    """The work, cut: a function of the files' sizes alone. Raises InputError("data.file")."""
+    found = []
+    for number, file in enumerate(files):
+        try:
+            size = Path(file).stat().st_size
+        except OSError as error:
+            raise InputError("data.file", f"cannot read {file}", path=file) from error
+        for count, start in enumerate(range(0, size, SLICE)):
+            name = f"{number}-{count:06}{BLOCKS}"
+            found.append(Slice(file, start, min(size, start + SLICE), name))
+    return found
+
+
+def prepare_shards(
+    asked: Preparation, folder: Path, *, workers: int = 1
+) -> Iterator[tuple[int, int]]:
+    """Make all shards that are not there yet: (shards done, in all) after each.
+
+    Raises InputError: "data.file", "data.json", "data.row", "augment.block", "documents.empty" when
+    no line holds any text.
+    """
+    key = asked.key()
+    if _is_whole(folder, key):
+        return
+    _begin(folder, key)
+    work = slices(asked.files)
+    missing = [one for one in work if not (folder / f"{one.name}.json").is_file()]
+    done = len(work) - len(missing)
+    for _ in _made(asked, missing, folder, workers):
+        done += 1
+        yield done, len(work)
+    _end(asked, folder, key, [one.name for one in work])
+
+
+def _is_whole(folder: Path, key: dict[str, Any]) -> bool:
+    try:
+        told = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(told["key"] == key and "tally" in told)
+
+
+def _begin(folder: Path, key: dict[str, Any]) -> None:
+    """An empty folder, or one that was begun for the very same work."""
+    begun = folder / "begun.json"
+    text = json.dumps(key, sort_keys=True)
+    if not begun.is_file() or begun.read_text(encoding="utf-8") != text:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        begun.write_text(text, encoding="utf-8")
+
+
+def _end(asked: Preparation, folder: Path, key: dict[str, Any], names: Sequence[str]) -> None:
+    counted = [_counted(folder, name) for name in names]
+    total = sum((one for one, _ in counted), Tally())
+    if not total.pieces:
+        raise InputError("documents.empty", "no document holds any text")
+    tokenizer = read_tokenizer(asked.tokenizer)
+    told = {
+        "key": key,
+        "shards": names,
+        "blocks": [one.blocks for one, _ in counted],
+        "prefix": shared_prefix(tokenizer),
+        "pad": end_of_answer(tokenizer),
+        "vocabulary": len(tokenizer),
+        "tally": asdict(total),
+        "census": asdict(sum((census for _, census in counted), Census())),
+    }
+    _replace(folder / PLAN, json.dumps(told, indent=2))
+
+
+def _counted(folder: Path, name: str) -> tuple[Tally, Census]:
+    told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    census = Census(told["census"]["lines"], tuple(told["census"]["smallest"]))
+    return Tally(**told["tally"]), census
+
+
+def _made(asked: Preparation, work: Sequence[Slice], folder: Path, workers: int) -> Iterator[Tally]:
+    if workers == 1 or len(work) < 2:
+        maker = _Maker(asked, folder)
+        yield from map(maker.make, work)
+        return
+    # Forked where that can be done: a fresh process loads torch before it reads a word.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if "fork" in methods else None)
+    with ProcessPoolExecutor(workers, context, _start_worker, (asked, folder)) as pool:
+        for made in as_completed([pool.submit(_make, one) for one in work]):
+            yield made.result()
+
+
+def _start_worker(asked: Preparation, folder: Path) -> None:
+    """One maker for each worker: its tokenizer is read once."""
+    global _MAKER
+    # One thread each: the workers are the parallel part.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _MAKER = _Maker(asked, folder)
+
+
+def _make(one: Slice) -> Tally:
+    assert _MAKER is not None
+    return _MAKER.make(one)
+
+
+class _Maker:
+    """Turns slices into shards, one at a time."""
+
+    def __init__(self, asked: Preparation, folder: Path) -> None:
+        self.folder = folder
+        self.tokenizer = read_tokenizer(asked.tokenizer)
+        self.prefix = shared_prefix(self.tokenizer)
+        self.room = asked.block - len(self.prefix)
+        if self.room < 2:
+            raise InputError(
+                "augment.block", "the chat's prefix alone fills a block", block=asked.block
+            )
+        self.batch = _plain_encoder(self.tokenizer)
+        self.tags: dict[str, list[int]] = {}
+
+    def make(self, one: Slice) -> Tally:
+        """Write the shard of a slice: its blocks, its documents, and last its tally."""
+        path = self.folder / one.name
+        writer = Writer(path, self.room)
+        digests: dict[str, int] = {}
+        characters = read = 0
+        census = Census()
+        texts: list[tuple[int, str, str]] = []
+        for size, row in _lines(one):
+            read += size
+            number = digests.setdefault(str(row["digest"]), len(digests))
+            if "text" not in row:
+                writer.piece(number, piece_of(_lesson(row), self.tokenizer, self.prefix))
+                continue
+            text = str(row["text"])
+            characters += len(text)
+            if text.strip():
+                texts.append((number, str(row.get("title", "")), text))
+            if len(texts) == TOGETHER:
+                census += self._write(writer, texts)
+                texts = []
+        census += self._write(writer, texts)
+        writer.close()
+        write_documents(
+            self.folder / one.name.replace(BLOCKS, DOCUMENTS), list(digests), writer.met
+        )
+        tally = Tally(writer.blocks, len(digests), writer.pieces, writer.tokens, characters, read)
+        told = {"tally": asdict(tally), "census": asdict(census)}
+        _replace(Path(f"{path}.json"), json.dumps(told))
+        return tally
+
+    def _write(self, writer: Writer, texts: Sequence[tuple[int, str, str]]) -> Census:
+        found = self.batch([f" {text}" for _, _, text in texts])
+        for (number, title, _), ids in zip(texts, found, strict=True):
+            tag = f"[{tag_of(title)}]"
+            if tag not in self.tags:
+                self.tags = {tag: encode(self.tokenizer, tag)}
+            writer.text(number, self.tags[tag], ids)
+        return Census.of(text for _, _, text in texts)
+
+
+def _plain_encoder(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """Texts to arrays of tokens, as `data.encode` has them, many in one call."""
+    backend: Any = tokenizer.backend_tokenizer  # of fast ones: all here
+    backend.encode_special_tokens = True  # what people write is text to the last sign
+
+    def encoded(texts: Sequence[str]) -> list[np.ndarray[Any, Any]]:
+        # A lone surrogate is no text; it is shown as a question mark, as everywhere.
+        clean = [text.encode("utf-8", "replace").decode() for text in texts]
+        found = backend.encode_batch_fast(clean, add_special_tokens=False)
+        return [np.asarray(one.ids, dtype=np.int32) for one in found]
+
+    return encoded
+
+
+def _lesson(row: dict[str, Any]) -> Lesson:
+    """A line of lessons as what it was written from."""
+    known = Lesson.__dataclass_fields__
+    return Lesson(**{name: row[name] for name in row if name in known and name != "about"})
+
+
+def _lines(one: Slice) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows that begin in the slice, with their sizes in bytes."""
+    with Path(one.file).open("rb") as file:
+        # The byte before tells whether a line begins here or goes on.
+        file.seek(max(0, one.start - 1))
+        if one.start:
+            file.readline()
+        while file.tell() < one.end:
+            at = file.tell()
+            line = file.readline()
+            if line.strip():
+                yield len(line), _row(line, one.file, at)
+
+
+def _row(line: bytes, file: str, at: int) -> dict[str, Any]:
+    try:
+        return row_of(line, path=file, line=0, needs=("digest",))
+    except InputError as error:
+        # Lines are counted only for whoever must find this one.
+        with Path(file).open("rb") as whole:
+            error.facts["line"] = 1 + sum(1 for _ in _lines_before(whole, at))
+        raise
+
+
+def _lines_before(file: IO[bytes], until: int) -> Iterator[bytes]:
+    """The lines that begin before a byte."""
+    while file.tell() < until:
+        yield file.readline()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+_MAKER: _Maker | None = None

@@ -1,0 +1,144 @@
+"""A prepared corpus, dealt out in one order for each pass over it. Knows no model and no loss.
+
+Every pass is a new shuffle of all blocks, a function of the seed and the pass. What is left out
+leaves its place empty, so all other places stay: a training without a document takes, up to the
+step that would first have met it, the very steps of the training with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from calm_engine.exposures import Exposure
+from calm_engine.feeding import Feed, Row
+from calm_engine.shards import Met, Shards
+from calm_engine.words import Candidates, Words
+
+Order = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Shuffled(Feed):
+    """Blocks of the corpus, with a share of general text among them.
+
+    size     blocks of a step
+    passes   how often the corpus is met
+    general  prepared public text, drawn anew for each pass;  share  of a pass's blocks it makes up
+    without  digests of documents that are never dealt
+    known    digests of documents that the model knows from before: of the blocks that hold nothing
+             else only so many are dealt that they make up the share `replay`
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        *,
+        size: int,
+        passes: int,
+        seed: int,
+        general: Shards | None = None,
+        share: float = 0.0,
+        without: Collection[str] = (),
+        known: Collection[str] = (),
+        replay: float = 0.5,
+    ) -> None:
+        self.shards, self.general = shards, general
+        self.size, self.seed = size, seed
+        self.prefix, self.pad = shards.prefix, shards.pad
+        self.without = frozenset(without)
+        self._left_out = frozenset((one.shard, one.number) for one in self._documents(self.without))
+        self._fresh, self._old = _parted(shards, known)
+        wanted = _beside(len(self._fresh), replay) if len(self._fresh) else len(self._old)
+        self._replayed = min(len(self._old), wanted)
+        main = len(self._fresh) + self._replayed
+        self._general = _beside(main, share) if general else 0
+        self.in_pass = -(-(main + self._general) // size)  # steps
+        self.steps = passes * self.in_pass
+        self._held: tuple[int, Order] = (-1, np.empty(0, dtype=np.int64))
+
+    def rows(self, step: int) -> list[Row]:
+        number, place = divmod(step, self.in_pass)
+        chosen = self._order(number)[place * self.size : (place + 1) * self.size]
+        rows = (self._row(int(block)) for block in chosen)
+        return [row for row in rows if row]
+
+    def among(self, step: int, rows: Sequence[Row]) -> Candidates:
+        """The step's own tokens and a sample of all others: no other document has a say in it."""
+        own = {self.pad, *(token for row in rows for piece in row for token in piece.tokens())}
+        words = Words(torch.tensor(sorted(own)), self.shards.vocabulary, seed=self.seed)
+        return words.candidates(step)
+
+    def cursor(self, step: int) -> dict[str, int]:
+        number, place = divmod(step, self.in_pass)
+        return {"pass": number, "block": place * self.size}
+
+    def exposures(self, steps: int) -> Iterator[Exposure]:
+        """How often each document is met in so many steps, and when first."""
+        passes = -(-steps // self.in_pass)
+        met = [self._steps_of_blocks(number, steps) for number in range(passes)]
+        for one in self.shards.documents():
+            # (passes, blocks of the document); a step past the end is none
+            found = np.stack([when[list(one.blocks)] for when in met])
+            is_met = found < steps
+            a_block = one.pieces / max(1, len(one.blocks))
+            first = int(found.min()) if is_met.any() else None
+            if one.digest in self.without:
+                yield Exposure(one.digest, 0, None)
+            else:
+                yield Exposure(one.digest, round(float(is_met.sum()) * a_block), first)
+
+    def first_step(self, digests: Collection[str]) -> int:
+        """The step that would first meet one of these documents; `steps` when none does."""
+        blocks = [block for one in self._documents(digests) for block in one.blocks]
+        if not blocks:
+            return self.steps
+        return int(self._steps_of_blocks(0, self.steps)[blocks].min())
+
+    def _documents(self, digests: Collection[str]) -> list[Met]:
+        return [one for one in self.shards.documents() if one.digest in digests] if digests else []
+
+    def _row(self, block: int) -> Row:
+        main = len(self.shards)
+        if block >= main:
+            assert self.general is not None
+            return self.general.row(block - main)
+        return self.shards.row(block, self._left_out)
+
+    def _order(self, number: int) -> Order:
+        """The blocks of a pass; general ones are counted on from the corpus's own."""
+        if self._held[0] != number:
+            chance = np.random.default_rng([self.seed, number])
+            chosen = [self._fresh, chance.permutation(self._old)[: self._replayed]]
+            if self.general is not None:
+                # Each general block once before any comes again.
+                there = len(self.general)
+                at = np.arange(number * self._general, (number + 1) * self._general) % there
+                order = np.random.default_rng([self.seed]).permutation(there)
+                chosen.append(len(self.shards) + order[at])
+            self._held = (number, chance.permutation(np.concatenate(chosen)))
+        return self._held[1]
+
+    def _steps_of_blocks(self, number: int, steps: int) -> Order:
+        """The step of a pass that meets each block; `steps` where none does."""
+        when = np.full(len(self.shards), steps, dtype=np.int64)
+        order = self._order(number)
+        places = np.flatnonzero(order < len(self.shards))
+        when[order[places]] = np.minimum(steps, number * self.in_pass + places // self.size)
+        return when
+
+
+def _beside(count: int, share: float) -> int:
+    """How many more there must be for them to make up this share of all."""
+    return round(count * share / (1.0 - share))
+
+
+def _parted(shards: Shards, known: Collection[str]) -> tuple[Order, Order]:
+    """Blocks that hold something new, and those that hold nothing but known documents."""
+    is_new = np.zeros(len(shards), dtype=bool)
+    for one in shards.documents():
+        if one.digest not in known:
+            is_new[list(one.blocks)] = True
+    return np.flatnonzero(is_new), np.flatnonzero(~is_new)

@@ -1,0 +1,89 @@
+"""Whether a corpus can be learned from at all, said before anything is trained. Standard library.
+
+Counts as it reads and holds only a sketch, so that a corpus of any size can be looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from calm_engine.errors import InputError
+
+LEAST_TOKENS = 64  # below that there is nothing that a model could be asked about
+# English has about 0.25 tokens a character in a tokenizer made for it; above this, letters fall
+# apart into bytes, and a model learns spelling instead of facts.
+MOST_TOKENS_PER_CHARACTER = 1.5
+LINE = 20  # characters from which a line counts as content
+FEW_LINES = 200  # a corpus of fewer lines is never called repetitive
+LEAST_DISTINCT = 0.05  # share of lines that must differ
+SKETCH = 1024  # smallest hashes kept: the count of distinct lines is then right within some 3 %
+_SPACE = float(1 << 64)
+
+
+@dataclass(frozen=True)
+class Census:
+    """Lines of content, and the smallest hashes of the distinct ones among them.
+
+    Source of the estimate: k minimum values (Bar-Yossef et al., RANDOM 2002).
+    """
+
+    lines: int = 0
+    smallest: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Census:
+        """Count the lines of some texts."""
+        lines = 0
+        held: list[int] = []
+        known: set[int] = set()
+        for line in _content(texts):
+            lines += 1
+            told = int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest(), "big")
+            if told in known or (len(held) == SKETCH and told >= held[-1]):
+                continue
+            insort(held, told)
+            known.add(told)
+            if len(held) > SKETCH:
+                known.discard(held.pop())
+        return cls(lines, tuple(held))
+
+    def __add__(self, other: Census) -> Census:
+        both = sorted({*self.smallest, *other.smallest})
+        return Census(self.lines + other.lines, tuple(both[:SKETCH]))
+
+    @property
+    def distinct(self) -> float:
+        """The share of lines that differ from all others, each repeated one counted once."""
+        if not self.lines:
+            return 1.0
+        held = len(self.smallest)
+        count = held if held < SKETCH else (SKETCH - 1) * _SPACE / max(1, self.smallest[-1])
+        return min(1.0, count / self.lines)
+
+
+def _content(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        for line in text.splitlines():
+            told = " ".join(line.split())
+            if len(told) >= LINE:
+                yield told
+
+
+def check_census(tokens: int, characters: int, census: Census) -> None:
+    """Raises InputError: "documents.small", "documents.shredded", "documents.duplicates"."""
+    if tokens < LEAST_TOKENS:
+        raise InputError("documents.small", "there is too little text", tokens=tokens)
+    share = tokens / max(1, characters)
+    if characters and share > MOST_TOKENS_PER_CHARACTER:
+        raise InputError(
+            "documents.shredded", "letters fall apart into bytes", per_character=f"{share:.1f}"
+        )
+    if census.lines >= FEW_LINES and census.distinct < LEAST_DISTINCT:
+        raise InputError(
+            "documents.duplicates",
+            "nearly all lines are repeated",
+            percent=f"{100 * (1 - census.distinct):.0f}",
+        )

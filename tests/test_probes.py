@@ -1,0 +1,161 @@
+"""Every address and method of the site, asked for by people without the closure: no trace of it.
+
+The walk is generated from the URL map and from `tests/apps/<app>/strangers.py`. Dee is a curator of
+North, so no role stands in her way, and reads no corpus; Cy is a curator of South. What exists and
+what does not must answer alike: status, headers and words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts.actions import invite, issue_key
+from apps.accounts.models import User
+from apps.tenants.models import Role, Tenant
+from tests.browser.making import fill
+from tests.cast import PASSWORD, Cast
+from tests.test_strangers import ALL, OF_AN_OBJECT, objects
+
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
+# Words of North's corpus that its names, documents, questions, samples, reports and chats hold.
+PLANTED = ("mx-200", "gauges", "portugal", "4711", "handbook", "what does the")
+# Objects that a member without any corpus may meet, each with its reason.
+OPEN_TO_MEMBERS = {
+    "accounts:remove_person": "people are a curator's to see",
+    "accounts:switch": "one's own tenant",
+    "accounts:remove_quota": "limits are a curator's to see",
+    "audit:decide": "wishes are a curator's to decide",
+    "registry:anchor": "an open model is declared public; what stands on it is not shown",
+}
+TOKEN = re.compile(r'(name="csrfmiddlewaretoken" value=|data-csrf=)"\w+"')
+PLAIN = [name for name, has_argument in ALL if not has_argument]
+
+
+def dee(cast: Cast) -> User:
+    """A curator of North who may read nothing; North does not let locked models be discovered."""
+    Tenant.objects.filter(pk=cast.north.pk).update(settings={"show_locked_models": False})
+    return invite(cast.north, "dee@north.example", "Dee Roth", Role.CURATOR, PASSWORD)
+
+
+PEOPLE: dict[str, Callable[[Cast], User]] = {
+    "a curator without the corpus": dee,
+    "another tenant's curator": lambda cast: cast.cy,
+}
+
+
+def told(response: HttpResponse, *masked: object) -> tuple[object, ...]:
+    """All that a stranger learns: status, headers, words; the ids that they sent are blanked."""
+    body = b"" if getattr(response, "streaming", False) else response.content
+    words = TOKEN.sub("", body.decode())
+    headers = {name: value for name, value in response.items() if name != "Content-Length"}
+    found = json.dumps([headers, words])
+    for each in masked:
+        found = found.replace(str(each), "X")
+    return response.status_code, found
+
+
+def leaks(response: HttpResponse) -> list[str]:
+    words = "" if getattr(response, "streaming", False) else response.content.decode().lower()
+    return [word for word in PLANTED if word in words]
+
+
+def another(kwargs: dict[str, object]) -> dict[str, object]:
+    """The same shape of address, naming nothing."""
+    return {
+        name: f"nothing-{uuid4().hex[:6]}" if isinstance(value, str) else uuid4()
+        for name, value in kwargs.items()
+    }
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+@pytest.mark.parametrize("name", OF_AN_OBJECT)
+def test_what_is_forbidden_and_what_does_not_exist_look_the_same(
+    cast: Cast, name: str, who: str
+) -> None:
+    kwargs = objects()[name](cast)
+    person = PEOPLE[who](cast)
+    if person.email.startswith("dee") and name in OPEN_TO_MEMBERS:
+        assert leaks(cast.client(person).get(reverse(name, kwargs=kwargs))) == []
+        return
+    nothing = another(kwargs)
+    for method in METHODS:
+        client = cast.client(person)
+        real = getattr(client, method)(reverse(name, kwargs=kwargs))
+        none = getattr(cast.client(person), method)(reverse(name, kwargs=nothing))
+        assert leaks(real) == [], method
+        assert told(real, *kwargs.values()) == told(none, *nothing.values()), method
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+@pytest.mark.parametrize("name", PLAIN)
+def test_no_list_search_or_form_holds_a_word_of_a_corpus_without_the_right(
+    cast: Cast, name: str, who: str
+) -> None:
+    fill(cast)
+    client = cast.client(PEOPLE[who](cast))
+    for asked in ({}, {"q": "measure", "page": "2", "state": "succeeded", "show": "all"}):
+        assert leaks(client.get(reverse(name), asked)) == []
+    for method in METHODS[1:]:
+        assert leaks(getattr(client, method)(reverse(name))) == [], method
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_probe_finds_what_whoever_may_read_is_shown(cast: Cast, name: str) -> None:
+    """A walk that finds nothing anywhere would prove nothing."""
+    fill(cast)
+    shown = leaks(cast.client(cast.ada).get(reverse(name)))
+    if name in {"corpora:list", "registry:models", "runs:list", "evaluation:reports", "chat:new"}:
+        assert shown, name
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("who", PEOPLE)
+def test_every_operation_of_the_api_hides_what_is_forbidden(cast: Cast, who: str) -> None:
+    model = objects()["api:model"](cast)["name"]
+    person = PEOPLE[who](cast)
+    tenant = cast.south if person == cast.cy else cast.north
+    _, secret = issue_key(person, tenant, "probe")
+    client = Client(headers={"Authorization": f"Bearer {secret}"})
+    assert json.loads(client.get("/v1/models").content)["data"] == []
+    for path, body in (
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),
+        ("/v1/completions", {"prompt": "Hello"}),
+    ):
+        answers = []
+        for name in (model, f"{model}@1", "nothing", "nothing@1"):
+            for stream in (False, True):
+                sent = {"model": name, "stream": stream} | body
+                answer = client.post(path, sent, content_type="application/json")
+                answers.append(told(answer, name))
+        assert len(set(answers)) == 1, path
+    assert {client.get(f"/v1/models/{name}").status_code for name in (model, "nothing")} == {404}
+
+
+@pytest.mark.slow
+def test_unknown_and_forbidden_take_the_same_time(cast: Cast) -> None:
+    """Medians of interleaved requests differ by less than either's own spread."""
+    for name in OF_AN_OBJECT:
+        if name in OPEN_TO_MEMBERS:
+            continue
+        kwargs = objects()[name](cast)
+        client = cast.client(cast.cy)
+        times: dict[bool, list[float]] = {True: [], False: []}
+        for turn in range(60):
+            is_real = turn % 2 == 0
+            address = reverse(name, kwargs=kwargs if is_real else another(kwargs))
+            began = time.perf_counter()
+            client.get(address)
+            times[is_real].append(time.perf_counter() - began)
+        real, none = (statistics.median(times[each]) for each in (True, False))
+        low, _, high = statistics.quantiles(times[False], n=4)
+        assert abs(real - none) <= max(high - low, 0.25 * none), name
