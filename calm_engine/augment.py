@@ -78,9 +78,7 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     def closing(steps: int) -> dict[str, float]:
         taken[0] = steps
         if job.is_sharded:  # every process gives its part, and the first will write the whole
-            held.update(
-                (name, whole_tensor(one)) for name, one in student.model.state_dict().items()
-            )
+            held.update((name, whole_tensor(one)) for name, one in job.named)
         return outcomes.told()
 
     def write(folder: Path) -> Written:

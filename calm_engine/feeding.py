@@ -35,14 +35,17 @@ class Batch:
 class Feed(ABC):
     """Rows for every step, and what they stand for.
 
-    steps    until everything was met as often as it should be
     prefix   what stands at the head of every row
     pad      fills short rows
     """
 
-    steps: int
     prefix: Sequence[int]
     pad: int
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Steps until everything was met as often as it should be."""
 
     @abstractmethod
     def rows(self, step: int) -> list[Row]:
@@ -100,7 +103,10 @@ class Rounds(Feed):
         self.words = Words(own, len(course.tokenizer), seed=course.seed)
         self._sizes: list[int] = []  # batches in each round so far
         self._held: tuple[int, list[list[Row]]] = (-1, [])
-        self.steps = sum(map(self._size, range(course.rounds)))
+
+    @property
+    def steps(self) -> int:
+        return sum(map(self._size, range(self.course.rounds)))
 
     def rows(self, step: int) -> list[Row]:
         place = self.cursor(step)

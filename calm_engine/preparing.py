@@ -30,7 +30,7 @@ from calm_engine.shards import BLOCKS, DOCUMENTS, PLAN, Tally, Writer, write_doc
 from calm_engine.vetting import Census
 
 FORMAT = 1
-SLICE = 8 << 20  # bytes of a source that make one shard
+SLICE = 4 << 20  # bytes of a source that make one shard
 TOGETHER = 64  # texts that are tokenised in one call
 
 

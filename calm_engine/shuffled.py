@@ -56,8 +56,12 @@ class Shuffled(Feed):
         main = len(self._fresh) + self._replayed
         self._general = _beside(main, share) if general else 0
         self.in_pass = -(-(main + self._general) // size)  # steps
-        self.steps = passes * self.in_pass
+        self.passes = passes
         self._held: tuple[int, Order] = (-1, np.empty(0, dtype=np.int64))
+
+    @property
+    def steps(self) -> int:
+        return self.passes * self.in_pass
 
     def rows(self, step: int) -> list[Row]:
         number, place = divmod(step, self.in_pass)

@@ -26,14 +26,17 @@ from calm_engine.preparing import Preparation, prepare_shards
 
 MEGABYTE = 1_000_000
 SIZES = (10, 30, 100)  # megabytes of text whose memory is compared
-SHARED = 60  # megabytes that one worker and two are timed on
+SHARED = 32  # megabytes that one worker and two are timed on
 ROUNDS = 2
 BLOCK = 400
 
 
 def measure(anchor: Path, scratch: Path) -> Iterator[Figure]:
     """Megabytes a core-minute, the gain of a second worker, and memory by size of corpus."""
-    told = {size: _in_a_process(anchor, _corpus(scratch, size), workers=1) for size in SIZES}
+    told = {}
+    for size in SIZES:
+        told[size] = _in_a_process(anchor, _corpus(scratch, size), workers=1)
+        sys.stderr.write(f"{size} MB: {told[size]}\n")
     most = max(SIZES)
     speed = most / (told[most]["processor"] / 60)
     yield Figure("preparation.speed", speed, "MB/core-min", f"{most} MB of text", 20, True)

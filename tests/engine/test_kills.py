@@ -20,15 +20,15 @@ from tests.engine.learning import make_augment
 from tests.engine.test_resume import launch, same, without_a_break
 from tests.engine.test_shards import corpus_at
 
-KILLS, FIRST_STEPS = 20, 90.0  # seconds within which a start must have trained
+KILLS, FIRST_STEPS = 20, 240.0  # seconds within which a start must have trained
 
 
 def in_rounds(folder: Path) -> AugmentSpec:
-    return make_augment(folder, steps=600)
+    return make_augment(folder, steps=2000)
 
 
 def from_shards(folder: Path) -> AugmentSpec:
-    spec = replace(make_augment(folder, steps=600), deal="shuffled", passes=60)
+    spec = replace(make_augment(folder, steps=2000), deal="shuffled", passes=200)
     corpus_at(Path(spec.documents), documents=200)
     return spec
 
