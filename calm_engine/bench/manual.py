@@ -84,7 +84,7 @@ def _told(name: str, taught: Taught) -> Iterator[Figure]:
     yield Figure(f"manual.{name}.inverse", last.inverse, "share", met)
     for form, (right, of) in taught.recall.by_form().items():
         plain = form.replace(" ", "_")
-        yield Figure(f"manual.{name}.{plain}", right / of, "share", f"{right} of {of}")
+        yield Figure(f"manual.{name}.of_{plain}", right / of, "share", f"{right} of {of}")
 
 
 def text_alone(course: Course) -> Course:
