@@ -24,7 +24,8 @@ from calm_engine.loop import Schedule
 from calm_engine.outcomes import Outcomes
 from calm_engine.probing import Asking
 from calm_engine.ranks import Ranks
-from calm_engine.recall import keep, look
+from calm_engine.recall import keep, keep_share, look
+from calm_engine.selfstudy.writing import write_lessons
 from calm_engine.shuffled import Shuffled
 from calm_engine.specs import AugmentSpec, Outcome, Progress
 from calm_engine.starting import begun
@@ -59,6 +60,7 @@ def augment(spec: AugmentSpec) -> Generator[Progress, None, Outcome]:
 def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepared]:
     """A model and everything it is to learn. Raises what `augment` raises."""
     check_folder(spec.tokenizer)
+    yield from write_lessons(spec, ranks)
     taught = yield from curriculum(spec, ranks)
     size = propose(tokens=taught.tokens, facts=taught.figures["facts"], exposures=taught.passes)
     student = Student(begun(spec, taught.tokenizer, size.shape))
@@ -79,16 +81,17 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
             held.update((name, whole_tensor(one)) for name, one in job.named)
         return outcomes.told()
 
-    def write(folder: Path) -> Written | None:
+    def write(folder: Path) -> Written:
         student.model.save_pretrained(folder, state_dict=held or None)
         taught.tokenizer.save_pretrained(folder)
         exposures.write(folder, feed.exposures(taken[0]))
-        if taught.course is None:
-            return None
         # What is asked now is asked by the first process alone, so of a model that is whole.
         known = Student(load_parent(folder)) if job.is_sharded else student
         nn.Module.to(known, ranks.device)
         known.train(False)
+        if taught.course is None:
+            whole = Asking(known, taught.tokenizer, taught.prefix)
+            return keep_share(whole, taught.questions, folder, seed=spec.seed)
         return keep(known, taught.course, folder)
 
     facts = {

@@ -29,6 +29,7 @@ from calm_engine.data import (
 from calm_engine.errors import InputError
 from calm_engine.families import check_folder, read_tokenizer
 from calm_engine.selfstudy import Lesson, Source, Study, study
+from calm_engine.selfstudy.writing import written_for
 from calm_engine.specs import AugmentSpec
 from calm_engine.vetting import Census, check_census
 
@@ -160,7 +161,9 @@ def plan(spec: AugmentSpec) -> Course:
     characters = sum(len(document.text) for document in documents)
     check_census(tokens, characters, Census.of(document.text for document in documents))
     examples = [one.as_row() for one in read_examples(spec.examples)] if spec.examples else []
-    found = study(documents, examples, without=spec.without)
+    written = written_for(spec, documents)
+    found = study(documents, examples, without=spec.without, written=written.wordings)
+    found = replace(found, dropped=found.dropped | written.dropped)
     prefix = shared_prefix(tokenizer)
 
     def piece(lesson: Lesson) -> Piece:

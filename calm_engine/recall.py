@@ -17,9 +17,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from calm_engine.course import Course
-from calm_engine.data import chance_of, piece_of
+from calm_engine.data import Piece, chance_of, piece_of
 from calm_engine.errors import InputError
-from calm_engine.probing import Asking
+from calm_engine.probing import PROBED, Asking
 from calm_engine.selfstudy import Lesson
 from calm_engine.student import Student
 from calm_engine.training import Probe, Written
@@ -146,6 +146,15 @@ def keep(student: Student, course: Course, folder: Path) -> Written:
     full = told.metrics() | facts | {"documents": documents}
     (folder / RECALL).write_text(json.dumps(full, indent=2, sort_keys=True), encoding="utf-8")
     return Written(told.metrics(), facts | {"unknown": unknown_in(documents)})
+
+
+def keep_share(asking: Asking, pieces: Sequence[Piece], folder: Path, *, seed: int) -> Written:
+    """The same for a corpus that is dealt from shards: what it holds of pieces of its text."""
+    metrics = asking.recall(pieces, seed=seed).metrics
+    if metrics:
+        told = metrics | {"asked": min(PROBED, len(pieces)), "documents": {}}
+        (folder / RECALL).write_text(json.dumps(told, indent=2, sort_keys=True), encoding="utf-8")
+    return Written(metrics, {})
 
 
 def unknown_in(documents: Mapping[str, Sequence[int]]) -> list[list[Any]]:

@@ -95,7 +95,7 @@ Connection = tuple[int, int]
 # What does not change the result may differ between a run and its resumption; the same batch in
 # other parts is the same batch.
 NOT_THE_WORK = frozenset(
-    {"output", "work", "threads", "checkpoint_every", "keep_checkpoints"}
+    {"output", "work", "threads", "checkpoint_every", "keep_checkpoints", "study_cache"}
     | {"gradient_accumulation_steps", "shard_model"}
     | {"history", "milestones", "workers"}
 )
@@ -224,6 +224,9 @@ class AugmentSpec(TrainSpec):
     examples   JSON lines of questions and answers to mix in, or None
     without    kinds of lessons that a curator rejected, of `selfstudy.KINDS`
     width, layers, heads   None: chosen from the size of the corpus
+    writes     whether the anchor also writes lessons, each with its passage in view; slow without
+               an accelerator
+    study_cache   folder of what it wrote, for all trainings on these documents; None: in `work`
     block      tokens in a packed training block
     patience   looks at recall (one at each checkpoint) without a rise after which the training
                winds up; 0, or a number of `steps`: all steps are taken
@@ -255,6 +258,8 @@ class AugmentSpec(TrainSpec):
     heads: int | None = None
     block: int = 400
     patience: int = 4
+    writes: bool = False
+    study_cache: str | None = None
     batch_size: int | None = None
     base: str | None = None
     previous: str | None = None

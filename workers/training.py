@@ -20,7 +20,7 @@ from apps.tenants.scope import tenant_scope
 from calm_engine import digests
 from calm_engine.errors import InputError
 from calm_engine.specs import AugmentSpec, Outcome, Progress, Spec, TrainSpec
-from counterpoint.storage import run_folder
+from counterpoint.storage import run_folder, study_folder
 from workers.launch import Child
 from workers.places import Place, clear, located
 from workers.processes import cores
@@ -38,6 +38,7 @@ def augment(job: Job) -> None:
         actions.ANCHOR: artifacts.path(job.run.anchor),
         actions.DOCUMENTS: files.documents,
         actions.EXAMPLES: files.bridge_examples,
+        actions.STUDY: study_folder(job.run.snapshot.corpus_id),
     }
     spec = understood(AugmentSpec, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
     begin_at_branch(job, place, spec)

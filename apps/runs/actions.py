@@ -21,6 +21,7 @@ from apps.registry.actions import publish_augmenter, publish_composition
 from apps.registry.closure import closure_of
 from apps.registry.models import Anchor, Augmenter, Composition
 from apps.runs.endings import hold, succeed
+from apps.runs.knowing import require_recall
 from apps.runs.models import Run
 from apps.runs.states import Control, Kind
 from calm_engine.errors import InputError
@@ -40,10 +41,10 @@ SPECS: dict[Kind, type[AugmentSpec] | type[ComposeSpec] | type[EvaluateSpec]] = 
     Kind.EVALUATE: EvaluateSpec,
 }
 DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
-HELD_OUT = "@held_out"
+HELD_OUT, STUDY = "@held_out", "@study"
 FOLDERS = frozenset(
     {"output", "work", "tokenizer", "documents", "examples", "held_out", "anchor", "augmenters"}
-    | {"control"}
+    | {"control", "study_cache"}
 )
 
 
@@ -68,7 +69,7 @@ def start_augment(
     spec = AugmentSpec.from_dict(
         asked
         | {"output": OUTPUT, "work": WORK, "tokenizer": ANCHOR}
-        | {"documents": DOCUMENTS, "examples": examples}
+        | {"documents": DOCUMENTS, "examples": examples, "study_cache": STUDY}
     )
     return queue(
         Kind.AUGMENT,
@@ -100,7 +101,8 @@ def start_compose(
     control   "random": the same training on an augmenter of random weights; what that scores is
               not the knowledge's work. Its result is no composition, only a column of reports.
     Raises InputError("examples.empty") when the snapshot holds no example for the bridges,
-    ("tokenizer.mismatch") when the augmenter was trained with another anchor's tokenizer.
+    ("tokenizer.mismatch") when the augmenter was trained with another anchor's tokenizer,
+    ("augmenter.recall") when it knows less of its documents than the tenant wants.
     """
     if not bridge_examples(snapshot):
         raise InputError(
@@ -111,6 +113,7 @@ def start_compose(
     if augmenter.anchor.vocabulary != anchor.vocabulary:
         raise InputError("tokenizer.mismatch", anchor=anchor.name, augmenter=str(augmenter))
     asked = checked(settings)
+    asked["least_recall"] = require_recall(augmenter, asked.get("least_recall"), by=by)
     spec = ComposeSpec.from_dict(
         asked
         | {"output": OUTPUT, "work": WORK, "anchor": ANCHOR, "augmenters": [AUGMENTER]}

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from apps.accounts.models import User
 from apps.corpora.models import Corpus, Snapshot
 from apps.registry.models import Anchor
+from apps.teaching.kinds import CHOICES
 from apps.teaching.presets import PRESETS, STANDARD
 
 if TYPE_CHECKING:
@@ -37,6 +38,15 @@ class PlanForm(forms.Form):
         initial=STANDARD.name,
         widget=forms.RadioSelect,
     )
+    writes = forms.BooleanField(
+        label=_("Let the anchor write further questions and notes"),
+        required=False,
+        help_text=_(
+            "It reads each passage and writes from it; what the passage does not bear out is "
+            "dropped. Hours without an accelerator; unchanged documents are not read again."
+        ),
+    )
+    without = forms.MultipleChoiceField(choices=CHOICES, required=False)  # drawn by `_kinds.html`
 
     def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

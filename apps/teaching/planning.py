@@ -29,6 +29,7 @@ FROZEN_BYTES = 4
 BRIDGES = 0.08  # of the anchor's parameters, by the bridges' usual form
 TOKEN_BYTES = 40  # of activations, for each token of a step, each layer and each unit of width
 BLOCK = 400  # tokens of a packed row
+EXPOSURES = 50  # about how often each fact is met; the corpus itself is not read for a forecast
 CHECKPOINTS = 3
 TIGHT = 0.8  # of a slot's memory
 SPREAD = (0.8, 1.4)  # of what runs like it took
@@ -102,7 +103,7 @@ def forecast(snapshot: Snapshot, anchor: Anchor, settings: Mapping[str, Any]) ->
 def need_of(kind: Kind, snapshot: Snapshot, anchor: Anchor, settings: Mapping[str, Any]) -> Need:
     """What a run of this kind needs, from the sizes of its models."""
     asked = settings.get(str(kind), {})
-    shape = capacity.shape_for(snapshot.tokens)
+    shape = capacity.propose(tokens=snapshot.tokens, facts=0, exposures=EXPOSURES).shape
     width, layers = asked.get("width") or shape.width, asked.get("layers") or shape.layers
     small = (anchor.vocabulary or VOCABULARY) * width + layers * 12 * width * width
     if kind is Kind.AUGMENT:

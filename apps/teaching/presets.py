@@ -6,6 +6,7 @@ the data (`calm_engine.specs`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,20 @@ QUICK = Preset(
     _("A few steps through the whole plan, to see that it works. It learns next to nothing."),
     {
         "augment": {"steps": 20, "width": 64, "layers": 2, "heads": 2, "batch_size": 4},
-        "compose": {"steps": 10, "batch_size": 4},
+        "compose": {"steps": 10, "batch_size": 4, "least_recall": 0.0},
     },
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (STANDARD, QUICK)}
+
+
+def settings_of(
+    preset: str, *, without: Sequence[str] = (), writes: bool = False
+) -> dict[str, dict[str, Any]]:
+    """A preset's settings, and what a curator chose of self-study.
+
+    without   kinds of lessons that are left out
+    writes    whether the anchor writes further ones
+    """
+    chosen = PRESETS[preset].settings
+    study = {"without": list(without), "writes": writes}
+    return chosen | {"augment": chosen.get("augment", {}) | study}

@@ -29,9 +29,10 @@ from apps.runs.models import Run
 from apps.runs.states import State
 from apps.teaching.actions import start_plan
 from apps.teaching.forms import PlanForm
+from apps.teaching.kinds import WRITTEN_CHOICES, kinds_in
 from apps.teaching.models import Plan
 from apps.teaching.planning import Forecast, forecast
-from apps.teaching.presets import PRESETS, STANDARD
+from apps.teaching.presets import PRESETS, STANDARD, settings_of
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
@@ -72,7 +73,9 @@ def start(request: MemberRequest) -> HttpResponse:
                 asked["anchor"],
                 asked["name"],
                 request.user,
-                settings=PRESETS[asked["preset"]].settings,
+                settings=settings_of(
+                    asked["preset"], without=asked["without"], writes=asked["writes"]
+                ),
             )
         except InputError as error:
             form.add_error(None, sentence(error))
@@ -89,6 +92,9 @@ def start(request: MemberRequest) -> HttpResponse:
         "numbers": _numbers(chosen),
         "blockers": blockers(chosen, ahead),
         "forecast": ahead,
+        "kinds": kinds_in(chosen) if chosen is not None and _may_read(request, chosen) else [],
+        "written": WRITTEN_CHOICES,
+        "without": request.POST.getlist("without"),
         "plans": Plan.objects.visible_to(request.user).select_related("snapshot")[:10],
     }
     return render(request, "teaching/start.html", facts)
@@ -111,6 +117,11 @@ def _anchor(form: PlanForm, wanted: str | None) -> Anchor | None:
     with suppress(ValidationError, Anchor.DoesNotExist):
         return Anchor.objects.get(pk=asked) if asked else Anchor.objects.first()
     return Anchor.objects.first()
+
+
+def _may_read(request: MemberRequest, snapshot: Snapshot) -> bool:
+    """Samples quote the corpus."""
+    return Corpus.objects.readable_by(request.user).filter(pk=snapshot.corpus_id).exists()
 
 
 def _audience(snapshot: Snapshot | None) -> list[Reader]:
@@ -187,6 +198,7 @@ def facts_of(row: Plan) -> dict[str, Any]:
         "steps": pipeline.strip(runs),
         "runs": [(run, LOOK[run.state]) for run in runs],
         "report": Report.objects.filter(run__plan=row.pk).first(),
+        "stuck": runs[-1].events.filter(kind="plan").last() if runs else None,
         "failed": next((run for run in runs[-1:] if run.state == State.FAILED), None),
     }
 

@@ -16,6 +16,8 @@ from calm_engine.bench import (
     decoding,
     drafts,
     estimates,
+    knowledge,
+    manual,
     preparation,
     sizes,
     teaching,
@@ -28,34 +30,42 @@ from calm_engine.figures import Figure
 from calm_engine.process import threads
 
 PARTS = ("sizes", "preparation", "teaching", "training", "decoding", "trained")
+ASKED_FOR = ("knowledge", "manual")  # minutes each, so only by their names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the parts that were asked for."""
     parser = argparse.ArgumentParser(prog="python -m calm_engine.bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all")
+    told = f"of {', '.join(PARTS)}, or {', '.join(ASKED_FOR)}; default: all of the first"
+    parser.add_argument("parts", nargs="*", metavar="part", help=told)
     parser.add_argument("--anchor", type=Path, help="a model's folder; else the demo's anchor")
+    parser.add_argument("--documents", type=Path, help="manual: a folder of text files")
+    parser.add_argument("--seconds", type=float, default=240, help="of a core; default 240")
+    parser.add_argument("--plot", type=Path, help="manual: where the curves go, as SVG")
     args = parser.parse_args(arguments)
-    if unknown := set(args.parts) - set(PARTS):
+    if "manual" in args.parts and (args.documents is None or not args.documents.is_dir()):
+        parser.error("manual needs --documents FOLDER with text or Markdown files")
+    if args.seconds <= 0:
+        parser.error("--seconds must be more than 0")
+    if unknown := set(args.parts) - {*PARTS, *ASKED_FOR}:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(threads())
     print(f"{device.type}, {torch.get_num_threads()} threads, {os.cpu_count()} cores", flush=True)
     with tempfile.TemporaryDirectory(prefix="calm-bench-") as scratch:
         try:
-            return show(list(_measured(args.parts or PARTS, args.anchor, device, Path(scratch))))
+            return show(list(_measured(args, device, Path(scratch))))
         except EngineError as error:
             parser.error(str(error))
 
 
-def _measured(
-    parts: Sequence[str], given: Path | None, device: torch.device, scratch: Path
-) -> Iterator[Figure]:
+def _measured(args: argparse.Namespace, device: torch.device, scratch: Path) -> Iterator[Figure]:
+    parts = args.parts or PARTS
     if "sizes" in parts:
         yield from sizes.measure()
     if set(parts) == {"sizes"}:
         return
-    anchor = anchor_folder(scratch, given)
+    anchor = anchor_folder(scratch, args.anchor)
     if "preparation" in parts:
         yield from preparation.measure(anchor, scratch)
     if "teaching" in parts:
@@ -68,6 +78,11 @@ def _measured(
         augment, compose = corpus.specs(anchor, scratch)
         yield from estimates.measure(augment, compose, scratch)
         yield from drafts.measure(compose, device)
+    if "knowledge" in parts:
+        yield from knowledge.measure(anchor, scratch, seconds=args.seconds)
+    if "manual" in parts:
+        how = {"seconds": args.seconds, "plot": args.plot}
+        yield from manual.measure(anchor, args.documents, scratch, **how)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from calm_engine.selfstudy.nouns import Lesson, Wordings
+from calm_engine.selfstudy.nouns import WRITTEN, Lesson, Wordings
 from calm_engine.selfstudy.words import plain
 
 ASKED = ("question", "inverse")
@@ -41,7 +41,7 @@ def sifted(
             else:
                 seen.add((one.given, one.said))
                 stay.append(one)
-        if any(one.form in ASKED for one in stay):
+        if any(one.form in ASKED or one.kind in WRITTEN for one in stay):
             kept.append(tuple(stay))
     return kept, dropped
 

@@ -141,6 +141,13 @@ def run_folder(run_id: UUID | str) -> Path:
     return folder
 
 
+def study_folder(corpus_id: UUID | str) -> Path:
+    """Where what a model wrote from a corpus's passages is kept between its runs."""
+    folder: Path = settings.HOME / "study" / str(tenant_in_scope()) / str(corpus_id)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
 def tenant_in_scope() -> UUID:
     tenant_id = current_tenant_id.get()
     if tenant_id is None:

@@ -1,0 +1,56 @@
+"""Whether an augmenter knows enough to be composed: its measured recall against the tenant's bar.
+
+A composition can only give what its augmenter knows; composing an ignorant one costs hours and ends
+in a report card that says so. Knows rows; the measuring is the engine's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apps.corpora.models import Corpus
+from apps.registry.models import Augmenter
+from calm_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+LEAST_RECALL = 0.5  # of the held-out questions on its own documents; a tenant may set another bar
+SETTING = "least_recall"  # its key in `Tenant.settings`
+
+
+def require_recall(augmenter: Augmenter, asked: float | None, *, by: User | None) -> float:
+    """The bar that holds, when the augmenter reaches it.
+
+    asked   a bar that this run names itself; None: the tenant's
+    Raises InputError: "augmenter.recall" with its figures and the documents that it knows least,
+    by their titles where `by` may read them; "augmenter.unmeasured" when nobody has asked it.
+    """
+    given = augmenter.tenant.settings.get(SETTING, LEAST_RECALL) if asked is None else asked
+    least = float(given)
+    known = augmenter.metrics.get("recall")
+    if least <= 0:
+        return least
+    if known is None:
+        raise InputError("augmenter.unmeasured", which=str(augmenter))
+    if known < least:
+        raise InputError(
+            "augmenter.recall",
+            which=str(augmenter),
+            recall=f"{100 * known:.0f}",
+            least=f"{100 * least:.0f}",
+            documents=", ".join(_unknown(augmenter, by)),
+        )
+    return least
+
+
+def _unknown(augmenter: Augmenter, by: User | None) -> list[str]:
+    """The documents that it knows least, with the questions that were right and those asked."""
+    readable = Corpus.objects.readable_by(by) if by is not None else Corpus.objects.none()
+    titles = {
+        digest: title
+        for snapshot in augmenter.snapshots.filter(corpus__in=readable)
+        for digest, _text, title in snapshot.manifest["documents"]
+    }
+    told = augmenter.facts.get("unknown", [])
+    return [f"{titles.get(d) or d[:12]} ({right}/{asked})" for d, right, asked in told]
