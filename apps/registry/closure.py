@@ -41,8 +41,17 @@ def closure_of(snapshots: Iterable[Snapshot], augmenters: Iterable[Augmenter] = 
 
 
 def can_use(user: User, composition: Composition) -> bool:
-    """Whether this person may use this composition now; asked of the database, never remembered."""
-    return Composition.objects.usable_by(user).filter(pk=composition.pk).exists()
+    """Whether this person may use this composition now; asked of the database, never remembered.
+
+    The same as `usable_by` says of a whole list, looking only at the corpora of this closure.
+    """
+    ready = Composition.objects.filter(pk=composition.pk, state=Composition.State.READY)
+    wanted = set(ready.values_list("closure", flat=True).first() or [])
+    belongs = Membership.objects.filter(
+        tenant=composition.tenant_id, user=user, user__is_active=True
+    )
+    readable = Corpus.objects.readable_by(user).filter(pk__in=wanted)
+    return bool(wanted) and belongs.exists() and readable.count() == len(wanted)
 
 
 def may_export(user: User, model: Composition | Augmenter) -> bool:

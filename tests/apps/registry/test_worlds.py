@@ -47,6 +47,7 @@ def judged(cast: Cast, people: list[User], world: World) -> None:
             seen = set(Augmenter.objects.visible_to(person).values_list("pk", flat=True))
             for place, model in enumerate(built.models):
                 assert (model.pk in usable) is may_use(world, number, place)
+                assert can_use(person, model) is may_use(world, number, place)
             for place, augmenter in enumerate(built.augmenters):
                 learned = learned_by_augmenter(world, place)
                 assert (augmenter.pk in seen) is all(may_read(world, number, c) for c in learned)
@@ -68,7 +69,6 @@ def told_alike(world: World, people: list[User], built: Built) -> None:
                 c for c in range(len(built.corpora)) if may_read(world, number[reader.user.pk], c)
             }
     person = people[0]
-    assert can_use(person, model) is may_use(world, 0, place)
     if 0 not in world.left:
         lacking = {built.corpora.index(corpus.pk) for corpus in why_not(person, model)}
         wanted = learned_by_model(world, place) - world.deleted
