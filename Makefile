@@ -83,6 +83,11 @@ browser:
 	  echo "Installing chromium for the browser tests ..."; apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	else echo "No browser found: set CHROMIUM=/path/to/chromium (or install one), then run make test again." >&2; exit 1; fi
 
+# What access costs, on rows of its own.
+.PHONY: bench-access
+bench-access: setup ## What access costs at the size of a company: can_use, row security, audit
+	@$(BIN)/python -m counterpoint.services --fresh --then bench_access
+
 # ---- upkeep ------------------------------------------------------------------------------------
 .PHONY: lock clean
 lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)

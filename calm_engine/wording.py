@@ -190,8 +190,15 @@ WORDING: dict[str, str] = {
     "Add some, then start again.",
     "examples.type": "Examples cannot be read from this kind of file[ ({ending})]. "
     "Give them as CSV or as JSON lines.",
+    "forget.live": "Some of it is still in use[: {names}]. "
+    "Promote a version that did not learn it, then destroy the old ones.",
+    "forget.order": "The steps come in their order. Quarantine first, then destroy, then certify.",
+    "forget.right": "Only whoever may curate the corpus[ {name}] can have it forgotten. "
+    "Ask its owner.",
     "gates.failed": "Not every gate has been passed[: {gates}]. Give a reason to promote it "
     "all the same; the reason is kept in the history.",
+    "hold.stands": "A legal hold stands on {name}, placed by {by}, to be looked at on {until}. "
+    "Nothing of it is deleted until it is lifted.",
     "name.typed": "The name that was typed is not that of this model[: {name}]. "
     "Type it exactly as it is written.",
     "reason.missing": "A reason is needed here and is kept in the history. Write one.",

@@ -35,6 +35,7 @@ OPEN_TO_MEMBERS = {
     "accounts:switch": "one's own tenant",
     "accounts:remove_quota": "limits are a curator's to see",
     "audit:decide": "wishes are a curator's to decide",
+    "forgetting:lift": "holds are a curator's to see",
     "registry:anchor": "an open model is declared public; what stands on it is not shown",
 }
 TOKEN = re.compile(r'(name="csrfmiddlewaretoken" value=|data-csrf=)"\w+"')

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from apps.audit.sinks import ship
 from apps.chat import actions as chat
+from apps.chat import retention
 from apps.corpora import actions as corpora
 from apps.teaching.actions import go_on, left_behind
 from apps.tenants.models import Tenant
@@ -42,3 +43,5 @@ def rows() -> None:
                     go_on(plan.pk)
             with tenant_scope(tenant):
                 ship()
+            with tenant_scope(tenant):
+                retention.run()

@@ -63,10 +63,29 @@ def invite(
 def remove(tenant: Tenant, user: User, *, by: User) -> None:
     """Take a person out of a tenant: their keys and their view of it end at once."""
     with tenant_scope(tenant):
-        Membership.objects.filter(tenant=tenant, user=user).delete()
-        keys = ApiKey.objects.filter(tenant=tenant, user=user, revoked_at=None)
-        revoked = keys.update(revoked_at=timezone.now())
+        revoked = end_membership(tenant, user)
         audit.record("member.remove", user, by=by, keys_revoked=revoked)
+
+
+def end_membership(tenant: Tenant, user: User) -> int:
+    """End a person's membership and keys here, in the transaction at hand; how many keys.
+
+    Whoever belongs nowhere any more, and was let in by a directory or a provider, is deactivated:
+    the next request of each of their sessions finds nobody.
+    """
+    Membership.objects.filter(tenant=tenant, user=user).delete()
+    mine = ApiKey.objects.filter(tenant=tenant, user=user, revoked_at=None)
+    revoked = mine.update(revoked_at=timezone.now())
+    if not user.has_usable_password() and not user.memberships.exists():
+        User.objects.filter(pk=user.pk).update(is_active=False)
+    return revoked
+
+
+def told_in_each_tenant(action: str, user: User) -> None:
+    """A line in the log of every tenant that the person belongs to: the session opens them all."""
+    for membership in Membership.objects.filter(user=user).select_related("tenant"):
+        with tenant_scope(membership.tenant):
+            audit.record(action, user, by=user)
 
 
 def open_service(tenant: Tenant, name: str, *, by: User) -> User:
@@ -93,7 +112,7 @@ def issue_key(
     name: str,
     *,
     days: int | None = None,
-    scopes: Sequence[str] = Scope.values,
+    scopes: Sequence[str] = (Scope.MODELS, Scope.CHAT),
     only_models: Sequence[str] = (),
     by: User | None = None,
 ) -> tuple[ApiKey, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 
-from apps.accounts.models import Quota, Scope
+from apps.accounts.models import Quota, Scope, every_scope
 from apps.audit.models import Approval
 from apps.tenants.models import Role
 
@@ -42,7 +42,7 @@ class KeyForm(forms.Form):
         label="It may",
         required=False,
         choices=Scope.choices,
-        initial=Scope.values,
+        initial=every_scope,
         widget=forms.CheckboxSelectMultiple,
     )
     only_models = forms.CharField(
@@ -53,7 +53,7 @@ class KeyForm(forms.Form):
     )
 
     def clean_scopes(self) -> list[str]:
-        return self.cleaned_data["scopes"] or list(Scope.values)
+        return self.cleaned_data["scopes"] or every_scope()
 
     def clean_only_models(self) -> list[str]:
         words = self.cleaned_data["only_models"].split(",")

@@ -66,10 +66,12 @@ class Scope(models.TextChoices):
 
     MODELS = "models", _("list models")
     CHAT = "chat", _("ask models")
+    SCIM = "scim", _("keep people and groups for a directory (SCIM)")
 
 
 def every_scope() -> list[str]:
-    return list(Scope.values)
+    """What a key is good for when nothing else is said: never the directory's work."""
+    return [Scope.MODELS, Scope.CHAT]
 
 
 class ApiKey(models.Model):
@@ -102,6 +104,46 @@ class ApiKey(models.Model):
         name, at, version = model.rpartition("@")
         plain = name if at and version.isdecimal() else model
         return not self.only_models or plain in self.only_models or model in self.only_models
+
+
+class Provisioned(TenantModel):
+    """A person whom the tenant's directory keeps, by SCIM.
+
+    active    whether they are a member now
+    role      what they were when they were deactivated, to come back to
+    resource  what the directory told of them and we have no column for
+    """
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    external_id = models.CharField(max_length=200, blank=True)
+    active = models.BooleanField()
+    role = models.CharField(max_length=12, blank=True)
+    resource = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now())
+    changed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "user"], name="provisioned_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} by directory"
+
+
+class ProvisionedGroup(TenantModel):
+    """A group that the tenant's directory keeps, by SCIM."""
+
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="+")
+    resource = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now())
+    changed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "group"], name="provisioned_group_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.group_id} by directory"
 
 
 class Quota(TenantModel):

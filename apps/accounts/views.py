@@ -5,25 +5,30 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import structlog
+from allauth.account.internal.flows.login import perform_password_login
+from allauth.account.models import Login
+from allauth.socialaccount.providers.openid_connect import views as oidc
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import login, logout
+from django.contrib.auth import logout
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from apps.accounts.actions import invite, remove
+from apps.accounts import adapters
+from apps.accounts.actions import invite, remove, told_in_each_tenant
 from apps.accounts.forms import InviteForm, SignInForm
 from apps.accounts.models import User
-from apps.audit import actions as audit
 from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Membership, Role
-from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
+
+log = structlog.get_logger(__name__)
 
 
 @require_http_methods(["GET", "POST"])
@@ -37,11 +42,12 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         return redirect(settings.LOGIN_REDIRECT_URL)
     form = SignInForm(request, data=request.POST or None)
     if request.method == "POST" and form.is_valid():
+        # Asks for the second factor where there is one; the log's line comes when they are in.
         user = form.get_user()
-        login(request, user)
-        told_in_each_tenant("sign_in", user)
-        return redirect(next_page(request))
-    page = {"form": form, "next": request.GET.get("next", "")}
+        attempt = Login(user=user, redirect_url=next_page(request))
+        answer: HttpResponse = perform_password_login(request, {"email": user.email}, attempt)
+        return answer
+    page = {"form": form, "next": request.GET.get("next", ""), "providers": providers()}
     return render(request, "accounts/sign_in.html", page)
 
 
@@ -114,6 +120,38 @@ def switch(request: MemberRequest, code: UUID) -> HttpResponse:
     return redirect(settings.LOGIN_REDIRECT_URL)
 
 
+@require_safe
+@never_cache
+@transaction.non_atomic_requests
+def provider_login(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """On to the organisation's own sign-in."""
+    return asked_of_provider(oidc.login, request, provider_id)
+
+
+@require_safe
+@never_cache
+@transaction.non_atomic_requests
+def provider_callback(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """Back from there, with somebody or with a refusal."""
+    return asked_of_provider(oidc.callback, request, provider_id)
+
+
+def asked_of_provider(view: Any, request: HttpRequest, provider_id: str) -> HttpResponse:
+    """A provider that is away is told in words: nobody can sign in by it, and others still can."""
+    try:
+        answer: HttpResponse = view(request, provider_id)
+    except OSError as error:  # of requests too
+        log.warning("sso.away", error=type(error).__name__)
+        messages.error(request, adapters.failed())
+        return redirect(settings.LOGIN_URL)
+    return answer
+
+
+def providers() -> list[tuple[str, str]]:
+    """The organisation's own sign-in, where there is one: its id and name."""
+    return [(app["provider_id"], app["name"]) for app in settings.OIDC_APPS]
+
+
 def next_page(request: HttpRequest) -> str:
     """Where the person wanted to go, if it is a page of ours."""
     wanted = request.POST.get("next", "")
@@ -121,10 +159,3 @@ def next_page(request: HttpRequest) -> str:
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
     return wanted if wanted and ours else resolve_url(settings.LOGIN_REDIRECT_URL)
-
-
-def told_in_each_tenant(action: str, user: User) -> None:
-    """A line in the log of every tenant that the person belongs to: the session opens them all."""
-    for membership in Membership.objects.filter(user=user).select_related("tenant"):
-        with tenant_scope(membership.tenant):
-            audit.record(action, user, by=user)

@@ -107,6 +107,38 @@ class AuditSent(TenantModel):
         return f"{self.sink} has {self.sequence} lines"
 
 
+class Hold(TenantModel):
+    """A legal hold: what it names is neither deleted, forgotten nor lapsed until it is lifted."""
+
+    class Kind(models.TextChoices):
+        CORPUS = "corpus", _("a corpus")
+        PERSON = "person", _("a person's conversations")
+
+    kind = models.CharField(max_length=10, choices=Kind)
+    subject = models.CharField(max_length=64)
+    subject_name = models.CharField(max_length=200)
+    reason = models.TextField()
+    placed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    placed_at = models.DateTimeField(db_default=Now())
+    review_on = models.DateField()
+    lifted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-placed_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "kind", "subject"],
+                condition=models.Q(lifted_at=None),
+                name="hold_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"hold on {self.subject_name}"
+
+
 class Approval(TenantModel):
     """A wish that needs a second person: asked by one, decided by another, then used once.
 

@@ -19,7 +19,9 @@ from django.utils import timezone
 
 from apps.accounts import quotas
 from apps.accounts.models import Quota
+from apps.audit import holds
 from apps.audit.actions import record
+from apps.audit.models import Hold
 from apps.chat.models import ACTIVE, TITLE_LENGTH, Conversation, Message, Role, State
 from apps.registry import hosts
 from apps.registry.closure import can_use
@@ -104,7 +106,11 @@ def rename(conversation: Conversation, title: str) -> None:
 
 
 def delete(conversation: Conversation, *, by: User) -> None:
-    """Delete a conversation with all its messages; a reply under way ends."""
+    """Delete a conversation with all its messages; a reply under way ends.
+
+    Raises InputError("hold.stands") while its owner's conversations are held.
+    """
+    holds.require_free(Hold.Kind.PERSON, conversation.owner_id)
     for reply in conversation.messages.active():
         stop(reply, by=by)
     record("chat.delete", conversation, by=by, messages=conversation.messages.count())

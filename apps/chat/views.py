@@ -273,7 +273,12 @@ def rename(request: MemberRequest, code: UUID) -> HttpResponse:
 @require_POST
 @member()
 def delete(request: MemberRequest, code: UUID) -> HttpResponse:
-    actions.delete(fetch(request, Conversation, code), by=request.user)
+    here = fetch(request, Conversation, code)
+    try:
+        actions.delete(here, by=request.user)
+    except InputError as error:
+        messages.error(request, sentence(error))
+        return redirect(here)
     messages.success(request, _("The conversation was deleted."))
     return redirect("chat:new")
 

@@ -114,6 +114,7 @@ class Group(TenantModel):
     """People of one tenant under one name, so that a corpus can be granted to all of them."""
 
     name = models.CharField(max_length=120)
+    follows_provider = models.BooleanField(default=False)  # members are those that sign-in names
     members = models.ManyToManyField(
         settings.AUTH_USER_MODEL, through="GroupMember", related_name="groups_in_tenants"
     )

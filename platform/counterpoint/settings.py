@@ -51,6 +51,12 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
     "axes",
     "csp",
     "django_htmx",
@@ -64,6 +70,7 @@ INSTALLED_APPS = [
     "apps.evaluation",
     "apps.teaching",
     "apps.chat",
+    "apps.forgetting",
     "apps.api",
     "apps.demo",
 ]
@@ -76,6 +83,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -218,6 +226,42 @@ AXES_RESET_ON_SUCCESS = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 AXES_LOCKOUT_CALLABLE = "apps.accounts.views.locked_out"
+# Before a tenant is known: codes of second factors that were used, attempts that were made.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "site",
+    }
+}
+ACCOUNT_ADAPTER = "apps.accounts.adapters.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+MFA_ADAPTER = "apps.accounts.adapters.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Counterpoint"
+SOCIALACCOUNT_ADAPTER = "apps.accounts.adapters.ProviderAdapter"
+SOCIALACCOUNT_LOGIN_ON_GET = True  # a form's answer may not lead to another host under our CSP
+SOCIALACCOUNT_AUTO_SIGNUP = True
+SOCIALACCOUNT_STORE_TOKENS = False
+SSO_TENANT = env.text("SSO_TENANT")  # where people of the provider belong; empty: curators add them
+OIDC_SERVER_URL = env.text("OIDC_SERVER_URL")
+OIDC_APPS: list[dict[str, Any]] = (
+    [
+        {
+            "provider_id": "sso",
+            "name": env.text("OIDC_NAME", "your organisation"),
+            "client_id": env.text("OIDC_CLIENT_ID", "counterpoint"),
+            "secret": env.secret("OIDC_CLIENT_SECRET"),
+            "settings": {"server_url": OIDC_SERVER_URL},
+        }
+    ]
+    if OIDC_SERVER_URL
+    else []
+)
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": OIDC_APPS}}
 API_KEY_DAYS = env.number("API_KEY_DAYS", 365, least=1)
 
 # ---- the browser ---------------------------------------------------------------------------------

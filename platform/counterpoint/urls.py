@@ -11,6 +11,7 @@ urlpatterns = [
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("accounts/", include("apps.accounts.urls")),
+    path("", include("apps.accounts.identity_urls")),
     path("audit/", include("apps.audit.urls")),
     path("corpora/", include("apps.corpora.urls")),
     path("models/", include("apps.registry.urls")),
@@ -18,5 +19,6 @@ urlpatterns = [
     path("reports/", include("apps.evaluation.urls")),
     path("teach/", include("apps.teaching.urls")),
     path("chat/", include("apps.chat.urls")),
+    path("forget/", include("apps.forgetting.urls")),
     path("v1/", include("apps.api.urls")),
 ]

@@ -56,6 +56,13 @@ def test_a_superusers_login_is_refused() -> None:
 
 
 @pytest.mark.django_db
+def test_a_login_that_bypasses_row_security_is_refused() -> None:
+    passwords = json.loads((home_folder() / "engine-passwords.json").read_text())
+    with login(USER="app_backup", PASSWORD=passwords["app_backup"]) as other:
+        assert [each.id for each in checks.role_is_harmless(other)] == ["counterpoint.E002"]
+
+
+@pytest.mark.django_db
 def test_the_web_does_not_start_as_owner() -> None:
     done = run_web(DATABASE_URL=os.environ["DATABASE_OWNER_URL"])
     assert done.returncode == 78

@@ -15,6 +15,11 @@ def quota(cast: Cast) -> Quota:
 
 
 OBJECTS = {
+    # A session opens nothing here, whoever's it is: a directory comes with a key.
+    "scim_user": lambda cast: {"code": cast.bo.pk},
+    "scim_group": lambda cast: {"code": cast.bo.pk},
+    "scim_schema": lambda _cast: {"name": "urn:ietf:params:scim:schemas:core:2.0:User"},
+    "scim_kind": lambda _cast: {"name": "User"},
     "accounts:revoke": lambda cast: {"code": issue_key(cast.ada, cast.north, "script")[0].pk},
     "accounts:remove_quota": lambda cast: {"code": quota(cast).pk},
     "accounts:service_key": lambda cast: {"code": open_service(cast.north, "bot", by=cast.ada).pk},

@@ -1,0 +1,68 @@
+"""Conversations that have lapsed under the tenant's rule: counted, deleted, and proof of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import models
+from django.db.models.functions import Now
+
+from apps.audit import holds
+from apps.audit.actions import record
+from apps.audit.models import AuditEvent, Hold
+from apps.chat.models import Conversation, Message
+from apps.tenants.scope import current_tenant
+
+AT_ONCE = 1000  # conversations in one transaction
+
+
+@dataclass(frozen=True)
+class Due:
+    """What the rule would delete now, and what a hold keeps from it."""
+
+    days: int
+    count: int
+    kept_by_holds: int
+    last_run: AuditEvent | None
+
+
+def due() -> Due:
+    """The dry run: numbers alone, nothing is touched."""
+    days = days_kept()
+    old = lapsed(days)
+    count = free(old).count() if days else 0
+    every = old.count() if days else 0
+    last = AuditEvent.objects.filter(action="retention.run").order_by("-sequence").first()
+    return Due(days, count, every - count, last)
+
+
+def run() -> int:
+    """Delete what has lapsed in the tenant in scope; how many. Each run that deletes is a line."""
+    days = days_kept()
+    if not days:
+        return 0
+    codes = list(free(lapsed(days)).values_list("pk", flat=True)[:AT_ONCE])
+    if codes:
+        Conversation.objects.filter(pk__in=codes).delete()
+        record("retention.run", None, by=None, conversations=len(codes), days=days)
+    return len(codes)
+
+
+def days_kept() -> int:
+    tenant = current_tenant()
+    return int(tenant.settings.get("conversation_days", 0)) if tenant else 0
+
+
+def lapsed(days: int) -> Any:
+    """Without a question for so many days, and with no answer under way."""
+    active = Message.objects.active().values("conversation")
+    old = Now() - models.Value(timedelta(days=days))
+    return Conversation.objects.filter(updated_at__lt=old).exclude(pk__in=active)
+
+
+def free(rows: Any) -> Any:
+    """Those whose owner's conversations are not held."""
+    people = list(holds.held(Hold.Kind.PERSON).values_list("subject", flat=True))
+    return rows.exclude(owner__in=people)

@@ -1,0 +1,143 @@
+"""Measures access: the one question, the price of row security on lists, acts of audit a second."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, connections, transaction
+
+from apps.audit.actions import record
+from apps.corpora.models import Corpus, CorpusGrant
+from apps.demo.crowd import Crowd
+from apps.registry.closure import can_use
+from apps.registry.models import Composition
+from apps.tenants.models import Group, GroupMember
+from apps.tenants.scope import tenant_scope
+
+QUESTIONS, ROUNDS, ACTS = 400, 60, 2000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number with its bar; `ok` is judged where it is made."""
+
+    name: str
+    value: float
+    unit: str
+    against: str
+    bar: str
+    ok: bool
+
+
+def use_in_milliseconds(crowd: Crowd) -> Iterator[Figure]:
+    """May this person use this model? Asked of random pairs, each in the database."""
+    with tenant_scope(crowd.tenant):
+        analyse()
+        times = [
+            seconds(lambda: can_use(crowd.chance.choice(crowd.people), chosen(crowd)))
+            for _ in range(QUESTIONS)
+        ]
+    for name, value in (
+        ("median", statistics.median(times)),
+        ("95th percentile", statistics.quantiles(times, n=20)[-1]),
+    ):
+        yield Figure(
+            f"can_use, {name}",
+            value * 1000,
+            "ms",
+            f"{QUESTIONS} random pairs",
+            "< 5",
+            value < 0.005,
+        )
+
+
+def chosen(crowd: Crowd) -> Composition:
+    return crowd.chance.choice(crowd.models)
+
+
+def cost_of_row_security(crowd: Crowd) -> Iterator[Figure]:
+    """The queries of two list pages as the runtime role, and as an owner whom nothing bounds.
+
+    Both filter by tenant as the product does; the ratio is what the policies add.
+    """
+    person = crowd.people[0]
+    with tenant_scope(crowd.tenant):
+        lists: dict[str, Any] = {
+            "models": Composition.objects.visible_to(person).order_by("name"),
+            "corpora": Corpus.objects.readable_by(person).order_by("name"),
+        }
+        asked = {name: rows.query.sql_with_params() for name, rows in lists.items()}
+    with unbound():
+        for name, (statement, values) in asked.items():
+            bounded, free = alternating(crowd, statement, values)
+            yield Figure(
+                f"row security on the list of {name}",
+                bounded / free,
+                "times",
+                f"{free * 1000:.2f} ms without",
+                "<= 1.10",
+                bounded <= 1.1 * free,
+            )
+
+
+@contextmanager
+def unbound() -> Iterator[None]:
+    """While this lasts, the owner of the tables sees every row: of a home that is thrown away."""
+    models = (Composition, Corpus, CorpusGrant, Group, GroupMember)
+    tables = [f'"{model._meta.db_table}"' for model in models]
+    try:
+        run_as_owner(f"ALTER TABLE {each} NO FORCE ROW LEVEL SECURITY" for each in tables)
+        yield
+    finally:
+        run_as_owner(f"ALTER TABLE {each} FORCE ROW LEVEL SECURITY" for each in tables)
+
+
+def run_as_owner(statements: Iterator[str]) -> None:
+    with connections["owner"].cursor() as cursor:
+        for statement in sorted(set(statements)):
+            cursor.execute(statement)
+
+
+def alternating(crowd: Crowd, statement: str, values: Any) -> tuple[float, float]:
+    """Medians of both, asked in turn so that the machine's moods fall on both alike."""
+    bounded, free = [], []
+    for _ in range(ROUNDS):
+        with tenant_scope(crowd.tenant):
+            bounded.append(seconds(lambda: fetched("default", statement, values)))
+        with transaction.atomic(using="owner"):
+            free.append(seconds(lambda: fetched("owner", statement, values)))
+    return statistics.median(bounded), statistics.median(free)
+
+
+def fetched(alias: str, statement: str, values: Any) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(statement, values)
+        cursor.fetchall()
+
+
+def acts_a_second(crowd: Crowd) -> Figure:
+    """Audit lines, each in a transaction of its own and on disk before the next begins."""
+    began = time.perf_counter()
+    for number in range(ACTS):
+        with tenant_scope(crowd.tenant):
+            record("bench.act", None, by=crowd.people[0], number=number)
+    rate = ACTS / (time.perf_counter() - began)
+    return Figure("audit acts", rate, "a second", "one writer", ">= 1000", rate >= 1000)
+
+
+def analyse() -> None:
+    """What the database does by itself after a while, done now."""
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("ANALYZE")
+    connection.ensure_connection()
+
+
+def seconds(act: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
