@@ -53,7 +53,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow bench bench-corpora lint types docs-check
+.PHONY: test test-slow bench lint types docs-check
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
@@ -62,9 +62,6 @@ test-slow: setup browser ## The slow proofs
 
 bench: $(VENV)/ready ## Training and decoding beside the anchor alone, as ratios with their bars
 	@$(BIN)/python -m calm_engine.bench
-
-bench-corpora: setup ## Lists, near copies and reading of corpora at size, with their bars
-	@$(BIN)/python -m counterpoint.services --fresh --then bench_corpora
 
 lint: $(VENV)/ready ## ruff and djade
 	$(BIN)/ruff check .
