@@ -54,7 +54,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow bench bench-access bench-corpora bench-runs lint types
+.PHONY: test test-slow bench bench-access bench-runs lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
@@ -69,9 +69,6 @@ bench-access: setup ## What access costs at the size of a company: can_use, row 
 
 bench-runs: setup ## 10,000 waiting runs of 50 tenants: how long a claim takes, how fair the shares are
 	@$(BIN)/python -m counterpoint.services --fresh --then bench_runs
-
-bench-corpora: setup ## Lists, near copies and reading of corpora at size, with their bars
-	@$(BIN)/python -m counterpoint.services --fresh --then bench_corpora
 
 lint: $(VENV)/ready ## ruff and djade
 	$(BIN)/ruff check .

@@ -1,1 +1,0 @@
-"""Measures corpora at size: lists, near copies, reading. `make bench-corpora` runs it."""
