@@ -27,6 +27,7 @@ from workers import gpu
 pytestmark = pytest.mark.django_db(transaction=True)
 SEED = 7
 COMPOSE: dict[str, Any] = {"steps": 12, "batch_size": 4, "checkpoint_every": 3, "device": "cpu"}
+COMPOSE["least_recall"] = 0.0  # the augmenter is nobody's: it knows nothing
 AUGMENT = making.AUGMENT | {"steps": 60, "checkpoint_every": 10}
 EVENTS = ("kill_worker", "kill_child", "stop_pool", "flush_broker", "deliver_twice")
 EVENTS += ("restart_database", "fill_disk")
