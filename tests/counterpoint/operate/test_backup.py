@@ -151,11 +151,11 @@ def test_a_second_backup_copies_only_what_is_new(cast: Cast, folder: Path) -> No
     from counterpoint.storage import blobs  # noqa: PLC0415  needs Django
 
     with tenant_scope(cast.north):
-        blobs().put("text", b"one")
+        blobs().put("text", uuid4().bytes)
     assert main(["backup", "--to", str(folder)]) == 0
     before = {path: path.stat().st_mtime_ns for path in folder.glob("objects/*/*")}
     with tenant_scope(cast.north):
-        blobs().put("text", b"two")
+        blobs().put("text", uuid4().bytes)  # what no other test has stored
     assert main(["backup", "--to", str(folder), "--keep", "1"]) == 0
     after = {path: path.stat().st_mtime_ns for path in folder.glob("objects/*/*")}
     assert before.items() <= after.items()
