@@ -84,10 +84,11 @@ def metrics(request: MemberRequest, code: UUID) -> HttpResponse:
 @require_GET
 @member(Role.CURATOR)
 def log(request: MemberRequest, code: UUID) -> HttpResponse:
-    """The last lines of the run's own log, or those that hold some words."""
+    """The last lines of the run's own log, or those that hold some words; without script a page."""
     row = fetch(request, Run, code)
     told = logs.tail(row, search=request.GET.get("search", "")[:100])
-    return render(request, "runs/_log.html", {"run": row, "log": told})
+    template = "runs/_log.html" if request.headers.get("HX-Request") else "runs/log.html"
+    return render(request, template, {"run": row, "log": told})
 
 
 @require_GET
