@@ -36,6 +36,7 @@ OPEN_TO_MEMBERS = {
     "accounts:remove_quota": "limits are a curator's to see",
     "audit:decide": "wishes are a curator's to decide",
     "forgetting:lift": "holds are a curator's to see",
+    "runs:remove-webhook": "where notices go is a curator's to see",
     "registry:anchor": "an open model is declared public; what stands on it is not shown",
 }
 TOKEN = re.compile(r'(name="csrfmiddlewaretoken" value=|data-csrf=)"\w+"')
