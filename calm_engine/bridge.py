@@ -3,7 +3,7 @@
 Knows no models and no training: tensors come in as arguments and go out as results.
 
     H_b' = H_b + g * s * ( W_O attend(q = W_Q norm(H_b), k = W_K norm(H_a), v = W_V norm(H_a))
-                           + W_D norm(H_a) ),   g = 2 sigmoid( w . (norm(H_b), norm(H_a)) + c )
+                           + W_D norm(H_a) ),   g = 2 sigmoid( w . norm(H_b) [+ v . norm(H_a)] + c )
 """
 
 from __future__ import annotations
@@ -119,8 +119,10 @@ class Bridge(nn.Module):
         self.key_value = nn.Linear(read, 2 * shared, bias=False)  # fused: both read the same states
         self.out = nn.Linear(inner, anchor_width, bias=False)
         self.aligned = nn.Linear(read, anchor_width, bias=False) if spec.aligned else None
-        # From both states: whether the augmenter knows anything here, only its own can tell.
-        self.gate = nn.Linear(anchor_width + read, 1) if spec.gate else None
+        # Whether the augmenter knows anything here, only its own state can tell.
+        self.gates_by_both = spec.gate_reads == "both"
+        judged = anchor_width + (read if self.gates_by_both else 0)
+        self.gate = nn.Linear(judged, 1) if spec.gate else None
         # The root mean square of the anchor's stream here, measured once (CalmForCausalLM.compose).
         self.register_buffer("scale", torch.ones(()))
         self._zero_at_birth()
@@ -165,8 +167,8 @@ class Bridge(nn.Module):
         if self.aligned is not None:
             added = added + self.aligned(here)
         if self.gate is not None:
-            judged = self.gate(torch.cat((asked, here), dim=-1))
-            added = added * (2.0 * torch.sigmoid(judged))  # 1 at birth
+            judged = torch.cat((asked, here), dim=-1) if self.gates_by_both else asked
+            added = added * (2.0 * torch.sigmoid(self.gate(judged)))  # 1 at birth
         added = added * self.scale
         if meeting is not None:
             added = added * meeting.present[:, :, None]

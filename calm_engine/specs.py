@@ -113,8 +113,9 @@ class BridgeSpec(Spec):
     aligned      add W_D norm(H_a) at the same position: what carries unseen entities
     norm         RMS norms before the projections
     projection   the paper's separate linear f from augmenter to anchor width (else folded)
-    gate         a learned gate per connection and token, from both models' states; a request's own
-                 gate multiplies it (0 is the anchor, bit for bit)
+    gate         a learned gate per connection and token; a request's own gate multiplies it (0 is
+                 the anchor, bit for bit)
+    gate_reads   what sets it: "anchor", the anchor's state, or "both", the augmenter's as well
     scaled       multiply by the measured RMS of the anchor's stream at the connection
     output_path  mix the augmenter's next-token distribution into the anchor's by a small gate
     dropout      share of recall batches with the bridges off, so that the output path learns
@@ -129,6 +130,7 @@ class BridgeSpec(Spec):
     norm: bool = True
     projection: bool = False
     gate: bool = True
+    gate_reads: str = "anchor"
     scaled: bool = True
     output_path: bool = True
     dropout: float = 0.5
@@ -140,6 +142,8 @@ class BridgeSpec(Spec):
             raise _bad("dropout", "must lie in [0, 1)")
         if self.dropout and not self.output_path:
             object.__setattr__(self, "dropout", 0.0)
+        if self.gate_reads not in ("anchor", "both"):
+            raise _bad("gate_reads", "must be anchor or both")
         if self.heads and self.kv_heads and self.heads % self.kv_heads:
             raise _refuse("heads", "kv_heads", "heads must be a multiple of kv_heads")
 

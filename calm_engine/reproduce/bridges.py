@@ -48,7 +48,9 @@ def compose(anchor: Parent, augmenter: Parent, *, layers: int, seed: int) -> Cal
     There the anchor has read nothing yet; behind its first layer it may have.
     """
     torch.manual_seed(seed)
-    spec = BridgeSpec(connections=((layers - 1, EMBEDDINGS),), heads=1, kv_heads=1, head_dim=8)
+    joined = ((layers - 1, EMBEDDINGS),)
+    # What stands at the anchor's embedding output, a letter, cannot tell whether a key ends here.
+    spec = BridgeSpec(joined, heads=1, kv_heads=1, head_dim=8, gate_reads="both")
     return CalmForCausalLM.compose(anchor, [augmenter], spec)
 
 

@@ -80,6 +80,7 @@ OPTIONS = (
     Option("no positions", {"positions": False}),
     Option("one key/value head", {"kv_heads": 1}),
     Option("no gate", {"gate": False}),
+    Option("gate on both states", {"gate_reads": "both"}),
     Option("not scaled", {"scaled": False}),
     Option("no bridge dropout", {"dropout": 0.0}),
     Option("no output path", {"output_path": False}),

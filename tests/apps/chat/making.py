@@ -36,7 +36,7 @@ from tests.waiting import wait_until
 
 MODEL = "handbook"
 CONTEXT = 1500  # tokens, which are bytes here
-LONG = "zz"  # a question that the little model answers for seconds
+LONG = "hello"  # a question that the little model answers for seconds
 ROOT = Path(settings.ROOT)
 TOKEN = "t" * 32  # both halves of the double submit
 

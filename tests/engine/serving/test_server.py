@@ -29,12 +29,12 @@ from tests.engine.serving.conftest import CONTEXT, SECRET, Folders, Running, com
 from tests.tiny import make_tokenizer
 from tests.waiting import wait_until
 
-QUESTION = [{"role": "user", "content": "Where is the MX-27 made?"}]
+QUESTION = [{"role": "user", "content": "Where is the MX-4 made?"}]
 CHAT = "/v1/chat/completions"
 GREEDY: dict[str, Any] = {"model": "ours", "temperature": 0, "max_tokens": 40}
 
 
-def ask(client: OpenAI, content: str = "Where is she?", **settings: Any) -> str:
+def ask(client: OpenAI, content: str = "Where is it?", **settings: Any) -> str:
     messages = [{"role": "user", "content": content}]
     reply = client.chat.completions.create(messages=messages, **{**GREEDY, **settings})
     return reply.choices[0].message.content
@@ -132,7 +132,7 @@ def test_a_stop_string_across_tokens_ends_the_answer(client: OpenAI) -> None:
     whole = ask(client)
     stop = next(whole[i : i + 3] for i in range(4, len(whole)) if whole[i] != "\ufffd")
     reply = client.chat.completions.create(
-        messages=[{"role": "user", "content": "Where is she?"}], **GREEDY, stop=["~never~", stop]
+        messages=[{"role": "user", "content": "Where is it?"}], **GREEDY, stop=["~never~", stop]
     )
     assert reply.choices[0].message.content == whole.split(stop)[0]
     assert reply.choices[0].finish_reason == "stop"
@@ -147,7 +147,7 @@ def test_log_probabilities_come_with_their_tokens(client: OpenAI) -> None:
         scored = [chunk.choices[0].logprobs for chunk in stream]
     streamed = [token.token for one in scored if one for token in one.content]
     assert streamed == [token.token for token in whole]
-    plain = client.completions.create(prompt="y", **GREEDY, logprobs=2).choices[0].logprobs
+    plain = client.completions.create(prompt="x", **GREEDY, logprobs=2).choices[0].logprobs
     assert len(plain.tokens) == len(plain.token_logprobs) == len(plain.top_logprobs) == 40
 
 
