@@ -67,8 +67,9 @@ def told(response: HttpResponse, *masked: object) -> tuple[object, ...]:
 
 
 def leaks(response: HttpResponse) -> list[str]:
-    words = "" if getattr(response, "streaming", False) else response.content.decode().lower()
-    return [word for word in PLANTED if word in words]
+    """The planted words in it; digits inside a digest or an id are there by chance."""
+    text = "" if getattr(response, "streaming", False) else response.content.decode().lower()
+    return [word for word in PLANTED if re.search(rf"(?<![\w-]){re.escape(word)}(?!-?\w)", text)]
 
 
 def another(kwargs: dict[str, object]) -> dict[str, object]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import redis
 import structlog
-from django.conf import settings
 from django.db.models import Q
 
 from apps.accounts.models import Quota
@@ -32,7 +31,6 @@ Kind = Quota.Kind
 DAY = 86_400
 # Seconds after which a counter begins anew; nothing stored ever does.
 PERIODS = {Kind.REQUESTS: 60, Kind.TOKENS: DAY, Kind.GPU_MINUTES: 30 * DAY, Kind.STORAGE: 0}
-PATIENCE = 1.0  # seconds for one answer of the broker
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def spend(user: User, kind: str, amount: int = 1) -> None:
     if not rows:
         return
     try:
-        with broker() as client, client.pipeline(transaction=False) as pipe:
+        with live.counters() as client, client.pipeline(transaction=False) as pipe:
             for row in rows:
                 pipe.incrby(key_of(row), amount)
                 if lasts := PERIODS[Kind(row.kind)]:
@@ -115,14 +113,8 @@ def counted(keys: Sequence[str]) -> list[int]:
     if not keys:
         return []
     try:
-        with broker() as client:
+        with live.counters() as client:
             return [int(value or 0) for value in client.mget(keys)]
     except redis.RedisError as error:
         log.warning("quota.uncounted", error=type(error).__name__)
         return [0] * len(keys)
-
-
-def broker() -> redis.Redis:
-    return redis.Redis.from_url(
-        settings.REDIS_URL, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE
-    )

@@ -6,7 +6,6 @@ import math
 
 import redis
 import structlog
-from django.conf import settings
 
 from apps.accounts.models import ApiKey
 from counterpoint import live
@@ -40,9 +39,7 @@ def seconds_to_wait(key: ApiKey) -> int:
     rate = max(1, int(given)) / 60
     size = max(1.0, rate * BURST_SECONDS)
     try:
-        with redis.Redis.from_url(
-            settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1
-        ) as broker:
+        with live.counters() as broker:
             bucket = live.key(f"bucket:{key.pk}", key.tenant_id)
             wait = broker.eval(SPEND, 1, bucket, str(rate), str(size))
     except redis.RedisError as error:

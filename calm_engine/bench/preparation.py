@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
+from calm_engine.bench.apart import in_a_process
 from calm_engine.bench.figures import ratio
 from calm_engine.figures import Figure
 from calm_engine.preparing import Preparation, prepare_shards
@@ -35,7 +35,7 @@ def measure(anchor: Path, scratch: Path) -> Iterator[Figure]:
     """Megabytes a core-minute, the gain of a second worker, and memory by size of corpus."""
     told = {}
     for size in SIZES:
-        told[size] = _in_a_process(anchor, _corpus(scratch, size), workers=1)
+        told[size] = _apart(anchor, _corpus(scratch, size), workers=1)
         sys.stderr.write(f"{size} MB: {told[size]}\n")
     most = max(SIZES)
     speed = most / (told[most]["processor"] / 60)
@@ -48,7 +48,7 @@ def measure(anchor: Path, scratch: Path) -> Iterator[Figure]:
     yield Figure("preparation.memory_growth", growth, "ratio", against, 1.1)
     shared = _corpus(scratch, SHARED)
     pairs = [
-        [_in_a_process(anchor, shared, workers=workers)["clock"] for workers in (1, 2)]
+        [_apart(anchor, shared, workers=workers)["clock"] for workers in (1, 2)]
         for _ in range(ROUNDS)
     ]
     gain = ratio([one for one, _ in pairs], [two for _, two in pairs])
@@ -73,13 +73,8 @@ def _corpus(scratch: Path, size: int) -> Path:
     return path
 
 
-def _in_a_process(anchor: Path, corpus: Path, *, workers: int) -> dict[str, float]:
-    command = ["-m", "calm_engine.bench.preparation", str(anchor), str(corpus), str(workers)]
-    done = subprocess.run(  # noqa: S603 ourselves
-        [sys.executable, *command], capture_output=True, text=True, check=True
-    )
-    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return told
+def _apart(anchor: Path, corpus: Path, *, workers: int) -> dict[str, float]:
+    return in_a_process("calm_engine.bench.preparation", anchor, corpus, workers)
 
 
 def one_run(anchor: str, corpus: str, workers: int) -> dict[str, float]:

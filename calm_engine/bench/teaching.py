@@ -10,7 +10,6 @@ layers, width and the tokens in view for attention (PaLM, arXiv 2204.02311, appe
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from calm_engine.bench.apart import in_a_process
 from calm_engine.bench.figures import ratio
 from calm_engine.bench.models import load_anchor, new_augmenter, size
 from calm_engine.data import IGNORED, Piece, collate, pack
@@ -40,7 +40,7 @@ PEAK = 989e12  # bfloat16 sums a second of an H100 or H200, dense: the maker's d
 
 def measure(folder: Path, device: torch.device) -> Iterator[Figure]:
     """How many times as fast a step is, and on an accelerator the share of its peak."""
-    told = [{side: _in_a_process(side, folder, device) for side in SIDES} for _ in range(ROUNDS)]
+    told = [{side: _apart(side, folder, device) for side in SIDES} for _ in range(ROUNDS)]
     times = ratio(*([one[side]["seconds"] for one in told] for side in reversed(SIDES)))
     against = "a transformers Trainer step, same model and pieces"
     yield Figure("teaching.speed", times, "ratio", against, 1.1, True)
@@ -52,11 +52,8 @@ def measure(folder: Path, device: torch.device) -> Iterator[Figure]:
         yield Figure("teaching.peak_share", share, "ratio", "the bf16 peak of an H100")
 
 
-def _in_a_process(side: str, folder: Path, device: torch.device) -> dict[str, float]:
-    command = [sys.executable, "-m", "calm_engine.bench.teaching", side, str(folder), device.type]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 ourselves
-    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return told
+def _apart(side: str, folder: Path, device: torch.device) -> dict[str, float]:
+    return in_a_process("calm_engine.bench.teaching", side, folder, device.type)
 
 
 def one_side(side: str, folder: Path, device: torch.device) -> dict[str, float]:

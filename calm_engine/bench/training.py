@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from calm_engine.bench.apart import in_a_process
 from calm_engine.bench.figures import ratio
 from calm_engine.bench.models import load_anchor, new_composition, trained
 from calm_engine.compose import say
@@ -37,7 +37,7 @@ SIDES = ("composition", "lora")
 
 def measure(folder: Path, device: torch.device) -> Iterator[Figure]:
     """Time and the largest memory of a step, as shares of LoRA's."""
-    told = [{side: _in_a_process(side, folder, device) for side in SIDES} for _ in range(ROUNDS)]
+    told = [{side: _apart(side, folder, device) for side in SIDES} for _ in range(ROUNDS)]
     ours, theirs = ([one[side] for one in told] for side in SIDES)
     against = "a peft LoRA step, same anchor, batch and trained parameters"
     count = ours[0]["trained"] / theirs[0]["trained"]
@@ -47,11 +47,8 @@ def measure(folder: Path, device: torch.device) -> Iterator[Figure]:
         yield Figure(f"training.{what}", found, "ratio", against, bar)
 
 
-def _in_a_process(side: str, folder: Path, device: torch.device) -> dict[str, float]:
-    command = [sys.executable, "-m", "calm_engine.bench.training", side, str(folder), device.type]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 ourselves
-    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return told
+def _apart(side: str, folder: Path, device: torch.device) -> dict[str, float]:
+    return in_a_process("calm_engine.bench.training", side, folder, device.type)
 
 
 def one_side(side: str, folder: Path, device: torch.device) -> dict[str, float]:

@@ -170,21 +170,22 @@ def _result(option: Option, spec: ComposeSpec, rows: Sequence[Example], tell: Te
         Column(BRIDGES, model, output=False),
         Column(OUTPUT, model, bridges=False),
     ]
+    tokenizer = read_tokenizer(spec.anchor)
+    prompts = [question_prompt(tokenizer, row.question) for row in rows]
+    prefix, ends = common_prefix(prompts), end_tokens(model, tokenizer)
     said = {}
     for column in columns:
         tell(Progress("questions", message=column.name))
-        for row, text in zip(rows, _answers(column, spec, rows), strict=True):
+        asker = Asker(column, tokenizer, prefix=prefix, ends=ends, most=24)
+        for row, text in zip(rows, _answers(asker, prompts), strict=True):
             said[column.name, row.id] = text
     cells = cells_of(rows, said, [column.name for column in columns])
-    trained = sum(parameter.numel() for _, parameter in model.trainable_parameters())
-    return Result(option.name, spec.seed, tuple(cells), trained, costs_of(model).cache["bridges"])
+    costs = costs_of(model)
+    trained, cache = costs.parameters["bridges"], costs.cache["bridges"]
+    return Result(option.name, spec.seed, tuple(cells), trained, cache)
 
 
-def _answers(column: Column, spec: ComposeSpec, rows: Sequence[Example]) -> Iterator[str]:
-    tokenizer = read_tokenizer(spec.anchor)
-    prompts = [question_prompt(tokenizer, row.question) for row in rows]
-    ends = end_tokens(column.model, tokenizer)
-    asker = Asker(column, tokenizer, prefix=common_prefix(prompts), ends=ends, most=24)
+def _answers(asker: Asker, prompts: Sequence[list[int]]) -> Iterator[str]:
     for start in range(0, len(prompts), AT_ONCE):
         yield from asker.ask(prompts[start : start + AT_ONCE])
 

@@ -18,6 +18,7 @@ from apps.runs.execution import executing
 from apps.runs.models import Delivery, Notice, Run, Webhook
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
+from counterpoint import outbound
 from tests.apps.runs.making import make_run
 from tests.cast import Cast
 from workers import deliveries
@@ -101,7 +102,7 @@ def test_a_webhook_is_told_by_a_signed_message_without_names(cast: Cast, listene
     deliveries.deliver()
     ((signed, body),) = Listener.heard
     at = signed.partition(",")[0].removeprefix("t=")
-    assert signed == f"t={at},v1={deliveries.signature('s3cret', at, body)}"
+    assert signed == f"t={at},v1={outbound.signature('s3cret', at, body)}"
     told = json.loads(body)
     assert (told["event"], told["run"], told["failure"]) == (
         "run.failed",

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from apps.audit.actions import faults
 from apps.audit.anchors import faults_against
 from apps.audit.models import AuditEvent
-from apps.tenants.models import Tenant
+from apps.tenants.named import tenants_named
 from apps.tenants.scope import tenant_scope
 
 
@@ -22,14 +22,9 @@ class Command(BaseCommand):
         parser.add_argument("--anchors", type=Path, help="a file of lines that anchor_audit wrote")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        tenants = Tenant.objects.all()
-        if options["tenant"]:
-            tenants = tenants.filter(slug=options["tenant"])
-            if not tenants:
-                raise CommandError(f"There is no tenant {options['tenant']!r}.")
         anchors = told_anchors(options["anchors"])
         wrong = 0
-        for tenant in tenants:
+        for tenant in tenants_named(options["tenant"]):
             with tenant_scope(tenant):
                 found = [*faults(), *faults_against(anchors)]
                 count = AuditEvent.objects.count()

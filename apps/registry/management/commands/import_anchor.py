@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.registry.bringing import bring_anchor
-from apps.tenants.models import Tenant
+from apps.tenants.named import tenant_named
 from calm_engine.errors import EngineError
 from calm_engine.wording import sentence
 
@@ -22,9 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="", help="what people will see")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        tenant = Tenant.objects.filter(slug=options["tenant"]).first()
-        if tenant is None:
-            raise CommandError(f"There is no tenant with the short name {options['tenant']}.")
+        tenant = tenant_named(options["tenant"])
         try:
             anchor = bring_anchor(tenant, options["source"], by=None, name=options["name"])
         except EngineError as error:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from apps.audit.actions import record
 from apps.runs.models import Reservation, Share, Slot
-from apps.tenants.models import Tenant
+from apps.tenants.named import tenant_named
 from apps.tenants.scope import tenant_scope
 
 
@@ -29,9 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--hours", type=float, default=12.0, help="how long it is reserved")
 
     def handle(self, *, tenant: str, **told: Any) -> None:
-        found = Tenant.objects.filter(slug=tenant).first()
-        if found is None:
-            raise CommandError(f"There is no tenant {tenant!r}.")
+        found = tenant_named(tenant)
         with tenant_scope(found):
             share, _ = Share.objects.get_or_create(tenant=found)
             self._set(share, told)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
-from apps.tenants.models import DataKey, Tenant
+from apps.tenants.models import DataKey
+from apps.tenants.named import tenants_named
 from apps.tenants.scope import tenant_scope
 from counterpoint import keys
 
@@ -21,12 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", help="the short name of one tenant (default: all)")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        tenants = Tenant.objects.all()
-        if options["tenant"]:
-            tenants = tenants.filter(slug=options["tenant"])
-            if not tenants:
-                raise CommandError(f"There is no tenant {options['tenant']!r}.")
-        for tenant in tenants:
+        for tenant in tenants_named(options["tenant"]):
             with tenant_scope(tenant):
                 self.stdout.write(f"{tenant.slug}: {getattr(self, options['verb'])()}")
 
