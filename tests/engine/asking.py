@@ -31,6 +31,7 @@ def make_evaluation(
         augmenters=(str(augmenter),),
         random=str(folder / "control") if control else None,
         questions=str(folder / "questions.jsonl"),
+        general=False,
         max_new_tokens=new_tokens,
         batch_size=5,
         device="cpu",

@@ -18,7 +18,8 @@ from calm_engine.cli import main
 from calm_engine.compose import compose
 from calm_engine.data import question_prompt
 from calm_engine.errors import EngineError
-from calm_engine.evaluation import Asker, Column, common_prefix, evaluate
+from calm_engine.evaluation.asking import Asker, Column, common_prefix
+from calm_engine.evaluation.run import evaluate
 from calm_engine.generation import Piece, Sampling, answer, end_tokens
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.serving.batching import Batcher, Loaded, Ticket
