@@ -409,7 +409,7 @@ class EvaluateSpec(Spec):
                  beginnings of its passages are asked for verbatim repetition
     embedder     folder of an encoder that finds passages by meaning as well; None: by words alone
     examples     JSON lines: what the bridges were trained on, for the column of adapters
-    general      also ask public questions, beside the anchor
+    retention    also ask public questions: what the anchor could do before
     """
 
     output: str
@@ -423,7 +423,7 @@ class EvaluateSpec(Spec):
     documents: str | None = None
     embedder: str | None = None
     examples: str | None = None
-    general: bool = True
+    retention: bool = True
     max_new_tokens: int = 24
     batch_size: int = 16
     seed: int = 0

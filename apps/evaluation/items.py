@@ -28,6 +28,7 @@ class Answer:
 class Item:
     """One question of the set, what was expected, and the answers side by side."""
 
+    id: str
     question: str
     expected: str
     kind: str
@@ -52,6 +53,7 @@ def read(report: Report) -> list[Item]:
 def _item(row: Mapping[str, Any]) -> Item:
     said = row["answers"]
     return Item(
+        id=str(row["id"]),
         question=str(row["question"]),
         expected=str(row["expected"]),
         kind=str(row["kind"]),
@@ -63,11 +65,24 @@ def _item(row: Mapping[str, Any]) -> Item:
     )
 
 
-def chosen(items: list[Item], show: str) -> list[Item]:
-    """All of them, those the composition got wrong, or those of these that the anchor got right."""
+def chosen(items: list[Item], show: str, before: Mapping[str, bool] | None = None) -> list[Item]:
+    """All of them, those the composition got wrong, or those of these that the anchor got right.
+
+    before   for each question's id whether an earlier version was right: "gained" are those that
+             it had wrong and this one right, "forgot" the other way round
+    """
+    if show in ("gained", "forgot"):
+        was = show == "forgot"
+        known = [item for item in items if (before or {}).get(item.id) is was]
+        return [item for item in known if item.is_right("composition") is not was]
     if show == "wrong":
         return [item for item in items if not item.is_right("composition")]
     if show == "lost":
         wrong = chosen(items, "wrong")
         return [item for item in wrong if item.is_right("anchor")]
     return items
+
+
+def right_in(report: Report) -> dict[str, bool]:
+    """For each question of a report whether its composition answered it rightly."""
+    return {item.id: item.is_right("composition") for item in read(report)}

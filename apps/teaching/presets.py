@@ -24,6 +24,9 @@ class Preset:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+# Whom a whole report card asks besides: what people would try instead, and one more control.
+RIVALS = ("anchor_rag", "composition_rag", "anchor_lora", "scrambled")
+
 STANDARD = Preset(
     "standard",
     _("Standard"),
@@ -36,19 +39,25 @@ QUICK = Preset(
     {
         "augment": {"steps": 20, "width": 64, "layers": 2, "heads": 2, "batch_size": 4},
         "compose": {"steps": 10, "batch_size": 4, "least_recall": 0.0},
+        "evaluate": {"retention": False},
     },
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (STANDARD, QUICK)}
 
 
 def settings_of(
-    preset: str, *, without: Sequence[str] = (), writes: bool = False
+    preset: str, *, without: Sequence[str] = (), writes: bool = False, rivals: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """A preset's settings, and what a curator chose of self-study.
+    """A preset's settings, and what a curator chose of self-study and of the report card.
 
     without   kinds of lessons that are left out
     writes    whether the anchor writes further ones
+    rivals    whether the card also asks what people would try instead
     """
     chosen = PRESETS[preset].settings
     study = {"without": list(without), "writes": writes}
-    return chosen | {"augment": chosen.get("augment", {}) | study}
+    card = {"columns": list(RIVALS)} if rivals else {}
+    return chosen | {
+        "augment": chosen.get("augment", {}) | study,
+        "evaluate": chosen.get("evaluate", {}) | card,
+    }

@@ -65,6 +65,7 @@ def start(request: MemberRequest) -> HttpResponse:
     chosen = _chosen(request, form, wanted)
     if chosen is not None:
         form.initial = {"snapshot": chosen.pk, "name": chosen.corpus.name, "preset": "standard"}
+        form.initial["rivals"] = True
     if request.method == "POST" and form.is_valid():
         asked = form.cleaned_data
         try:
@@ -74,7 +75,10 @@ def start(request: MemberRequest) -> HttpResponse:
                 asked["name"],
                 request.user,
                 settings=settings_of(
-                    asked["preset"], without=asked["without"], writes=asked["writes"]
+                    asked["preset"],
+                    without=asked["without"],
+                    writes=asked["writes"],
+                    rivals=asked["rivals"],
                 ),
             )
         except InputError as error:

@@ -73,7 +73,7 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
     yield Progress("load", message="reading the models")
     together = composition_of(spec)
     drawn = chosen(every, spec.seed)
-    rows = [*drawn, *(general_questions() if spec.general else [])]
+    rows = [*drawn, *(general_questions() if spec.retention else [])]
     rows += repetitions(documents, spec.seed)
     with Answers(_work(spec) / ANSWERS, work) as answers:
         columns = list(columns_of(spec, together))
@@ -189,7 +189,7 @@ def _key(spec: EvaluateSpec, parents: dict[str, str]) -> str:
     told = {
         "parents": parents,
         "files": {name: digests.file_digest(path) for name, path in files.items()},
-        "rest": [spec.max_new_tokens, spec.seed, sorted(spec.columns), spec.general],
+        "rest": [spec.max_new_tokens, spec.seed, sorted(spec.columns), spec.retention],
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

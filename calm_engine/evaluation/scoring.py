@@ -75,7 +75,7 @@ def same_number(answer: str, expected: str) -> bool:
         return False
     half = Decimal(1).scaleb(int(wanted.as_tuple().exponent)) / 2
     said = (number_of(one) for one in NUMBER.findall(answer))
-    return any(one is not None and abs(one - wanted) <= half for one in said)
+    return any(one is not None and abs(one - wanted) < half for one in said)
 
 
 def number_of(text: str) -> Decimal | None:

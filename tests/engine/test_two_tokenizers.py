@@ -122,6 +122,7 @@ def test_everybody_is_asked_in_words_of_their_own(folders: Path) -> None:
         anchor=str(folders / "anchor"),
         augmenters=(str(folders / "augmenter"),),
         questions=str(folders / "questions.jsonl"),
+        retention=False,
         max_new_tokens=6,
         batch_size=3,
         device="cpu",

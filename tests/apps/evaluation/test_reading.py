@@ -50,6 +50,11 @@ def report(cast: Cast, tmp_path: Path) -> Report:
             composition=whole.composition,
             question_set=whole.question_set,
             cells=[cell for cell in whole.cells if cell["column"] != "random"],
+            figures={
+                "differences": [
+                    row for row in whole.figures["differences"] if row["column"] != "random"
+                ]
+            },
             items_digest=digest,
             items_file="items.jsonl",
             verdict=whole.verdict,
@@ -69,7 +74,7 @@ def stored(cast: Cast, report: Report) -> Report:
 
 def test_what_was_not_measured_is_a_gap_with_its_reason(report: Report) -> None:
     rows = matrix(report).rows
-    assert len(rows) == 6  # two kinds in three slices
+    assert len(rows) == 7  # two kinds in three slices, and public questions
     for row in rows:
         gap = next(place for place in row.places if place.column == "random")
         assert gap.cell is None
@@ -83,6 +88,33 @@ def test_columns_stand_in_the_order_in_which_people_compare(report: Report) -> N
         "Composition",
         "Random augmenter",
     ]
+
+
+def test_each_column_tells_how_far_the_composition_lies_above_it(report: Report) -> None:
+    row = next(row for row in matrix(report).rows if str(row.slice) == "unseen entity")
+    anchor = next(place for place in row.places if place.column == "anchor")
+    assert (anchor.state, anchor.points[0]) == ("ok", "+")
+    ours = next(place for place in row.places if place.column == "composition")
+    assert (ours.state, ours.points) == ("", "")
+
+
+def test_questions_that_flipped_are_told_both_ways(report: Report, cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        items = read(report)
+    before = {items[0].id: False, items[1].id: True, items[2].id: False}
+    flipped = [chosen(items, show, before) for show in ("gained", "forgot")]
+    assert [[item.id for item in found] for found in flipped] == [[items[0].id], [items[1].id]]
+    assert chosen(items, "gained", None) == []
+
+
+def test_a_column_that_was_not_asked_leaves_a_gap_in_its_place(cast: Cast, stored: Report) -> None:
+    with tenant_scope(cast.north):
+        folder = blobs().folder("report", stored.items_digest)
+        lines = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+        del lines[0]["answers"]["anchor"]
+        (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    text = cast.client(cast.bo).get(f"/reports/{stored.pk}/items").content.decode()
+    assert text.count("not asked") == 1
 
 
 def test_items_are_filtered_by_who_was_wrong(cast: Cast, report: Report) -> None:
@@ -110,7 +142,10 @@ def test_the_download_holds_numbers_and_gates_and_no_text_of_the_corpus(
     assert answer["Content-Disposition"].startswith("attachment")
     told = answer.json()
     assert told["cells"] == stored.cells
-    assert [gate["verdict"] for gate in told["gates"]] == ["passed", "passed", "unmeasured"]
+    assert [gate["verdict"] for gate in told["gates"]] == [
+        *("passed", "passed", "unmeasured", "passed")
+    ]
+    assert told["differences"] == stored.figures["differences"]
     assert b"MX-1" not in answer.content
 
 
