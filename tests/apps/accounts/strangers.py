@@ -17,8 +17,10 @@ def quota(cast: Cast) -> Quota:
 
 
 def passkey(cast: Cast) -> Authenticator:
-    """Bo's, as a row: nobody but Bo finds it."""
-    return Authenticator.objects.create(user=cast.bo, type="webauthn", data={"name": "key"})
+    """Bo's, as a row, under a number that stands nowhere else on a page."""
+    return Authenticator.objects.create(
+        pk=1_810_000_017, user=cast.bo, type="webauthn", data={"name": "key"}
+    )
 
 
 OBJECTS = {
