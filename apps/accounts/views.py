@@ -17,6 +17,7 @@ from django.contrib.auth import logout
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -169,13 +170,18 @@ def asked_of_provider(view: Any, request: HttpRequest, provider_id: str) -> Http
 
 
 def providers() -> list[tuple[str, str]]:
-    """The organisation's own sign-in, where there is one: its id and name."""
-    return [(app["provider_id"], app["name"]) for app in settings.OIDC_APPS]
+    """The organisations' own sign-ins, where there are any: address and name."""
+    oidc = [(app["provider_id"], app["name"]) for app in settings.OIDC_APPS]
+    saml = [(app["client_id"], app["name"]) for app in settings.SAML_APPS]
+    return [
+        *((reverse("openid_connect_login", args=[code]), name) for code, name in oidc),
+        *((reverse("saml_login", args=[code]), name) for code, name in saml),
+    ]
 
 
 def next_page(request: HttpRequest) -> str:
     """Where the person wanted to go, if it is a page of ours."""
-    wanted = request.POST.get("next", "")
+    wanted = request.POST.get("next") or request.GET.get("next", "")
     ours = url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
