@@ -1,6 +1,7 @@
-"""A tenant's SAML provider, as allauth knows providers; found by allauth under this module's name.
+"""The providers of this site, in allauth's shape; found by allauth under this module's name.
 
-allauth's own is not installed: it believes more of an answer than apps.accounts.saml does.
+Ours replaces its OpenID Connect provider, and its SAML provider is not installed: both believe more
+of an answer than apps.accounts.oidc and apps.accounts.saml do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from allauth.socialaccount.providers.base import Provider, ProviderAccount
 from django.http import HttpRequest
 from django.urls import reverse
 
+from apps.accounts.oidc import OidcProvider
 from apps.accounts.saml import Said
 
 
@@ -48,4 +50,4 @@ class SamlProvider(Provider):  # type: ignore[misc]  # allauth is untyped
         return email.rpartition("@")[2].lower() in self.app.settings["domains"]
 
 
-provider_classes = [SamlProvider]
+provider_classes = [OidcProvider, SamlProvider]

@@ -297,7 +297,7 @@ OIDC_APPS: list[dict[str, Any]] = (
 )
 SAML_APPS = samlfile.apps(env.text("SAML_FILE"))
 SOCIALACCOUNT_PROVIDERS = {
-    "openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": OIDC_APPS},
+    "openid_connect": {"APPS": OIDC_APPS},
     "saml": {"APPS": SAML_APPS},
 }
 API_KEY_DAYS = env.number("API_KEY_DAYS", 365, least=1)

@@ -416,6 +416,16 @@ def test_what_providers_call_things_can_be_told(
     assert (made.email, made.name, groups_of(cast, made)) == ("x@north.example", "Xa", ["Legal"])
 
 
+def test_the_file_that_the_manual_shows_is_one(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "operate" / "sso.md").read_text("utf-8")
+    shown = re.search(r"```json\n(.*?)```", manual, re.DOTALL)
+    assert shown
+    (tmp_path / "saml.json").write_text(shown[1])
+    (tmp_path / "idp.pem").write_bytes(keys("north")[1])
+    [app] = samlfile.apps(str(tmp_path / "saml.json"))
+    assert (app["client_id"], app["settings"]["domains"]) == ("north", ["example.com"])
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [
