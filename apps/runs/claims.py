@@ -7,7 +7,7 @@ tenant and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,25 +18,33 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from apps.runs.models import Run
+from apps.runs.states import State
 
-# The first few of each tenant stand for all: so many workers may claim at once without one of them
-# finding only rows that the others have locked.
-FRONT = 4
 HALF_LIFE_DAYS = 1.0  # of what a tenant has taken: who was idle for a week owes and is owed nothing
 
 # A tenant's turn is the sooner the less of its share it has taken; a run that works now counts for
-# one lease, so that free slots are not all given to whoever took least so far.
+# one lease, so that free slots are not all given to whoever took least so far. Tenants are put in
+# order first, by one look each at the index `run_front`; then the first row that nobody else holds
+# is locked, tenant by tenant. So the cost follows the tenants that wait, never the runs, and no
+# join is left that stale statistics could turn into a scan. Equal turns go by age.
 CLAIM = """
-WITH allowed AS MATERIALIZED (
-    SELECT tenant.id,
+WITH turn AS MATERIALIZED (
+    SELECT tenant.id AS tenant_id,
            (coalesce(share.spent, 0)
               * power(0.5, extract(epoch FROM now() - coalesce(share.spent_at, now()))
                            / %(half_life)s)
             + %(lease_seconds)s * (SELECT count(*) FROM runs_run AS busy
                                     WHERE busy.tenant_id = tenant.id AND busy.state = 'running'))
-           / coalesce(share.weight, 1) AS served
+           / coalesce(share.weight, 1) AS served,
+           oldest.created_at
       FROM tenants_tenant AS tenant
       LEFT JOIN runs_share AS share ON share.tenant_id = tenant.id
+     CROSS JOIN LATERAL (
+           SELECT waiting.created_at
+             FROM runs_run AS waiting
+            WHERE waiting.tenant_id = tenant.id AND waiting.queue = %(queue)s
+              AND waiting.state = 'queued' AND waiting.pause_requested_at IS NULL
+            ORDER BY waiting.priority, waiting.created_at, waiting.id LIMIT 1) AS oldest
      WHERE (share.minutes IS NULL
             OR share.month IS DISTINCT FROM
                date_trunc('month', now() AT TIME ZONE %(zone)s)::date
@@ -51,24 +59,19 @@ WITH allowed AS MATERIALIZED (
             SELECT 1 FROM runs_reservation AS held
              WHERE held.slot = %(slot)s AND held.tenant_id <> tenant.id
                AND now() >= held.starts_at AND now() < held.ends_at)
-), front AS MATERIALIZED (
-    SELECT first.*, allowed.served
-      FROM allowed CROSS JOIN LATERAL (
-           SELECT waiting.id, waiting.priority, waiting.created_at
-             FROM runs_run AS waiting
-            WHERE waiting.tenant_id = allowed.id AND waiting.queue = %(queue)s
-              AND waiting.state = 'queued' AND waiting.pause_requested_at IS NULL
-              AND waiting.device_bytes <= %(memory)s
-            ORDER BY waiting.priority, waiting.created_at, waiting.id
-            LIMIT %(front)s) AS first
+     ORDER BY served, oldest.created_at, tenant.id
 )
 UPDATE runs_run SET state = 'running', epoch = epoch + 1, attempts = attempts + 1,
        owner = %(slot)s, lease_until = now() + %(lease)s
- WHERE state = 'queued' AND id = (
-       SELECT run.id FROM front JOIN runs_run AS run ON run.id = front.id
-        WHERE run.state = 'queued' AND run.pause_requested_at IS NULL
-        ORDER BY front.served, front.priority, front.created_at, front.id
-          FOR UPDATE OF run SKIP LOCKED LIMIT 1)
+ WHERE id = (
+       SELECT next.id FROM turn CROSS JOIN LATERAL (
+              SELECT waiting.id FROM runs_run AS waiting
+               WHERE waiting.tenant_id = turn.tenant_id AND waiting.queue = %(queue)s
+                 AND waiting.state = 'queued' AND waiting.pause_requested_at IS NULL
+                 AND waiting.device_bytes <= %(memory)s
+               ORDER BY waiting.priority, waiting.created_at, waiting.id
+                 FOR UPDATE SKIP LOCKED LIMIT 1) AS next
+        LIMIT 1)
 RETURNING id, tenant_id, epoch
 """
 EXPIRED = """
@@ -78,10 +81,13 @@ WAITING = """
 SELECT EXISTS (SELECT 1 FROM runs_run
                 WHERE state = 'queued' AND queue = %(queue)s AND pause_requested_at IS NULL)
 """
-# Rows of other tenants count and stay unseen: a position in a queue is a number.
+# Rows of other tenants count and stay unseen: a position in a queue is a number. The queue is
+# walked once, for however many runs of a page.
 AHEAD = """
-SELECT count(*) FROM runs_run
- WHERE state = 'queued' AND queue = %(queue)s AND pause_requested_at IS NULL AND created_at < %(at)s
+SELECT id, place FROM (
+       SELECT id, row_number() OVER (PARTITION BY queue ORDER BY created_at, id) - 1 AS place
+         FROM runs_run WHERE state = 'queued' AND pause_requested_at IS NULL) AS walked
+ WHERE id = ANY(%(runs)s)
 """
 RESERVED = """
 SELECT held.ends_at FROM runs_reservation AS held
@@ -135,12 +141,27 @@ def claim(queue: str, slot: str, *, memory: int = NO_LIMIT) -> Claimed | None:
 
     memory   bytes of the slot's accelerator: runs that need more are left to another
     """
-    facts = _clock() | {"queue": queue, "slot": slot, "memory": memory, "front": FRONT}
-    facts |= {"lease": lease(), "lease_seconds": lease().total_seconds()}
     with dispatching() as cursor:
-        cursor.execute(CLAIM, facts)
+        cursor.execute(CLAIM, asked(queue, slot, memory))
         row = cursor.fetchone()
     return Claimed(*row) if row else None
+
+
+def asked(queue: str, slot: str, memory: int = NO_LIMIT) -> dict[str, Any]:
+    """What CLAIM is given."""
+    facts = _clock() | {"queue": queue, "slot": slot, "memory": memory}
+    return facts | {"lease": lease(), "lease_seconds": lease().total_seconds()}
+
+
+def cost_of_claim(queue: str, slot: str) -> tuple[float, int]:
+    """Milliseconds of the server, and the pages it looks at, for a claim that is taken back."""
+    with transaction.atomic():
+        with dispatching() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {CLAIM}", asked(queue, slot))
+            told = cursor.fetchone()[0][0]
+        transaction.set_rollback(True)
+    plan = told["Plan"]
+    return told["Execution Time"], plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 
 
 def is_waiting(queue: str) -> bool:
@@ -157,11 +178,14 @@ def expired() -> list[Claimed]:
         return [Claimed(*row) for row in cursor.fetchall()]
 
 
-def ahead_of(run: Run) -> int:
-    """How many runs, of whatever tenant, have waited longer in its queue."""
+def ahead_of(runs: Iterable[Run]) -> dict[UUID, int]:
+    """How many runs, of whatever tenant, have waited longer in its queue, for each that waits."""
+    waiting = [run.pk for run in runs if run.state == State.QUEUED and not run.is_paused]
+    if not waiting:
+        return {}
     with dispatching() as cursor:
-        cursor.execute(AHEAD, {"queue": run.queue, "at": run.created_at})
-        return int(cursor.fetchone()[0])
+        cursor.execute(AHEAD, {"runs": waiting})
+        return {code: int(place) for code, place in cursor.fetchall()}
 
 
 def reserved_until(slots: list[str], tenant_id: UUID | None) -> list[Any]:

@@ -43,9 +43,9 @@ def runs(request: MemberRequest) -> HttpResponse:
     )
     around = Surroundings.look()
     curves = comparison.sparklines([row.pk for row in page])
+    ahead = claims.ahead_of(page)
     for row in page:
-        ahead = claims.ahead_of(row) if row.state == State.QUEUED else 0
-        row.stands = standing(row, around, ahead=ahead)
+        row.stands = standing(row, around, ahead=ahead.get(row.pk, 0))
         row.curve = curves.get(row.pk)
     facts = {
         "page": page,

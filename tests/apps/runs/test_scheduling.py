@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from apps.runs.claims import charge, claim
+from apps.runs.claims import ahead_of, charge, claim, cost_of_claim
 from apps.runs.models import Reservation, Run, Share, Slot
 from apps.runs.standing import Surroundings, standing
 from apps.tenants.models import Tenant
@@ -110,6 +111,31 @@ def test_a_run_that_needs_more_memory_is_left_to_a_larger_slot(cast: Cast) -> No
         Run.objects.update(device_bytes=16 * GB)
     assert taken() is None
     assert claim("gpu", "here/gpu1", memory=24 * GB) is not None
+
+
+def test_a_claim_reads_the_same_however_many_wait(cast: Cast) -> None:
+    queue(cast, north=1, south=1)
+    _, few = cost_of_claim("gpu", "here/gpu0")
+    for tenant in (cast.north, cast.south):
+        with tenant_scope(tenant):
+            first = Run.objects.get()
+            Run.objects.bulk_create(copy_of(first) for _ in range(300))
+    # No statistics have been gathered in between: the plan must not lean on them.
+    _, many = cost_of_claim("gpu", "here/gpu0")
+    assert many <= few + 20, "pages; 600 rows lie on many more"
+
+
+def copy_of(run: Run) -> Run:
+    facts = {field.attname: getattr(run, field.attname) for field in Run._meta.concrete_fields}
+    return Run(**facts | {"id": uuid4(), "plan": None})
+
+
+def test_a_place_is_counted_over_all_tenants_in_one_walk(cast: Cast) -> None:
+    queue(cast, north=2, south=2)
+    with tenant_scope(cast.north):
+        places = ahead_of(Run.objects.order_by("created_at"))
+    assert sorted(places.values()) == [0, 2]
+    assert ahead_of([]) == {}
 
 
 # -- what is said ----------------------------------------------------------------------------------
