@@ -193,6 +193,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 
 # ---- runs ----------------------------------------------------------------------------------------
+# Where one accelerator answers chats and trains: both as it fits, training first, or by the hour.
+ACCELERATOR_POLICY = env.text("ACCELERATOR_POLICY", "share", among=("share", "drain", "night"))
+ACCELERATOR_NIGHT = env.hours("ACCELERATOR_NIGHT", "20:00-06:00")
 RUN_LAUNCHER = env.text("RUN_LAUNCHER", "subprocess", among=("subprocess", "kubernetes"))
 RUN_NAMESPACE = env.text("RUN_NAMESPACE", "counterpoint")  # this and the next: kubernetes alone
 RUN_IMAGE = env.text("RUN_IMAGE", "counterpoint-engine")
