@@ -25,6 +25,7 @@ PUBLIC = {
     "account_inactive": "says that an account is closed, to whoever was sent there",
     "account_login": "the way in, under allauth's name",
     "account_logout": "ends whatever session there is",
+    "mfa_login_webauthn": "the way in by a passkey",
     "openid_connect_callback": "where the provider sends people back",
     "openid_connect_login": "the way to the provider",
     "socialaccount_login_cancelled": "says that a sign-in was broken off",

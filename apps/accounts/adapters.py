@@ -31,6 +31,14 @@ from counterpoint.keys import site_keys
 log = structlog.get_logger(__name__)
 
 SEALED_ABOUT = b"second-factor"
+# Changes of how somebody signs in, by the name of allauth's mail about them.
+NOTICES = {
+    "totp_activated": "factor.app.create",
+    "totp_deactivated": "factor.app.remove",
+    "recovery_codes_generated": "factor.codes.create",
+    "webauthn_added": "factor.passkey.create",
+    "webauthn_removed": "factor.passkey.remove",
+}
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is untyped
@@ -51,6 +59,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is
 
     def send_mail(self, *_args: Any, **_named: Any) -> None:
         """No mail leaves: addresses are the directory's to verify, not ours."""
+
+    def send_notification_mail(self, template: str, user: User, *_args: Any, **_named: Any) -> None:
+        """What allauth would write a mail about is a line in the log of each tenant."""
+        if action := NOTICES.get(template.rpartition("/")[2]):
+            told_in_each_tenant(action, user)
 
 
 class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth is untyped

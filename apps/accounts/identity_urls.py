@@ -17,6 +17,13 @@ urlpatterns = [
     path("accounts/logout/", views.sign_out, name="account_logout"),
     path("accounts/reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
     path("accounts/inactive/", account.account_inactive, name="account_inactive"),
+    # Before allauth's own, under its names: see views.of_own_passkey.
+    path("accounts/2fa/webauthn/keys/<int:pk>/edit/", views.edit_passkey, name="mfa_edit_webauthn"),
+    path(
+        "accounts/2fa/webauthn/keys/<int:pk>/remove/",
+        views.remove_passkey,
+        name="mfa_remove_webauthn",
+    ),
     path("accounts/2fa/", include("allauth.mfa.urls")),
     path("accounts/sessions/", include("allauth.usersessions.urls")),
     path(

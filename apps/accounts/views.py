@@ -8,6 +8,8 @@ from uuid import UUID
 import structlog
 from allauth.account.internal.flows.login import perform_password_login
 from allauth.account.models import Login
+from allauth.mfa.models import Authenticator
+from allauth.mfa.webauthn import views as webauthn
 from allauth.socialaccount.providers.openid_connect import views as oidc
 from django.conf import settings
 from django.contrib import messages
@@ -134,6 +136,25 @@ def provider_login(request: HttpRequest, provider_id: str) -> HttpResponse:
 def provider_callback(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Back from there, with somebody or with a refusal."""
     return asked_of_provider(oidc.callback, request, provider_id)
+
+
+def edit_passkey(request: HttpRequest, pk: int) -> HttpResponse:
+    """Rename a passkey of one's own."""
+    return of_own_passkey(webauthn.edit_webauthn, request, pk)
+
+
+def remove_passkey(request: HttpRequest, pk: int) -> HttpResponse:
+    """Remove a passkey of one's own."""
+    return of_own_passkey(webauthn.remove_webauthn, request, pk)
+
+
+def of_own_passkey(view: Any, request: HttpRequest, pk: int) -> HttpResponse:
+    """Somebody else's is not there: told before anybody is asked to show who they are."""
+    mine = Authenticator.objects.filter(pk=pk, type=Authenticator.Type.WEBAUTHN)
+    if request.user.is_authenticated and not mine.filter(user=request.user).exists():
+        raise Http404("No such passkey.")
+    answer: HttpResponse = view(request, pk=pk)
+    return answer
 
 
 def asked_of_provider(view: Any, request: HttpRequest, provider_id: str) -> HttpResponse:

@@ -266,7 +266,15 @@ ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 MFA_ADAPTER = "apps.accounts.adapters.SecondFactorAdapter"
-MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_FORMS = {
+    "add_webauthn": "apps.accounts.passkeys.AddForm",
+    "authenticate_webauthn": "apps.accounts.passkeys.SecondFactorForm",
+    "edit_webauthn": "apps.accounts.passkeys.RenameForm",
+    "login_webauthn": "apps.accounts.passkeys.SignInForm",
+    "reauthenticate_webauthn": "apps.accounts.passkeys.AgainForm",
+}
 MFA_TOTP_ISSUER = "Counterpoint"
 SOCIALACCOUNT_ADAPTER = "apps.accounts.adapters.ProviderAdapter"
 SOCIALACCOUNT_LOGIN_ON_GET = True  # a form's answer may not lead to another host under our CSP

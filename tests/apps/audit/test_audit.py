@@ -7,6 +7,7 @@ import os
 import threading
 from io import StringIO
 from itertools import pairwise
+from typing import Any
 
 import psycopg
 import pytest
@@ -219,3 +220,44 @@ def test_the_page_proves_the_log(cast: Cast) -> None:
     write(cast, *THREE)
     page = cast.client(cast.otto).post("/audit/verify").content.decode()
     assert "none was edited, removed or reordered" in page
+
+
+# ---- on disk, and quick --------------------------------------------------------------------------
+
+
+def settings_seen(cast: Cast, *, acts: int) -> tuple[str, int]:
+    """What the transaction says of the disk after so many acts, and how often it then waits."""
+    waits = 0
+
+    def counted(execute: Any, sql: str, *rest: Any) -> Any:
+        nonlocal waits
+        waits += "pg_logical_emit_message" in sql
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(counted), tenant_scope(cast.north):
+        for _ in range(acts):
+            record("run.start", cast.north, by=cast.ada)
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            (said,) = cursor.fetchone()
+    return said, waits
+
+
+@pytest.mark.django_db(transaction=True)
+def test_acts_let_go_of_the_log_first_and_wait_for_the_disk_once_afterwards(cast: Cast) -> None:
+    assert settings_seen(cast, acts=3) == ("off", 1)
+    assert settings_seen(cast, acts=0) == ("on", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_act_that_is_undone_leaves_the_transaction_waiting_for_the_disk_as_ever(
+    cast: Cast,
+) -> None:
+    with tenant_scope(cast.north):
+        with transaction.atomic():
+            record("run.start", cast.north, by=cast.ada)
+            transaction.set_rollback(True)
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            assert cursor.fetchone() == ("on",)
+        assert not connection.run_on_commit
