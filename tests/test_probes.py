@@ -74,10 +74,13 @@ def leaks(response: HttpResponse) -> list[str]:
 
 def another(kwargs: dict[str, object]) -> dict[str, object]:
     """The same shape of address, naming nothing."""
-    return {
-        name: f"nothing-{uuid4().hex[:6]}" if isinstance(value, str) else uuid4()
-        for name, value in kwargs.items()
-    }
+    return {name: unlike(value) for name, value in kwargs.items()}
+
+
+def unlike(value: object) -> object:
+    if isinstance(value, int):
+        return value + 1_000_000
+    return f"nothing-{uuid4().hex[:6]}" if isinstance(value, str) else uuid4()
 
 
 @pytest.mark.parametrize("who", PEOPLE)

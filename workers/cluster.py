@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -178,20 +179,26 @@ def job_spec(
         "command": ["/bin/sh", "-c", SCRIPT, "pod", *ranks(name, verb, place, epoch, threads)],
         "env": [{"name": k, "value": v} for k, v in environment(place, threads).items()],
         "workingDir": str(place.folder),
-        "volumeMounts": [{"name": "home", "mountPath": str(settings.HOME)}],
+        "volumeMounts": [
+            {"name": "home", "mountPath": str(settings.HOME)},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  the pod's own, and empty
+        ],
         "resources": {"limits": json.loads(settings.RUN_RESOURCES)},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,  # it writes into its folder on the volume, and /tmp
         },
     }
     pod = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,  # a run asks the cluster for nothing
         "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": restricted(),
         "containers": [container],
         "volumes": [
-            {"name": "home", "persistentVolumeClaim": {"claimName": settings.RUN_VOLUME_CLAIM}}
+            {"name": "home", "persistentVolumeClaim": {"claimName": settings.RUN_VOLUME_CLAIM}},
+            {"name": "tmp", "emptyDir": {}},
         ],
     }
     return {
@@ -202,6 +209,17 @@ def job_spec(
         "ttlSecondsAfterFinished": 3600,
         "template": {"metadata": {"labels": labels}, "spec": pod},
     }
+
+
+def restricted() -> dict[str, Any]:
+    """The pod's part of the standard "restricted" of Kubernetes.
+
+    Worker and pod write into one folder of the volume, so the pod is the worker's own user; a
+    worker that is root leaves the choice to the image, and a root image is then refused.
+    """
+    user, group = os.getuid(), os.getgid()
+    own = {"runAsUser": user, "runAsGroup": group} if user else {}
+    return own | {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 def ranks(name: str, verb: str, place: Place, epoch: int, threads: int) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,46 @@ def parsed(line: str) -> Device:
         with suppress(ValueError):  # "[N/A]": this driver does not tell
             facts[key] = float(text)
     return Device(name, int(float(total) * MIB), facts)
+
+
+def held_by(pids: Iterable[int]) -> int:
+    """Bytes that these processes and their children hold: of the accelerator, or of the machine."""
+    family = [each for pid in pids for each in _family(pid)]
+    if has_gpu():
+        return _held_of_gpu({each.pid for each in family})
+    total = 0
+    for each in family:
+        with suppress(psutil.Error):  # it has just ended
+            total += each.memory_info().rss
+    return total
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    return []
+
+
+def _held_of_gpu(pids: set[int]) -> int:
+    """What the driver's own tool says; 0 when it says nothing that we understand."""
+    command = ["nvidia-smi", "--query-compute-apps=pid,used_memory"]
+    with suppress(OSError, subprocess.SubprocessError, ValueError):
+        told = subprocess.run(  # noqa: S603  our own words, no shell
+            [*command, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        ).stdout
+        return summed(told, pids)
+    return 0
+
+
+def summed(told: str, pids: set[int]) -> int:
+    """Bytes that the driver tells of these processes, from lines of "pid, MiB"."""
+    rows = [line.split(",") for line in told.splitlines() if line.strip()]
+    return sum(int(float(used) * MIB) for pid, used in rows if int(pid) in pids)
 
 
 def disk(folder: Path) -> tuple[int, int]:

@@ -31,10 +31,13 @@ import calm_engine
 from apps.registry import placements
 from apps.registry.models import Placement
 from apps.registry.placements import Wanted
+from apps.runs import sharing
 from apps.runs.execution import DATABASE_AWAY
 from calm_engine.errors import EngineError, InputError
 from counterpoint import alive, env
 from counterpoint.embedded.children import die_with_parent
+from workers import devices
+from workers.places import size_of
 from workers.processes import cores
 
 log = structlog.get_logger(__name__)
@@ -45,6 +48,7 @@ SILENT_TICKS = 15  # a ready server that misses so many is started again
 START_SECONDS = 600.0  # loading large weights from a slow disk
 LONGEST_PAUSE = 30.0
 STOP_SECONDS = 10.0
+RENEW_SECONDS = 5.0  # between two looks at who has the device
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Server:
     not_before: float = 0.0
     started: float = 0.0
     silent: int = 0
+    is_resting: bool = False
     reason: str = ""
 
     @property
@@ -122,6 +127,11 @@ class Server:
         self.started = time.monotonic()
         self.is_ready = False
         self.silent = 0
+
+    def needs(self) -> int:
+        """Bytes that it will hold, about: its weights, and as much as a fifth for its work."""
+        folders = (self.wanted.composition, self.wanted.anchor, *self.wanted.augmenters)
+        return sum(size_of(folder) for folder in folders) * 6 // 5
 
     def has_died(self) -> bool:
         return self.process is not None and self.process.poll() is not None
@@ -153,12 +163,25 @@ class Server:
 
 
 class Host:
-    """All model servers of this machine. One `tick` looks, acts and writes down what is so."""
+    """All model servers of this machine. One `tick` looks, acts and writes down what is so.
+
+    slot   the device that they share with training (`apps.runs.sharing`)
+    """
 
     def __init__(
-        self, name: str, *, threads: int, secret: Path, logs: Path, where: Where | None = None
+        self,
+        name: str,
+        *,
+        threads: int,
+        secret: Path,
+        logs: Path,
+        where: Where | None = None,
+        slot: str = "",
     ) -> None:
         self.name = name
+        self.slot = slot or devices.slot_name()
+        self._renewed = -RENEW_SECONDS
+        self._holds = False
         self.where = where or Where()
         self.threads = threads
         self.secret = secret
@@ -171,18 +194,67 @@ class Host:
             if composition_id not in self.servers:
                 log_file = self.logs / f"model-{composition_id}.log"
                 self.servers[composition_id] = Server(each, log_file, self.where)
+        self._share()
         for server in self.servers.values():
             self._keep(server)
         self._retire(wanted)
         for server in self.servers.values():
             self._tell(server)
 
+    def _share(self) -> None:
+        """Renew chat's lease of the device, or let go of it when a training goes first."""
+        working = [server for server in self.servers.values() if server.process is not None]
+        if self._holds and not working:
+            self._let_go()
+        if not working or time.monotonic() - self._renewed < RENEW_SECONDS:
+            return
+        self._renewed = time.monotonic()
+        reason = sharing.why_serving_leaves(self.slot)
+        reason = reason or sharing.take_for_serving(self.slot, self._held())
+        if reason:
+            self._rest(working, reason)
+
+    def _rest(self, working: list[Server], reason: str) -> None:
+        """Tell it first, so that nobody asks anew; then let each server finish, and end it."""
+        log.info("host.rests", slot=self.slot, reason=reason)
+        for server in working:
+            server.is_ready, server.reason = False, reason
+            placements.write(self.name, server.wanted, Placement.State.RESTING, reason=reason)
+        for server in working:
+            server.stop()
+            server.is_resting = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        sharing.let_go_of_serving(self.slot)
+        self._holds = False
+
+    def _held(self) -> int:
+        """Bytes of the device that all servers hold; one that still loads will hold its weights."""
+        found = 0
+        for server in self.servers.values():
+            if server.process is not None:
+                measured = devices.held_by([server.process.pid])
+                found += measured if server.is_ready else max(measured, server.needs())
+        return found
+
+    def _may_start(self, server: Server) -> bool:
+        """Take the device for one more server; when it is refused, say so and try again later."""
+        refused = sharing.take_for_serving(self.slot, self._held(), more=server.needs())
+        server.is_resting = bool(refused)
+        if refused:
+            server.reason = refused
+            server.not_before = time.monotonic() + RENEW_SECONDS
+            return False
+        self._holds = True
+        return True
+
     def _keep(self, server: Server) -> None:
         """Start what does not run; notice what has died, has become ready or has fallen silent."""
         if server.has_died():
             self._count_death(server, f"The model server ended. {server.last_words()}".strip())
         if server.process is None:
-            if time.monotonic() >= server.not_before:
+            if time.monotonic() >= server.not_before and self._may_start(server):
                 server.start(self.threads, self.secret)
             return
         if server.answers():
@@ -225,7 +297,9 @@ class Host:
     def _tell(self, server: Server) -> None:
         """Write the placement; a ready one again and again, because silence is not ready."""
         state, address = Placement.State.STARTING, ""
-        if server.is_ready:
+        if server.is_resting:
+            state = Placement.State.RESTING
+        elif server.is_ready:
             state, address = Placement.State.READY, server.address
         elif server.deaths > 1:  # once may be chance; it is tried again all the same
             state = Placement.State.FAILED
@@ -234,6 +308,9 @@ class Host:
     def stop(self) -> None:
         for server in self.servers.values():
             server.stop()
+        with contextlib.suppress(*DATABASE_AWAY):  # a lease that nobody renews says the same
+            self._let_go()
+        for server in self.servers.values():
             with contextlib.suppress(*DATABASE_AWAY):  # gone before us: silence says the same
                 placements.forget(self.name, server.wanted)
         self.servers.clear()

@@ -9,6 +9,7 @@ from allauth.account import views as account
 from allauth.socialaccount import views as social
 from django.urls import include, path
 
+from apps.accounts import saml_views as saml
 from apps.accounts import scim_views as scim
 from apps.accounts import views
 
@@ -17,6 +18,13 @@ urlpatterns = [
     path("accounts/logout/", views.sign_out, name="account_logout"),
     path("accounts/reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
     path("accounts/inactive/", account.account_inactive, name="account_inactive"),
+    # Before allauth's own, under its names: see views.of_own_passkey.
+    path("accounts/2fa/webauthn/keys/<int:pk>/edit/", views.edit_passkey, name="mfa_edit_webauthn"),
+    path(
+        "accounts/2fa/webauthn/keys/<int:pk>/remove/",
+        views.remove_passkey,
+        name="mfa_remove_webauthn",
+    ),
     path("accounts/2fa/", include("allauth.mfa.urls")),
     path("accounts/sessions/", include("allauth.usersessions.urls")),
     path(
@@ -27,6 +35,10 @@ urlpatterns = [
         views.provider_callback,
         name="openid_connect_callback",
     ),
+    path("accounts/saml/<slug:tenant>/login/", saml.login, name="saml_login"),
+    path("accounts/saml/<slug:tenant>/acs/", saml.acs, name="saml_acs"),
+    path("accounts/saml/<slug:tenant>/finish/", saml.finish, name="saml_finish"),
+    path("accounts/saml/<slug:tenant>/metadata/", saml.metadata, name="saml_metadata"),
     path(
         "accounts/provider/cancelled/", social.login_cancelled, name="socialaccount_login_cancelled"
     ),

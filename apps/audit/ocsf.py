@@ -13,7 +13,7 @@ from apps.audit.models import AuditEvent
 SCHEMA, PRODUCT = "1.3.0", {"name": "Counterpoint", "vendor_name": "Counterpoint"}
 ACCOUNT, AUTHENTICATION, ACTIVITY = 3001, 3002, 6003
 CATEGORY = {ACCOUNT: 3, AUTHENTICATION: 3, ACTIVITY: 6}
-OF_ACCOUNTS = ("member.", "key.", "group.", "service.", "session.", "scim.")
+OF_ACCOUNTS = ("member.", "key.", "group.", "service.", "session.", "scim.", "factor.")
 # The last word of an action says what was done; 99 is the schema's "other".
 DONE = {"create": 1, "read": 2, "export": 2, "verify": 2, "delete": 4, "remove": 4, "revoke": 4}
 UPDATES = ("change", "move", "grant", "refuse", "rotate", "rename", "quarantined", "ready")

@@ -283,6 +283,7 @@ class Placement(TenantModel):
         READY = "ready", "Ready"
         FAILED = "failed", "Failed"
         STOPPING = "stopping", "Stopping"
+        RESTING = "resting", "Resting"  # a training has its accelerator; it comes back by itself
 
     composition = models.ForeignKey(
         Composition, on_delete=models.CASCADE, related_name="placements"

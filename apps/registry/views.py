@@ -22,6 +22,7 @@ from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 
 SERVING = {"ready": "ok", "starting": "busy", "stopping": "busy", "failed": "bad"}
+SERVING |= {"resting": "paused"}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
+from apps.runs import sharing
 from apps.runs.models import Run
 from apps.runs.states import State
 
@@ -140,11 +141,19 @@ def claim(queue: str, slot: str, *, memory: int = NO_LIMIT) -> Claimed | None:
     """Take the next waiting run of this queue for a slot, or None. Two never get the same.
 
     memory   bytes of the slot's accelerator: runs that need more are left to another
+    A slot that a model host holds is left to it, or asked for, as `runs.sharing` says.
     """
     with dispatching() as cursor:
-        cursor.execute(CLAIM, asked(queue, slot, memory))
-        row = cursor.fetchone()
-    return Claimed(*row) if row else None
+        held = sharing.locked(cursor, slot)
+        room = sharing.room_for_training(held, memory)
+        with transaction.atomic():
+            cursor.execute(CLAIM, asked(queue, slot, memory if room is None else room))
+            row = cursor.fetchone()
+            is_refused = row is not None and room is None
+            transaction.set_rollback(is_refused)  # chat has the device: the run goes on waiting
+        if row is not None:
+            sharing.ask_for_training(cursor, slot, is_over=not is_refused)
+    return Claimed(*row) if row and not is_refused else None
 
 
 def asked(queue: str, slot: str, memory: int = NO_LIMIT) -> dict[str, Any]:

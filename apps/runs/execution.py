@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models.functions import Coalesce, Now
 
+from apps.runs import sharing
 from apps.runs.claims import Claimed, charge, lease
 from apps.runs.endings import (
     Fenced,
@@ -59,7 +60,9 @@ UPDATE runs_run AS run
           FROM runs_run
          WHERE id = %(run)s AND epoch = %(epoch)s AND state = 'running' FOR UPDATE) AS taken
  WHERE run.id = taken.id AND run.epoch = %(epoch)s AND run.state = 'running'
-RETURNING run.cancel_requested_at, run.pause_requested_at, taken.seconds
+RETURNING run.cancel_requested_at, run.pause_requested_at, taken.seconds,
+          (SELECT slot.serving_asked_at > now() - %(asked)s FROM runs_slot AS slot
+            WHERE slot.name = run.owner)
 """
 
 WE_MUST_MEND_IT = (
@@ -116,6 +119,7 @@ class Job:
         self.attempt = attempt
         self._draining = draining
         self._wish = Wish.NOTHING
+        self._give_way = ""
         self._over = threading.Event()
         self._rows: dict[tuple[int, str], float] = {}
         self._told = 0.0
@@ -138,8 +142,12 @@ class Job:
     @property
     def wish(self) -> Wish:
         """What to do with the child now; asked often, costs nothing."""
-        drain = Wish.DRAIN if self._draining() else Wish.NOTHING
+        drain = Wish.DRAIN if self.why_leave() else Wish.NOTHING
         return max(self._wish, drain, key=lambda wish: wish.value)
+
+    def why_leave(self) -> str:
+        """Why this attempt must let go of its run: the worker's reason, or chat's turn; or ""."""
+        return self._draining() or self._give_way
 
     @contextmanager
     def beating(self) -> Iterator[None]:
@@ -169,7 +177,7 @@ class Job:
     def beat(self) -> None:
         """Renew the lease once and hear what is wished. A row that does not move fences us."""
         with tenant_scope(self.attempt.tenant_id), connection.cursor() as cursor:
-            facts: dict[str, Any] = {"lease": lease()}
+            facts: dict[str, Any] = {"lease": lease(), "asked": sharing.ASKED_FOR}
             facts |= {"run": self.attempt.run_id, "epoch": self.attempt.epoch}
             cursor.execute(BEAT, facts)
             row = cursor.fetchone()
@@ -179,7 +187,8 @@ class Job:
             self._wish = Wish.FENCED
         elif self._wish is not Wish.FENCED:
             # Read anew each time: a pause may be taken back before the child has heard of it.
-            cancelled, paused, _ = row
+            cancelled, paused, _, serving_asks = row
+            self._give_way = sharing.why_training_leaves(serving_asks=bool(serving_asks))
             asked = Wish.PAUSE if paused is not None else Wish.NOTHING
             self._wish = Wish.CANCEL if cancelled is not None else asked
 
@@ -339,10 +348,10 @@ def executing(attempt: Claimed, *, draining: Callable[[], str] = str) -> Iterato
         except Fenced:
             log.info("run.fenced")
         except (KeyboardInterrupt, SystemExit):
-            _end_quietly(job, lambda run: requeue(run, draining()))
+            _end_quietly(job, lambda run: requeue(run, job.why_leave()))
             raise
         except Drained:
-            _end_quietly(job, lambda run: requeue(run, draining()))
+            _end_quietly(job, lambda run: requeue(run, job.why_leave()))
         except Paused:
             _end_quietly(job, pause)
         except Lost as lost:

@@ -15,7 +15,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from apps.runs import claims, slots
+from apps.runs import claims, sharing, slots
 from apps.runs.models import Run, Share, Slot
 from apps.runs.states import State
 from apps.tenants.scope import current_tenant_id
@@ -126,10 +126,15 @@ def _barred(run: Run, around: Surroundings) -> Standing | None:
         }
         following = _("It begins on the first of the month, or when the quota is raised.")
         return Standing(_("waiting for quota"), "window", reason, run.queued_at, following)
-    if all(slot.memory_bytes < run.device_bytes for slot in around.slots):
+    fitting = [slot for slot in around.slots if slot.memory_bytes >= run.device_bytes]
+    if not fitting:
         reason = _("It needs more memory than any slot has.")
         following = _("Choose a smaller model or batch, or add a larger accelerator.")
         return Standing(_("does not fit"), "starved", reason, run.queued_at, following)
+    held = [sharing.why_waiting(slot, run, around.now) for slot in fitting]
+    if None not in held and held[0] is not None:
+        word = _("waiting for the accelerator")
+        return Standing(word, "window", held[0][0], run.queued_at, held[0][1])
     if all(slot.is_disk_low for slot in around.slots):
         reason = _("The disk of the run folders is nearly full.")
         following = _("It begins when there is room again.")

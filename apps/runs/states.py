@@ -14,6 +14,7 @@ class Kind(TextChoices):
     AUGMENT = "augment", "Augmenter"
     COMPOSE = "compose", "Composition"
     EVALUATE = "evaluate", "Evaluation"
+    ESTIMATE = "estimate", "Dry run"  # a few steps of an augment run, measured and thrown away
 
 
 class State(TextChoices):

@@ -15,7 +15,7 @@ from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from apps.runs import claims, comparison, logs, wishes
+from apps.runs import claims, comparison, logs, sharing, wishes
 from apps.runs.forms import BranchForm
 from apps.runs.models import Notice, Run
 from apps.runs.pages import facts_of
@@ -54,6 +54,7 @@ def runs(request: MemberRequest) -> HttpResponse:
         "total": visible.count(),
         "slots": around.slots,
         "share": around.share,
+        "sharing": sharing.in_words(),
         "month_minutes": int(around.share.seconds_in(around.now) // 60),
         "notices": Notice.objects.filter(user=request.user, read_at=None).select_related("run"),
     }

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import sys
+from datetime import time
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -141,6 +142,16 @@ def ports(name: str) -> range | None:
     if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
         raise refusal(name, value, "two ports, such as 8100-8199")
     return range(int(first), int(last) + 1)
+
+
+def hours(name: str, default: str) -> tuple[time, time]:
+    """Two hours of the day such as "20:00-06:00". Raises InputError("setting.value")."""
+    value = os.environ.get(name, "").strip() or default
+    try:
+        first, last = (time.fromisoformat(part.strip()) for part in value.split("-"))
+    except ValueError:
+        raise refusal(name, value, "two hours of the day, such as 20:00-06:00") from None
+    return first, last
 
 
 def refusal(name: str, value: str, wanted: str) -> InputError:

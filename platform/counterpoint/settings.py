@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calm_engine.errors import InputError
-from counterpoint import env
+from counterpoint import env, samlfile
 from counterpoint.release import version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -193,6 +193,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 
 # ---- runs ----------------------------------------------------------------------------------------
+# Where one accelerator answers chats and trains: both as it fits, training first, or by the hour.
+ACCELERATOR_POLICY = env.text("ACCELERATOR_POLICY", "share", among=("share", "drain", "night"))
+ACCELERATOR_NIGHT = env.hours("ACCELERATOR_NIGHT", "20:00-06:00")
 RUN_LAUNCHER = env.text("RUN_LAUNCHER", "subprocess", among=("subprocess", "kubernetes"))
 RUN_NAMESPACE = env.text("RUN_NAMESPACE", "counterpoint")  # this and the next: kubernetes alone
 RUN_IMAGE = env.text("RUN_IMAGE", "counterpoint-engine")
@@ -263,7 +266,15 @@ ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 MFA_ADAPTER = "apps.accounts.adapters.SecondFactorAdapter"
-MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_FORMS = {
+    "add_webauthn": "apps.accounts.passkeys.AddForm",
+    "authenticate_webauthn": "apps.accounts.passkeys.SecondFactorForm",
+    "edit_webauthn": "apps.accounts.passkeys.RenameForm",
+    "login_webauthn": "apps.accounts.passkeys.SignInForm",
+    "reauthenticate_webauthn": "apps.accounts.passkeys.AgainForm",
+}
 MFA_TOTP_ISSUER = "Counterpoint"
 SOCIALACCOUNT_ADAPTER = "apps.accounts.adapters.ProviderAdapter"
 SOCIALACCOUNT_LOGIN_ON_GET = True  # a form's answer may not lead to another host under our CSP
@@ -284,7 +295,11 @@ OIDC_APPS: list[dict[str, Any]] = (
     if OIDC_SERVER_URL
     else []
 )
-SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": OIDC_APPS}}
+SAML_APPS = samlfile.apps(env.text("SAML_FILE"))
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {"APPS": OIDC_APPS},
+    "saml": {"APPS": SAML_APPS},
+}
 API_KEY_DAYS = env.number("API_KEY_DAYS", 365, least=1)
 
 # ---- the browser ---------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
-"""A small Kubernetes API server: Jobs whose pods are real processes of this machine.
+"""A small Kubernetes API server: Jobs and JobSets whose pods are real processes of this machine.
 
-Started as a process of its own by the tests of launchers. It does what a cluster does to a run: it
+Started as a process of its own by the tests of launchers. It takes only pods that the standard
+"restricted" allows, and does what a cluster does to a run: it
 starts the pod's command with the pod's environment and nothing else, sends SIGTERM to its first
 process alone, SIGKILL when the grace is over, and forgets a deleted pod when it has ended.
 """
@@ -23,7 +24,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-JOBS = re.compile(r"/apis/batch/v1/namespaces/[^/]+/jobs(?:/([^/]+))?$")
+KINDS = r"(?:batch/v1/namespaces/[^/]+/jobs|jobset\.x-k8s\.io/v1alpha2/namespaces/[^/]+/jobsets)"
+JOBS = re.compile(rf"/apis/{KINDS}(?:/([^/]+))?$")
 PODS = re.compile(r"/api/v1/namespaces/[^/]+/pods(?:/([^/]+)(/log)?)?$")
 
 
@@ -70,25 +72,30 @@ class Cluster:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
 
-    def create(self, job: dict[str, Any]) -> None:
-        name = job["metadata"]["name"]
-        self.jobs[name] = job
-        template = job["spec"]["template"]
+    def create(self, body: dict[str, Any]) -> None:
+        name = body["metadata"]["name"]
+        self.jobs[name] = body
+        job = job_of(body)
+        for index in range(job["completions"]):
+            self._start(f"{name}-{index}", job["template"], str(index))
+
+    def _start(self, name: str, template: dict[str, Any], index: str) -> None:
+        """One pod of an indexed Job; its index is also put into its command, as Kubernetes does."""
         spec = template["spec"]
         container = spec["containers"][0]
         words = self.folder / f"{name}.log"
+        env = {each["name"]: each["value"] for each in container["env"]}
         with words.open("wb") as out:
             process = subprocess.Popen(
-                container["command"],
-                env={each["name"]: each["value"] for each in container["env"]},
+                [word.replace("$(JOB_COMPLETION_INDEX)", index) for word in container["command"]],
+                env=env | {"JOB_COMPLETION_INDEX": index},
                 cwd=container["workingDir"],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
             )
-        pod = Pod(f"{name}-0", spec, template["metadata"]["labels"], words, process)
-        self.pods[pod.name] = pod
+        self.pods[name] = Pod(name, spec, template["metadata"]["labels"], words, process)
 
     def delete(self, name: str) -> None:
         del self.jobs[name]
@@ -105,6 +112,27 @@ class Cluster:
             if not (pod.is_deleted and pod.process.poll() is not None)
         }
         return [pod for pod in self.pods.values() if wanted.items() <= pod.labels.items()]
+
+
+def job_of(body: dict[str, Any]) -> dict[str, Any]:
+    """The one Job of a Job or a JobSet."""
+    spec: dict[str, Any] = body["spec"]
+    if body["kind"] == "JobSet":
+        spec = spec["replicatedJobs"][0]["template"]["spec"]
+    return spec
+
+
+def violations(pod: dict[str, Any]) -> list[str]:
+    """What the standard "restricted" refuses in a pod."""
+    whole = pod.get("securityContext", {})
+    found = [] if whole.get("runAsNonRoot") else ["runAsNonRoot"]
+    found += [] if whole.get("seccompProfile") == {"type": "RuntimeDefault"} else ["seccomp"]
+    for container in pod["containers"]:
+        own = container.get("securityContext", {})
+        found += [] if own.get("allowPrivilegeEscalation") is False else ["escalation"]
+        found += [] if own.get("capabilities") == {"drop": ["ALL"]} else ["capabilities"]
+        found += [] if own.get("readOnlyRootFilesystem") else ["root"]
+    return found
 
 
 class Door(BaseHTTPRequestHandler):
@@ -133,6 +161,8 @@ class Door(BaseHTTPRequestHandler):
                 return self.answer({"message": "no such thing"}, 404)
             if body["metadata"]["name"] in self.cluster.jobs:
                 return self.answer({"message": "there is one"}, 409)
+            if refused := violations(job_of(body)["template"]["spec"]):
+                return self.answer({"message": f"not restricted: {refused}"}, 403)
             self.cluster.create(body)
             return self.answer(body, 201)
 

@@ -29,3 +29,12 @@ def test_what_the_driver_does_not_tell_is_left_out() -> None:
 def test_the_disk_of_a_folder_that_is_not_there_yet_is_its_parents(tmp_path: Path) -> None:
     free, total = devices.disk(tmp_path / "not" / "yet")
     assert 0 < free <= total
+
+
+def test_what_processes_hold_is_summed_from_the_drivers_lines() -> None:
+    told = "4711, 1024\n4712, 512\n9, 7\n"
+    assert devices.summed(told, {4711, 4712}) == 1536 * 2**20
+    assert devices.summed("", {4711}) == 0
+    with pytest.raises(ValueError, match="unpack"):
+        devices.summed("No devices were found", {1})
+    assert devices.held_by([]) == 0

@@ -1,4 +1,4 @@
-"""What every launcher promises, asked of each: a process group here, and a Job of a cluster."""
+"""What every launcher promises, asked of each: a process group here, a Job, and a JobSet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ SPEC = AugmentSpec(output="out", tokenizer="anchor", documents="documents.jsonl"
 PROGRESS = {"type": "progress", "stage": "train", "step": 3, "total": 9}
 OUTCOME = {"type": "outcome", "kind": "augmenter", "folder": "out", "digest": "0" * 64}
 # Stands in for the engine, which does not misbehave in so many ways.
-SAYS = "import json, os, pathlib, signal, sys, time; events = pathlib.Path(sys.argv[1]);"
+SAYS = "import json, os, pathlib, signal, sys, time;"
+# As in the engine, only the first of several nodes tells the news.
+SAYS += "rank = os.environ.get('JOB_COMPLETION_INDEX', '0');"
+SAYS += "events = pathlib.Path(sys.argv[1] + ('' if rank == '0' else '.' + rank));"
 OBEYS = """
 def save(*_):
     events.open("a").write(json.dumps({"type": "error", "code": "run.cancelled"}) + "\\n")
@@ -62,11 +65,13 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     server.communicate(timeout=10)
 
 
-@pytest.fixture(params=["subprocess", "kubernetes"], autouse=True)
+@pytest.fixture(params=["subprocess", "kubernetes", "two nodes"], autouse=True)
 def launcher(request: pytest.FixtureRequest, settings: Any, monkeypatch: Any) -> str:
     """Each test is asked of each launcher."""
-    settings.RUN_LAUNCHER = request.param
-    if request.param == "kubernetes":
+    is_cluster = request.param != "subprocess"
+    settings.RUN_LAUNCHER = "kubernetes" if is_cluster else "subprocess"
+    settings.RUN_NODES = 2 if request.param == "two nodes" else 1
+    if is_cluster:
         monkeypatch.setenv("KUBECONFIG", str(request.getfixturevalue("kubeconfig")))
         monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION",
                             str(request.getfixturevalue("kubeconfig")))  # fmt: skip
@@ -84,7 +89,8 @@ def place(tmp_path: Path, settings: Any) -> Place:
 def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     def command(_verb: str, place: Place, *, epoch: int, threads: int) -> list[str]:
         shell = ["/bin/sh", "-c", 'exec "$@" --parent-pid "$$"', "launch"]
-        return [*shell, sys.executable, "-c", SAYS + code, str(place.events(epoch))]
+        nodes = ["--num_processes", "1", "--num_machines", "1"]  # as accelerate's own words
+        return [*shell, sys.executable, "-c", SAYS + code, str(place.events(epoch)), *nodes]
 
     monkeypatch.setattr(processes, "command", command)
     monkeypatch.setattr(cluster, "command", command)
@@ -209,3 +215,18 @@ def test_a_start_that_is_told_twice_is_one(
             time.sleep(0.05)
         assert two.body.poll() == 0
     one.body.kill()
+
+
+@pytest.mark.parametrize("launcher", ["two nodes"], indirect=True)
+def test_the_nodes_of_one_run_find_the_first_by_its_name(place: Place) -> None:
+    body = cluster.manifest("run-1-e2", "augment", place, epoch=2, threads=1)
+    job = body["spec"]["replicatedJobs"][0]["template"]["spec"]
+    words = job["template"]["spec"]["containers"][0]["command"]
+    for name, value in (
+        ("--num_machines", "2"),
+        ("--num_processes", "2"),
+        ("--machine_rank", "$(JOB_COMPLETION_INDEX)"),
+        ("--main_process_ip", "run-1-e2-ranks-0-0.run-1-e2"),  # the JobSet's own service
+    ):
+        assert words[words.index(name) + 1] == value
+    assert (job["completions"], job["parallelism"], job["backoffLimit"]) == (2, 2, 0)

@@ -36,7 +36,7 @@ class RunQuerySet(LearnedQuerySet):
 
 
 class Run(TenantModel):
-    """One piece of long work: augment, compose or evaluate.
+    """One piece of long work: augment, compose or evaluate; or a dry run, to know what one needs.
 
     epoch      grows with every claim; whoever holds an older one may write nothing
     lease_until, owner   set exactly while running, by the database's clock
@@ -153,7 +153,7 @@ class Run(TenantModel):
                 name="run_success_has_outcome",
             ),
             models.CheckConstraint(
-                condition=Q(kind="augment", augmenter=None, composition=None)
+                condition=Q(kind__in=["augment", "estimate"], augmenter=None, composition=None)
                 | Q(kind="compose", augmenter__isnull=False, composition=None)
                 | Q(kind="evaluate", composition__isnull=False),
                 name="run_inputs_fit_kind",

@@ -98,6 +98,8 @@ class Slot(models.Model):
     facts          what the device panel shows: utilisation, memory in use, temperature, power
     disk_free, disk_total   of the disk that holds run folders
     orphans        processes and folders on that machine that belong to no run
+    serving_until, serving_bytes   the lease by which a model host holds the device, and how much
+    training_asked_at, serving_asked_at   who found it held and asks for it: see `runs.sharing`
     """
 
     name = models.CharField(max_length=120, primary_key=True)
@@ -110,6 +112,10 @@ class Slot(models.Model):
     is_disk_low = models.BooleanField(default=False)
     orphans = models.JSONField(default=list)
     release = models.CharField(max_length=40, blank=True)
+    serving_until = models.DateTimeField(null=True, blank=True)
+    serving_bytes = models.BigIntegerField(default=0)
+    training_asked_at = models.DateTimeField(null=True, blank=True)
+    serving_asked_at = models.DateTimeField(null=True, blank=True)
     seen_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -120,3 +126,7 @@ class Slot(models.Model):
 
     def listens(self, now: datetime) -> bool:
         return now - self.seen_at < LISTENS_FOR
+
+    def serves(self, now: datetime) -> bool:
+        """Whether a model host holds it."""
+        return self.serving_until is not None and self.serving_until > now

@@ -1,4 +1,4 @@
-// On every page: styles, htmx, live regions, upload.
+// On every page: styles, htmx, live regions, upload, passkeys.
 
 import "./styles/tokens.css";
 import "./styles/base.css";
@@ -9,11 +9,13 @@ import "./styles/print.css";
 import "htmx.org";
 import { Keys } from "./elements/keys";
 import { Live } from "./elements/live";
+import { Passkey } from "./elements/passkey";
 import { Upload } from "./elements/upload";
 import { improve, offerThemes } from "./page";
 
 customElements.define("cp-keys", Keys);
 customElements.define("cp-live", Live);
+customElements.define("cp-passkey", Passkey);
 customElements.define("cp-upload", Upload);
 
 improve(document);

@@ -56,6 +56,11 @@ export const words = {
   singleKeys: "Single keys press the buttons that name them",
   refused: "The server refused these files.",
 
+  passkeyBrokenOff: "Nothing happened: it was broken off, or took too long. Try again.",
+  passkeyKnown: "This device has a passkey for you already.",
+  passkeyAddress: "Passkeys need the site's name in the address line, not a number. Open the site by its name.",
+  passkeyFailed: "The passkey could not be used. Sign in another way, or try again.",
+
   chartLoading: "Reading the numbers…",
   chartEmpty: "No numbers yet: they appear with the first measured step.",
   chartFailed: "The numbers could not be read. Reload the page to try again.",

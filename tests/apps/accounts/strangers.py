@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from allauth.mfa.models import Authenticator
+
 from apps.accounts.actions import issue_key, open_service
 from apps.accounts.models import Quota
 from apps.tenants.models import Membership
@@ -14,7 +16,16 @@ def quota(cast: Cast) -> Quota:
         return Quota.objects.create(kind=Quota.Kind.TOKENS, amount=10)
 
 
+def passkey(cast: Cast) -> Authenticator:
+    """Bo's, as a row, under a number that stands nowhere else on a page."""
+    return Authenticator.objects.create(
+        pk=1_810_000_017, user=cast.bo, type="webauthn", data={"name": "key"}
+    )
+
+
 OBJECTS = {
+    "mfa_edit_webauthn": lambda cast: {"pk": passkey(cast).pk},
+    "mfa_remove_webauthn": lambda cast: {"pk": passkey(cast).pk},
     # A session opens nothing here, whoever's it is: a directory comes with a key.
     "scim_user": lambda cast: {"code": cast.bo.pk},
     "scim_group": lambda cast: {"code": cast.bo.pk},
