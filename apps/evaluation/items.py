@@ -15,6 +15,8 @@ from apps.evaluation.models import Report
 from calm_engine.errors import InternalError
 from counterpoint.storage import blobs
 
+CARD = "card.md"  # in the report's folder, by the engine
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -42,17 +44,26 @@ class Item:
 
 def read(report: Report) -> list[Item]:
     """Every item of the report; none when its folder is not on this machine."""
-    if not report.items_file:
-        return []
+    lines = _text(report, report.items_file).splitlines()
+    return [_item(json.loads(line)) for line in lines if line.strip()]
+
+
+def card_of(report: Report) -> str:
+    """The report as a page of Markdown; "" when its folder is not on this machine."""
+    return _text(report, CARD)
+
+
+def _text(report: Report, name: str) -> str:
+    if not name:
+        return ""
     try:
-        file = blobs().open_within("report", report.items_digest, report.items_file)
+        file = blobs().open_within("report", report.items_digest, name)
     except InternalError as error:
         if error.code != "blob.missing":
             raise
-        return []
+        return ""
     with file:
-        lines = file.read().decode().splitlines()
-    return [_item(json.loads(line)) for line in lines if line.strip()]
+        return file.read().decode()
 
 
 def _item(row: Mapping[str, Any]) -> Item:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpResponse, JsonResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.audit import approvals
 from apps.audit.models import Approval
 from apps.evaluation import actions, gates
-from apps.evaluation.items import Item, chosen, read, right_in
+from apps.evaluation.items import Item, card_of, chosen, read, right_in
 from apps.evaluation.matrix import ALL, matrix, named, ordered
 from apps.evaluation.models import Report
 from apps.registry.models import Alias, Composition
@@ -138,6 +138,19 @@ def download(request: MemberRequest, code: UUID) -> HttpResponse:
     }
     answer = JsonResponse(facts, json_dumps_params={"indent": 2})
     answer["Content-Disposition"] = f'attachment; filename="report-{row.pk}.json"'
+    return answer
+
+
+@require_GET
+@member()
+def card(request: MemberRequest, code: UUID) -> HttpResponse:
+    """The report as a page of Markdown, as `calm evaluate` writes it."""
+    row = fetch(request, Report, code)
+    text = card_of(row)
+    if not text:
+        raise Http404("The folder of this report is not here.")
+    answer = HttpResponse(text, content_type="text/markdown; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="report-{row.pk}.md"'
     return answer
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+Settings = dict[str, dict[str, Any]]  # by kind of run, what differs from the engine's own choice
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -21,7 +23,7 @@ class Preset:
     name: str
     label: str | Promise
     hint: str | Promise
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
 
 
 # Whom a whole report card asks besides: what people would try instead, and one more control.
@@ -47,7 +49,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in (STANDARD, QUICK
 
 def settings_of(
     preset: str, *, without: Sequence[str] = (), writes: bool = False, rivals: bool = False
-) -> dict[str, dict[str, Any]]:
+) -> Settings:
     """A preset's settings, and what a curator chose of self-study and of the report card.
 
     without   kinds of lessons that are left out

@@ -44,6 +44,7 @@ def report(cast: Cast, tmp_path: Path) -> Report:
     ]
     del rows[2]["answers"]["anchor"]
     (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "card.md").write_text("# Report card\n")
     digest = write_manifest(folder)
     with tenant_scope(cast.north):
         adopt("report", folder, digest)
@@ -144,6 +145,16 @@ def test_the_download_holds_numbers_and_gates_and_no_text_of_the_corpus(
     ]
     assert told["differences"] == stored.figures["differences"]
     assert b"MX-1" not in answer.content
+
+
+def test_the_card_comes_as_markdown_as_long_as_it_is_here(cast: Cast, stored: Report) -> None:
+    answer = cast.client(cast.bo).get(f"/reports/{stored.pk}/card.md")
+    assert answer["Content-Type"].startswith("text/markdown")
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert answer.content == b"# Report card\n"
+    with tenant_scope(cast.north):
+        blobs().delete("report", stored.items_digest)
+    assert cast.client(cast.bo).get(f"/reports/{stored.pk}/card.md").status_code == 404
 
 
 def test_a_report_whose_answers_are_gone_shows_an_empty_page(cast: Cast, stored: Report) -> None:
