@@ -17,7 +17,7 @@ from apps.corpora.extraction import LIMITS, Limits, reading
 from apps.corpora.models import UploadItem
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from counterpoint.storage import blobs
+from counterpoint.storage import blobs, plain_copy
 from workers import task
 
 log = structlog.get_logger(__name__)
@@ -55,10 +55,14 @@ def read_one(tenant_id: str, item: UploadItem) -> None:
     with tenant_scope(tenant_id):
         if actions.file_known(item):
             return
-        path = blobs().path("original", item.digest)
+        original = blobs().open("original", item.digest)
     try:
         # No transaction is open while the child reads: it may take minutes.
-        with reading(path, item.path, limits=limits()) as found, tenant_scope(tenant_id):
+        with (
+            plain_copy(original) as path,
+            reading(path, item.path, limits=limits()) as found,
+            tenant_scope(tenant_id),
+        ):
             actions.file_documents(item, found)
     except InputError as refused:
         _reject(tenant_id, item, refused)

@@ -42,6 +42,16 @@ class Place:
         return self.folder / "work"
 
     @property
+    def data(self) -> Path:
+        """The snapshot in plain text, while an attempt works."""
+        return self.folder / "data"
+
+    @property
+    def study(self) -> Path:
+        """What a model wrote of the documents, in plain text, while an attempt works."""
+        return self.folder / "study"
+
+    @property
     def child(self) -> Path:
         """Process id and start time of the child that lives, or lived, here."""
         return self.folder / "child.json"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -20,7 +21,8 @@ from apps.tenants.scope import tenant_scope
 from calm_engine import digests
 from calm_engine.errors import InputError
 from calm_engine.specs import AugmentSpec, Outcome, Progress, Spec, TrainSpec
-from counterpoint.storage import run_folder, study_folder
+from counterpoint import studies
+from counterpoint.storage import run_folder
 from workers import devices
 from workers.launch import Child
 from workers.places import Place, clear, located
@@ -34,7 +36,8 @@ def augment(job: Job) -> None:
     place = place_of(job)
     spec = _asked(job, place)
     begin_at_branch(job, place, spec)
-    outcome = follow(job, "augment", spec, place)
+    with studied(job, place):
+        outcome = follow(job, "augment", spec, place)
     persistently(lambda: actions.finish_augment(job.run, outcome))
     clear(place)
 
@@ -42,7 +45,8 @@ def augment(job: Job) -> None:
 def estimate(job: Job) -> None:
     """Take a few steps of such a training on this device, and keep what they cost."""
     place = place_of(job)
-    outcome = follow(job, "estimate", _asked(job, place), place)
+    with studied(job, place):
+        outcome = follow(job, "estimate", _asked(job, place), place)
     device = devices.look().name
     persistently(lambda: actions.finish_estimate(job.run, outcome, device=device))
     clear(place)
@@ -57,7 +61,7 @@ def _asked(job: Job, place: Place) -> AugmentSpec:
         actions.ANCHOR: artifacts.path(job.run.anchor),
         actions.DOCUMENTS: files.documents,
         actions.EXAMPLES: files.bridge_examples,
-        actions.STUDY: study_folder(job.run.snapshot.corpus_id),
+        actions.STUDY: place.study,
     }
     return understood(AugmentSpec, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
 
@@ -114,10 +118,9 @@ def place_of(job: Job) -> Place:
 
 def exported(job: Job, place: Place) -> SnapshotFiles:
     """The snapshot as JSON lines inside the run's folder."""
-    folder = place.folder / "data"
-    folder.mkdir(parents=True, exist_ok=True)
+    place.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tenant_scope(job.attempt.tenant_id):
-        return export_snapshot(job.run.snapshot, folder)
+        return export_snapshot(job.run.snapshot, place.data)
 
 
 def threads() -> int:
@@ -127,8 +130,24 @@ def threads() -> int:
 
 def follow(job: Job, verb: str, spec: Spec, place: Place) -> Outcome:
     """Run the engine's verb in a child of its own and keep its news in the row."""
-    with Child(verb, spec, place, epoch=job.attempt.epoch, threads=threads()) as child:
-        return job.follow(_with_checkpoints(job, place, child.news(lambda: job.wish)))
+    try:
+        with Child(verb, spec, place, epoch=job.attempt.epoch, threads=threads()) as child:
+            return job.follow(_with_checkpoints(job, place, child.news(lambda: job.wish)))
+    finally:  # the words of documents lie plain no longer than an attempt takes
+        shutil.rmtree(place.data, ignore_errors=True)
+
+
+@contextmanager
+def studied(job: Job, place: Place) -> Iterator[None]:
+    """What was written of the corpus before, plain for this attempt alone; then sealed again."""
+    corpus = job.run.snapshot.corpus_id
+    with tenant_scope(job.attempt.tenant_id):
+        studies.bring(corpus, place.study)
+    try:
+        yield
+    finally:
+        with tenant_scope(job.attempt.tenant_id):
+            studies.keep(corpus, place.study)
 
 
 def _with_checkpoints(

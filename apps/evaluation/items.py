@@ -12,6 +12,7 @@ from typing import Any
 
 from apps.evaluation.matrix import ordered
 from apps.evaluation.models import Report
+from calm_engine.errors import InternalError
 from counterpoint.storage import blobs
 
 
@@ -40,12 +41,16 @@ class Item:
 
 def read(report: Report) -> list[Item]:
     """Every item of the report; none when its folder is not on this machine."""
-    if not report.items_file or not blobs().exists("report", report.items_digest):
+    if not report.items_file:
         return []
-    file = blobs().folder("report", report.items_digest) / report.items_file
-    if not file.is_file():
+    try:
+        file = blobs().open_within("report", report.items_digest, report.items_file)
+    except InternalError as error:
+        if error.code != "blob.missing":
+            raise
         return []
-    lines = file.read_text(encoding="utf-8").splitlines()
+    with file:
+        lines = file.read().decode().splitlines()
     return [_item(json.loads(line)) for line in lines if line.strip()]
 
 

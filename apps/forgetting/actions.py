@@ -28,6 +28,7 @@ from apps.registry.actions import quarantine
 from apps.registry.models import Alias, Augmenter, AugmenterSnapshot, Composition, Placement
 from apps.runs.models import Run
 from calm_engine.errors import InputError
+from counterpoint import studies
 from counterpoint.storage import blobs, run_folder
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
             blobs().delete(kind, digest)
     for run in found.runs:
         shutil.rmtree(run_folder(run.pk), ignore_errors=True)  # its checkpoints are weights too
+    studies.drop(plan.corpus_id)  # it quotes the documents; the next training writes it anew
     with transaction.atomic():
         plan.destroyed, plan.destroyed_at = gone, timezone.now()
         plan.save(update_fields=["destroyed", "destroyed_at"])

@@ -27,18 +27,19 @@ QUESTION = "Say one word."
 
 
 def prove_rows(*, say: Say) -> None:
-    """Every text and original that a document names is there; every model's bytes are its own.
+    """Every text and original that a document names opens; every model's bytes are its own.
 
-    Raises InternalError("blob.missing") and InputError("artifact.digest").
+    Raises InternalError: "blob.missing", "blob.damaged", "key.gone"; InputError("artifact.digest").
     """
     texts = models = 0
     for tenant in Tenant.objects.all():
         with tenant_scope(tenant):
             for original, text in Document.objects.values_list("original_digest", "text_digest"):
                 if original and blobs().exists("original", original):
+                    blobs().prove("original", original)
                     texts += 1
                 if text:
-                    blobs().path("text", text)
+                    blobs().prove("text", text)
                     texts += 1
             rows: list[Any] = [*Anchor.objects.all(), *Augmenter.objects.all()]
             for row in [*rows, *Composition.objects.all()]:

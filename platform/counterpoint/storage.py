@@ -1,29 +1,42 @@
 """Private files named by their digest: `{home}/blobs/{tenant}/{kind}/{sha256}`.
 
 Written aside, flushed to disk, then renamed: a name that exists is whole. The same bytes twice are
-one file. Knows no model; who may read is decided before anybody asks for a path.
+one file. What quotes documents is sealed under the tenant's key (`counterpoint.sealedfiles`), and
+still named by its plain bytes; weights lie as they are, since they are mapped into memory
+(docs/decisions/0014). Knows no model; who may read is decided before anybody asks for a path.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
 from django.conf import settings
 
-from calm_engine.errors import InputError, InternalError
+from calm_engine.errors import InternalError
+from counterpoint import sealedfiles
 from counterpoint.database import current_tenant_id
+from counterpoint.disk import (
+    disk_full_is_told,
+    flush_folder,
+    require_space,
+    same_disk,
+    settle,
+    writing_aside,
+)
 
-KINDS = frozenset({"original", "text", "anchor", "augmenter", "composition", "control", "report"})
+SEALED = frozenset({"original", "text", "report"})
+KINDS = SEALED | {"anchor", "augmenter", "composition", "control"}
+SUFFIX = ".sealed"  # of a sealed file inside an adopted folder
 PIECE = 1 << 20  # bytes read at a time
 HEX = frozenset("0123456789abcdef")
 
@@ -49,38 +62,61 @@ class Blobs:
         self.root = home / "blobs" / str(tenant_id)
 
     def put(self, kind: str, file: BinaryIO | Chunked | bytes) -> Stored:
-        """Store these bytes, streamed; the same bytes again change nothing.
+        """Store these bytes, sealed while they stream; the same bytes again change nothing.
 
         Raises InputError("disk.full", free=, need=); nothing is left then.
         """
         folder = self.kind_folder(kind)
         require_space(folder, int(getattr(file, "size", 0) or 0))
-        aside = folder / f".{secrets.token_hex(8)}"
-        told, size = hashlib.sha256(), 0
-        try:
-            with disk_full_is_told(folder), aside.open("xb") as target:
-                for piece in pieces(file):
-                    told.update(piece)
-                    size += len(piece)
-                    target.write(piece)
-                target.flush()
-                os.fsync(target.fileno())
-            aside.chmod(0o600)
-            aside.rename(folder / told.hexdigest())
-            flush_folder(folder)
-        finally:
-            aside.unlink(missing_ok=True)
-        return Stored(told.hexdigest(), size)
+        with writing_aside(folder) as (target, aside):
+            digest, size = sealedfiles.write(target, pieces(file), kind=kind)
+            settle(target)
+            # One that is whole stays: a backup may have it already, under its key.
+            if not self.is_whole(kind, digest):
+                aside.rename(folder / digest)
+                flush_folder(folder)
+        return Stored(digest, size)
 
-    def open(self, kind: str, digest: str) -> BinaryIO:
-        """The stored bytes. Raises InternalError("blob.missing")."""
-        return self.path(kind, digest).open("rb")
+    def open(self, kind: str, digest: str) -> BufferedReader:
+        """The plain bytes, one can seek in them.
+
+        Raises InternalError: "blob.missing", "key.gone", and "blob.damaged", which may come as late
+        as the bytes in question are read.
+        """
+        path = self.path(kind, digest)
+        if sealedfiles.key_version(path) is not None:
+            return sealedfiles.opened(path, kind=kind, name=digest)
+        return plain(path, kind, digest)
+
+    def open_within(self, kind: str, digest: str, name: str) -> BufferedReader:
+        """The plain bytes of one file of an adopted folder of a sealed kind. Raises as `open`."""
+        folder = self.path(kind, digest)
+        sealed, left_plain = folder / f"{name}{SUFFIX}", folder / name
+        if not sealed.exists() and left_plain.is_file():  # as an older release left it
+            return left_plain.open("rb")
+        if not sealed.is_file():
+            raise missing(kind, f"{digest}/{name}")
+        return sealedfiles.opened(sealed, kind=kind, name=f"{digest}/{name}")
+
+    def is_whole(self, kind: str, digest: str) -> bool:
+        """Whether the file is there and all of it opens."""
+        try:
+            self.prove(kind, digest)
+        except InternalError:
+            return False
+        return True
+
+    def prove(self, kind: str, digest: str) -> None:
+        """Read every byte. Raises InternalError as `open`, and "blob.damaged" for others."""
+        with self.open(kind, digest) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise damaged(kind, digest)
 
     def path(self, kind: str, digest: str) -> Path:
-        """Where the bytes lie on this machine. Raises InternalError("blob.missing")."""
+        """Where it lies on this machine, sealed or not. Raises InternalError("blob.missing")."""
         path = self.kind_folder(kind) / name_of(digest)
         if not path.exists():
-            raise InternalError("blob.missing", "A stored file is gone.", kind=kind, digest=digest)
+            raise missing(kind, digest)
         return path
 
     def exists(self, kind: str, digest: str) -> bool:
@@ -95,12 +131,17 @@ class Blobs:
             path.unlink(missing_ok=True)
 
     def adopt_folder(self, kind: str, folder: Path, digest: str) -> Path:
-        """Move a finished folder under its digest; the newcomer goes when that is there already."""
+        """Move a finished folder under its digest; the newcomer goes when that is there already.
+
+        The files of a sealed kind are sealed on the way.
+        """
         target = self.kind_folder(kind) / name_of(digest)
         if target.is_dir():
             shutil.rmtree(folder)
             return target
         with disk_full_is_told(target.parent):
+            if kind in SEALED:
+                seal_folder(folder, kind, digest)
             if same_disk(folder, target.parent):
                 folder.rename(target)
             else:
@@ -141,13 +182,6 @@ def run_folder(run_id: UUID | str) -> Path:
     return folder
 
 
-def study_folder(corpus_id: UUID | str) -> Path:
-    """Where what a model wrote from a corpus's passages is kept between its runs."""
-    folder: Path = settings.HOME / "study" / str(tenant_in_scope()) / str(corpus_id)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
-
-
 def tenant_in_scope() -> UUID:
     tenant_id = current_tenant_id.get()
     if tenant_id is None:
@@ -162,6 +196,50 @@ def name_of(digest: str) -> str:
     return digest
 
 
+def missing(kind: str, name: str) -> InternalError:
+    return InternalError("blob.missing", "A stored file is gone.", kind=kind, digest=name)
+
+
+def damaged(kind: str, name: str) -> InternalError:
+    return InternalError("blob.damaged", "A stored file does not open.", kind=kind, name=name)
+
+
+def plain(path: Path, kind: str, digest: str) -> BufferedReader:
+    """A file that an older release left unsealed, once it proved to be what it is called."""
+    file = path.open("rb")
+    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+        file.close()
+        raise damaged(kind, digest)
+    file.seek(0)
+    return file
+
+
+def seal_folder(folder: Path, kind: str, digest: str) -> int:
+    """Seal the files of a folder of this digest that lie plain; how many."""
+    left = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != SUFFIX]
+    for path in left:
+        name = f"{digest}/{path.relative_to(folder).as_posix()}"
+        with path.open("rb") as file, writing_aside(path.parent) as (target, aside):
+            sealedfiles.write(target, pieces(file), kind=kind, name=name)
+            settle(target)
+            aside.rename(path.with_name(path.name + SUFFIX))
+        path.unlink()
+    return len(left)
+
+
+@contextmanager
+def plain_copy(file: BinaryIO) -> Iterator[Path]:
+    """The bytes of an open file as a file of their own, in a private folder, gone afterwards.
+
+    For programs that want a path. Raises InputError("disk.full").
+    """
+    with file, tempfile.TemporaryDirectory(prefix="plain-") as name:
+        copy = Path(name) / "file"
+        with disk_full_is_told(copy.parent), copy.open("xb") as target:
+            shutil.copyfileobj(file, target, PIECE)
+        yield copy
+
+
 def pieces(file: BinaryIO | Chunked | bytes) -> Iterator[bytes]:
     if isinstance(file, bytes):
         yield file
@@ -170,40 +248,3 @@ def pieces(file: BinaryIO | Chunked | bytes) -> Iterator[bytes]:
     else:
         while piece := file.read(PIECE):
             yield piece
-
-
-def require_space(folder: Path, need: int) -> None:
-    """Raises InputError("disk.full") unless `need` bytes fit and the reserve stays free."""
-    free = shutil.disk_usage(folder).free
-    if free < need + settings.DISK_RESERVE_BYTES:
-        raise disk_full(folder, free=free, need=need)
-
-
-def disk_full(folder: Path, *, free: int, need: int) -> InputError:
-    return InputError(
-        "disk.full", "The disk is full; nothing was stored.", free=free, need=need, path=str(folder)
-    )
-
-
-@contextmanager
-def disk_full_is_told(folder: Path) -> Iterator[None]:
-    """Turn the system's "no space left" into InputError("disk.full")."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        raise disk_full(folder, free=shutil.disk_usage(folder).free, need=0) from error
-
-
-def same_disk(one: Path, other: Path) -> bool:
-    return one.stat().st_dev == other.stat().st_dev
-
-
-def flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,16 +14,18 @@ from pytest_django import Settings
 
 from calm_engine.errors import InputError, InternalError
 from counterpoint.database import current_tenant_id
-from counterpoint.storage import Blobs, blobs, disk_full_is_told, run_folder
+from counterpoint.disk import disk_full_is_told
+from counterpoint.storage import Blobs, blobs, run_folder
+from tests.cast import Cast
 
 TEXT = b"The gauge of Tarn Lake reads 7 mm."
 DIGEST = hashlib.sha256(TEXT).hexdigest()
 
 
 @pytest.fixture
-def store(tmp_path: Path, settings: Settings) -> Iterator[Blobs]:
+def store(cast: Cast, tmp_path: Path, settings: Settings) -> Iterator[Blobs]:
     settings.HOME = tmp_path
-    token = current_tenant_id.set(uuid.uuid4())
+    token = current_tenant_id.set(cast.north.pk)
     yield blobs()
     current_tenant_id.reset(token)
 

@@ -1,12 +1,14 @@
 """Files that come in pieces: begun, gone on with, finished or given up. Knows no HTTP.
 
-The row's position is what counts: bytes behind it in the file are the rest of a piece that broke
-off, and are cut away before the next one is written.
+The row's position is what counts: each piece is a sealed file of its own, and one that stands
+behind the position broke off, and is written over by the next.
 """
 
 from __future__ import annotations
 
-import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -22,13 +24,16 @@ from apps.corpora.actions.access import must
 from apps.corpora.actions.receiving import delivery_of, judged, keep, refused, tell
 from apps.corpora.models import Corpus, Right, Transfer, Upload, UploadItem
 from calm_engine.errors import InputError, InternalError
-from counterpoint.storage import blobs, disk_full_is_told, require_space, tenant_in_scope
+from counterpoint import sealedfiles
+from counterpoint.disk import require_space, settle, writing_aside
+from counterpoint.storage import blobs, tenant_in_scope
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
 KEPT = timedelta(days=7)  # after the last piece; then the file counts as not arrived
 PIECE = 1 << 20  # bytes read at a time
+KIND = "transfer"  # what a piece is sealed as
 
 
 @transaction.atomic
@@ -87,41 +92,85 @@ def go_on(code: UUID, position: int, body: BinaryIO, *, by: User) -> Transfer | 
 
 
 def _write(row: Transfer, body: BinaryIO) -> int:
-    """Append the piece behind what is safe already and flush it; how many bytes are safe now."""
-    path = part(row)
-    with disk_full_is_told(path.parent), path.open("r+b" if path.exists() else "xb") as file:
-        if os.fstat(file.fileno()).st_size < row.position:  # the disk lost what the row promised
-            raise InternalError("transfer.lost", "Bytes of a transfer are gone.", at=row.position)
-        file.truncate(row.position)
-        file.seek(row.position)
-        at = row.position
-        while piece := body.read(PIECE):
-            at += len(piece)
-            if at > row.length:
-                file.truncate(row.position)
-                raise InputError("transfer.length", length=row.length)
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
-    path.chmod(0o600)
-    return at
+    """Seal the piece as a file of its own, named by where it begins; how many bytes are safe now.
+
+    What a piece that broke off left under that name is written over.
+    """
+    folder = part(row)
+    _take_over(row, folder)
+    folder.mkdir(exist_ok=True, mode=0o700)
+    with writing_aside(folder) as (target, aside):
+        within = _within(body, row.length - row.position, row.length)
+        name = _name(row, row.position)
+        _digest, size = sealedfiles.write(target, within, kind=KIND, name=name)
+        settle(target)
+        if size:
+            aside.rename(folder / str(row.position))
+    return row.position + size
+
+
+def _within(body: BinaryIO, room: int, length: int) -> Iterator[bytes]:
+    """The bytes of a piece. Raises InputError("transfer.length") behind the end of the file."""
+    while piece := body.read(PIECE):
+        room -= len(piece)
+        if room < 0:
+            raise InputError("transfer.length", length=length)
+        yield piece
+
+
+def _take_over(row: Transfer, folder: Path) -> None:
+    """A transfer that an older release began is one plain file: its safe bytes are a piece."""
+    if not folder.is_file():
+        return
+    left = folder.rename(folder.with_suffix(".plain"))
+    folder.mkdir(mode=0o700)
+    with left.open("rb") as file, writing_aside(folder) as (target, aside):
+        safe = iter([file.read(row.position)])
+        sealedfiles.write(target, safe, kind=KIND, name=_name(row, 0))
+        settle(target)
+        aside.rename(folder / "0")
+    left.unlink()
+
+
+def _name(row: Transfer, start: int) -> str:
+    return f"{row.pk.hex}/{start}"
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of a transfer as one file. Knows no position but those that their sizes give."""
+
+    row: Transfer
+
+    @property
+    def size(self) -> int:
+        return self.row.length
+
+    def chunks(self) -> Iterator[bytes]:
+        """Raises InternalError: "transfer.lost" when a piece is gone, "blob.damaged"."""
+        at, folder = 0, part(self.row)
+        while at < self.row.length:
+            path = folder / str(at)
+            if not path.exists():  # the disk lost what the row promised
+                raise InternalError("transfer.lost", "Bytes of a transfer are gone.", at=at)
+            with sealedfiles.opened(path, kind=KIND, name=_name(self.row, at)) as file:
+                while piece := file.read(PIECE):
+                    at += len(piece)
+                    yield piece
 
 
 def _arrived(row: Transfer) -> UploadItem:
     """The last byte came: keep the file like any other, in the same transaction."""
     item = judged(row.path, row.length, None)
-    path = part(row)
     try:
-        with path.open("rb") as file:
-            item.digest = blobs().put("original", file).digest
+        item.digest = blobs().put("original", Pieces(row)).digest
     except InputError as error:
         if error.code != "disk.full":
             raise
         refused(item, "upload.disk_full")
     keep(row.upload, [item])
     audit.record("upload.receive", row.upload, by=row.by, files=1, rejected=int(bool(item.code)))
-    row.delete()
-    transaction.on_commit(lambda: path.unlink(missing_ok=True))
+    drop(row)
     return item
 
 
@@ -129,10 +178,8 @@ def _arrived(row: Transfer) -> UploadItem:
 def give_up(row: Transfer, *, by: User) -> None:
     """End a transfer at its sender's wish: the file was never received."""
     must(row.upload.corpus, by, Right.CURATE)
-    path = part(row)
     tell(row.upload_id)
-    row.delete()
-    transaction.on_commit(lambda: path.unlink(missing_ok=True))
+    drop(row)
 
 
 @transaction.atomic
@@ -149,8 +196,7 @@ def expire_transfers() -> int:
     for row in late:
         item = refused(UploadItem(path=row.path, size=row.length), "upload.unfinished")
         keep(row.upload, [item])
-        part(row).unlink(missing_ok=True)
-        row.delete()
+        drop(row)
     return len(late)
 
 
@@ -160,8 +206,15 @@ def files_of(upload: Upload) -> list[list[object]]:
     return [list(row) for row in came.values_list("path", "size")]
 
 
+def drop(row: Transfer) -> None:
+    """Delete a transfer, and its bytes once that is committed."""
+    path = part(row)
+    row.delete()
+    transaction.on_commit(lambda: shutil.rmtree(path, ignore_errors=True))
+
+
 def part(row: Transfer) -> Path:
-    """Where the bytes of a transfer lie until it is whole."""
+    """The folder where the sealed pieces of a transfer lie until it is whole."""
     return _folder() / row.pk.hex
 
 

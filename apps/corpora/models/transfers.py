@@ -27,7 +27,7 @@ class TransferQuerySet(models.QuerySet["Transfer"]):
 class Transfer(TenantModel):
     """One file on its way. The row says how many bytes are safe; it goes when the file is whole.
 
-    position  bytes flushed to disk; what lies behind it in the file is the rest of a broken piece
+    position  bytes flushed to disk; a piece that begins there was broken off
     """
 
     upload = models.ForeignKey(Upload, on_delete=models.PROTECT, related_name="transfers")

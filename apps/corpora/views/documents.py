@@ -19,7 +19,7 @@ from apps.corpora.models import Document, Right
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError, InternalError
-from counterpoint.storage import blobs
+from counterpoint.storage import blobs, plain_copy
 
 PAGES = 10  # pages of a document shown at once
 ROOM = 20_000  # characters of a text without pages shown at once
@@ -84,8 +84,8 @@ def page_image(request: MemberRequest, code: UUID) -> HttpResponse:
     if row.media_type != "application/pdf" or not 1 <= number <= max(1, len(row.pages)):
         raise Http404("There is no such page.")
     try:
-        path = blobs().path("original", row.original_digest)
-        drawn = page_picture(path, number - 1, limits=PICTURE_LIMITS)
+        with plain_copy(blobs().open("original", row.original_digest)) as path:
+            drawn = page_picture(path, number - 1, limits=PICTURE_LIMITS)
     except (InputError, InternalError) as error:
         raise Http404("This page cannot be shown as a picture.") from error
     return HttpResponse(

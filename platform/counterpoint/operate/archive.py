@@ -30,11 +30,15 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Kept:
-    """One file: where it lay in the home folder, its SHA-256 and its length in bytes."""
+    """One file: where it lay in the home folder, its SHA-256 and its length in bytes.
+
+    head  of a sealed file, which is another one once it was sealed anew; else ""
+    """
 
     path: str
     digest: str
     size: int
+    head: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,16 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from calm_engine.errors import InputError
-from counterpoint import env, installed_keys
+from counterpoint import env, installed_keys, sealedfiles
 from counterpoint.checks import UNFINISHED
 from counterpoint.operate.archive import Archive, Kept, Manifest
 from counterpoint.operate.sealing import BackupKey
 from counterpoint.release import version
+from counterpoint.resealing import while_nothing_is_resealed
 from counterpoint.watch import successes
 
 Say = Callable[[str], None]
+Known = dict[tuple[str, int, str], str]
 SKIPPED = (".",)  # files that are still being written begin with a dot
 
 
@@ -44,7 +46,7 @@ def backup(home: Path, to: Archive, *, keep: int, say: Say) -> Manifest:
 
     refuse_inside(home, to.folder)
     began = time.monotonic()
-    with to.writing():
+    with to.writing(), while_nothing_is_resealed(home):
         known = known_files(to)
         place = to.begin()
         try:
@@ -74,11 +76,11 @@ def refuse_inside(home: Path, folder: Path) -> None:
         )
 
 
-def known_files(to: Archive) -> dict[tuple[str, int], str]:
-    """Digest by path and size, of the newest backup: stored files never change."""
+def known_files(to: Archive) -> Known:
+    """Digest by path, size and head, of the newest backup: stored files never change otherwise."""
     finished = to.finished()
     files = to.read(finished[-1]).files if finished else []
-    return {(each.path, each.size): each.digest for each in files}
+    return {(each.path, each.size, each.head): each.digest for each in files}
 
 
 def stored_files(home: Path) -> Iterator[Path]:
@@ -89,10 +91,10 @@ def stored_files(home: Path) -> Iterator[Path]:
             yield path
 
 
-def store(to: Archive, home: Path, path: Path, known: dict[tuple[str, int], str]) -> Kept:
-    name = path.relative_to(home).as_posix()
-    digest, size = to.put(path, known=known.get((name, path.stat().st_size), ""))
-    return Kept(name, digest, size)
+def store(to: Archive, home: Path, path: Path, known: Known) -> Kept:
+    name, head = path.relative_to(home).as_posix(), sealedfiles.head_of(path)
+    digest, size = to.put(path, known=known.get((name, path.stat().st_size, head), ""))
+    return Kept(name, digest, size, head)
 
 
 def dump(place: Path, key: BackupKey) -> Kept:

@@ -1,8 +1,7 @@
-"""Streams sealed under the backup key, in frames, so that any size fits. Knows no file's use.
+"""Streams sealed under the backup key. Knows no file's use.
 
-AES-256-GCM (NIST SP 800-38D) in frames of 1 MiB; each file has a key of its own (HKDF-SHA256, RFC
-5869, random salt), so frames may count their nonces. The last frame says that it is the last: what
-is cut off, reordered or changed does not open.
+Each file has a key of its own (HKDF-SHA256, RFC 5869, random salt), and lies in frames of 1 MiB as
+`counterpoint.framing` seals them.
 """
 
 from __future__ import annotations
@@ -12,18 +11,16 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator
 from typing import BinaryIO
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from calm_engine.errors import InputError
+from counterpoint.framing import FrameReader, FrameWriter
 
 MARK = b"cpb1"
-SALT_BYTES, FRAME, TAG_BYTES, KEY_BYTES = 16, 1 << 20, 16, 32
+SALT_BYTES, FRAME, KEY_BYTES = 16, 1 << 20, 32
 
 
 class BackupKey:
@@ -56,12 +53,13 @@ class BackupKey:
     def seal(self, source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
         """Copy, sealed. The SHA-256 of what was read, and its length in bytes."""
         salt, told, size = secrets.token_bytes(SALT_BYTES), hashlib.sha256(), 0
-        cipher = AESGCM(self._derived(b"file", salt))
         target.write(MARK + salt)
-        for number, (piece, is_last) in enumerate(frames(source, FRAME)):
+        sealed = FrameWriter(target, self._derived(b"file", salt), FRAME)
+        while piece := source.read(FRAME):
             told.update(piece)
             size += len(piece)
-            target.write(cipher.encrypt(nonce(number), piece, about(is_last=is_last)))
+            sealed.write(piece)
+        sealed.finish()
         return told.hexdigest(), size
 
     def open(self, source: BinaryIO, target: BinaryIO | None = None) -> tuple[str, int]:
@@ -72,37 +70,13 @@ class BackupKey:
         head = source.read(len(MARK) + SALT_BYTES)
         if not head.startswith(MARK) or len(head) < len(MARK) + SALT_BYTES:
             raise damaged()
-        cipher = AESGCM(self._derived(b"file", head[len(MARK) :]))
-        told, size = hashlib.sha256(), 0
-        for number, (piece, is_last) in enumerate(frames(source, FRAME + TAG_BYTES)):
-            try:
-                plain = cipher.decrypt(nonce(number), piece, about(is_last=is_last))
-            except InvalidTag:
-                raise damaged() from None
-            told.update(plain)
-            size += len(plain)
+        key = self._derived(b"file", head[len(MARK) :])
+        opened, told = FrameReader(source, key, FRAME, damaged=damaged), hashlib.sha256()
+        while piece := opened.read(FRAME):
+            told.update(piece)
             if target is not None:
-                target.write(plain)
-        return told.hexdigest(), size
-
-
-def frames(source: BinaryIO, length: int) -> Iterator[tuple[bytes, bool]]:
-    """Pieces of this length, each with whether it is the last; nothing is one empty piece."""
-    piece = source.read(length)
-    while True:
-        following = source.read(length) if len(piece) == length else b""
-        yield piece, not following
-        if not following:
-            return
-        piece = following
-
-
-def nonce(number: int) -> bytes:
-    return number.to_bytes(12, "big")
-
-
-def about(*, is_last: bool) -> bytes:
-    return b"last" if is_last else b"more"
+                target.write(piece)
+        return told.hexdigest(), opened.size
 
 
 def damaged() -> InputError:

@@ -118,8 +118,9 @@ def test_what_a_crash_left_behind_the_position_is_cut_away(cast: Cast) -> None:
     client = cast.client(cast.ada)
     address = begin(client, make_corpus(cast), len(WORDS))["Location"]
     piece(client, address, 0, WORDS[:100])
-    with tenant_scope(cast.north), part(Transfer.objects.get()).open("ab") as file:
-        file.write(b"bytes whose row was never committed")
+    with tenant_scope(cast.north):
+        left = part(Transfer.objects.get()) / "100"
+    left.write_bytes(b"a piece whose row was never committed")
     assert where(client, address) == 100
     piece(client, address, 100, WORDS[100:])
     with tenant_scope(cast.north):

@@ -20,7 +20,7 @@ from apps.corpora.extraction import LIMITS, reading
 from apps.corpora.models import Document, ItemState, Tally, Upload, UploadItem
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from counterpoint.storage import blobs
+from counterpoint.storage import blobs, plain_copy
 from tests.apps.corpora import making
 from tests.apps.corpora.making import make_corpus, only_item, outcomes, read_all, send, take_in
 from tests.cast import Cast
@@ -269,7 +269,8 @@ class Model:
         if actions.file_known(item):
             return
         try:
-            with reading(blobs().path("original", item.digest), item.path) as found:
+            original = blobs().open("original", item.digest)
+            with plain_copy(original) as path, reading(path, item.path) as found:
                 actions.file_documents(item, found)
         except InputError as refused:
             actions.reject(item, refused.code, **refused.facts)

@@ -1,0 +1,120 @@
+"""Seals again what lies under an older data key, and what an older release left plain.
+
+File by file, each replaced by a rename, so people read and write meanwhile; broken off, it goes on
+where it stopped, since what is under the newest key already is left alone. Works for the tenant in
+scope.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from calm_engine.errors import InternalError
+from counterpoint import keys, sealedfiles
+from counterpoint.disk import settle, writing_aside
+from counterpoint.storage import SEALED, SUFFIX, Blobs, blobs, damaged, pieces, seal_folder
+
+LOCK = "resealing.lock"
+
+
+@dataclass(frozen=True)
+class Resealed:
+    """How many files were sealed anew, how many were right already, and what would not open."""
+
+    moved: int
+    right: int
+    faults: list[str]
+
+
+def reseal(home: Path) -> Resealed:
+    """Seal every file of the tenant under its newest key. What does not open stays as it is."""
+    store, wanted = blobs(), keys.newest().version
+    moved, right, faults = 0, 0, []
+    for kind, path in standing(store):
+        try:
+            with while_no_backup_runs(home):
+                changed = reseal_one(store, kind, path, wanted)
+        except FileNotFoundError:  # deleted meanwhile
+            continue
+        except InternalError as error:
+            faults.append(f"{kind}/{path.name}: {error.code}")
+            continue
+        moved += changed
+        right += not changed
+    return Resealed(moved, right, faults)
+
+
+def standing(store: Blobs) -> Iterator[tuple[str, Path]]:
+    """What is stored of the sealed kinds; what is still being written begins with a dot."""
+    for kind in sorted(SEALED):
+        for path in sorted(store.kind_folder(kind).iterdir()):
+            if not path.name.startswith("."):
+                yield kind, path
+
+
+def reseal_one(store: Blobs, kind: str, path: Path, wanted: int) -> int:
+    """1 when the file, or one in the folder, was sealed anew. Raises InternalError as `open`."""
+    if path.is_dir():
+        sealed = seal_folder(path, kind, path.name)
+        for file in sorted(path.rglob(f"*{SUFFIX}")):
+            name = file.relative_to(path).as_posix().removesuffix(SUFFIX)
+            if sealedfiles.key_version(file) != wanted:
+                with store.open_within(kind, path.name, name) as plain:
+                    replace(file, plain, kind=kind, name=f"{path.name}/{name}")
+                sealed += 1
+        return min(1, sealed)
+    if sealedfiles.key_version(path) == wanted:
+        return 0
+    with store.open(kind, path.name) as plain:
+        replace(path, plain, kind=kind, name=path.name)
+    return 1
+
+
+def replace(path: Path, plain: BinaryIO, *, kind: str, name: str) -> None:
+    """Seal what `plain` reads in place of `path`; who has that open goes on reading it.
+
+    Raises FileNotFoundError when it was deleted meanwhile: it must not come back. Raises
+    InternalError("blob.damaged") rather than make a file whole that is not what it is called.
+    """
+    with writing_aside(path.parent) as (target, aside):
+        digest, _size = sealedfiles.write(target, pieces(plain), kind=kind, name=name)
+        if "/" not in name and digest != name:
+            raise damaged(kind, name)
+        settle(target)
+        if not path.exists():
+            raise FileNotFoundError(path)
+        aside.rename(path)
+
+
+# ---- backups -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def while_no_backup_runs(home: Path) -> Iterator[None]:
+    """Waits for a running backup: its picture of the database may lack the newest key."""
+    with locked(home, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def while_nothing_is_resealed(home: Path) -> Iterator[None]:
+    """For a backup: files keep the keys that the database had when its picture was taken."""
+    with locked(home, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def locked(home: Path, how: int) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
