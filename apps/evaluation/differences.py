@@ -20,8 +20,6 @@ from apps.runs.states import Control, Kind
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-COLUMN = "composition"
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -69,9 +67,9 @@ def are_comparable(reports: Sequence[Report | None]) -> bool:
     return len({report.question_set_id for report in reports if report is not None}) == 1
 
 
-def differences(reports: Sequence[Report | None]) -> list[Row]:
-    """Each kind and slice that any of them measured, with every report's number."""
-    every = [_cells(report) for report in reports]
+def differences(runs: Sequence[Run], reports: Sequence[Report | None]) -> list[Row]:
+    """Each kind and slice that any of them measured, with every run's number."""
+    every = [_cells(run, report) for run, report in zip(runs, reports, strict=True)]
     asked = {key for cells in every for key in cells}
     rows = []
     for kind in ordered({kind for kind, _ in asked}, KINDS):
@@ -81,9 +79,12 @@ def differences(reports: Sequence[Report | None]) -> list[Row]:
     return rows
 
 
-def _cells(report: Report | None) -> dict[tuple[str, str], Cell]:
+def _cells(run: Run, report: Report | None) -> dict[tuple[str, str], Cell]:
+    """What the report says of what this run made: a control, an augmenter, or the composition."""
+    made = {Kind.AUGMENT: "augmenter"}.get(Kind(run.kind), "composition")
+    column = run.control if run.control != Control.NONE else made
     cells = report.measured() if report is not None else []
-    return {(cell.kind, cell.slice): cell for cell in cells if cell.column == COLUMN}
+    return {(cell.kind, cell.slice): cell for cell in cells if cell.column == column}
 
 
 def _places(cells: Sequence[Cell | None]) -> list[Place]:

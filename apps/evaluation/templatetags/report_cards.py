@@ -15,13 +15,17 @@ register = template.Library()
 
 
 @register.inclusion_tag("evaluation/_differences.html")
-def report_differences(runs: Sequence[Run], user: User) -> dict[str, Any]:
-    """The report cards of these runs side by side, as far as this person may see them."""
+def report_differences(named: Sequence[tuple[Run, str]], user: User) -> dict[str, Any]:
+    """The report cards of these runs side by side, as far as this person may see them.
+
+    named   each run with the name that it has on the page
+    """
+    runs = [run for run, _name in named]
     reports = [report_of(run, by=user) for run in runs]
     is_comparable = are_comparable(reports)
     return {
-        "heads": list(zip(runs, reports, strict=True)),
+        "heads": [(name, report) for (_run, name), report in zip(named, reports, strict=True)],
         "count": sum(report is not None for report in reports),
         "is_comparable": is_comparable,
-        "rows": differences(reports) if is_comparable else [],
+        "rows": differences(runs, reports) if is_comparable else [],
     }
