@@ -229,6 +229,8 @@ WORDING: dict[str, str] = {
     "name.typed": "The name that was typed is not that of this model[: {name}]. "
     "Type it exactly as it is written.",
     "reason.missing": "A reason is needed here and is kept in the history. Write one.",
+    "quota.lasting": "The limit of {limit} is reached for {whom}[; {left} are left]. "
+    "Delete what is no longer needed, or ask a curator to raise it.",
     "quota.used": "The limit of {limit} is used up for {whom}. "
     "It begins anew in {minutes} minutes; a curator can raise it.",
     "report.composition": "An evaluation lost track of what it measured, and nothing was filed. "

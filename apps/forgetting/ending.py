@@ -61,11 +61,12 @@ class Found:
 def looked_at(tenant: Tenant) -> Found:
     """The dry run: numbers and names alone, nothing is touched."""
     with tenant_scope(tenant):
-        standing = Hold.objects.filter(lifted_at=None).values_list("subject_name", flat=True)
+        held = Hold.objects.filter(lifted_at=None)
+        standing = list(held.values_list("subject_name", flat=True))
         running = Run.objects.filter(state=State.RUNNING).count()
         rows = counts(tables_of_tenants(), tenant.pk)
     paths = [path for folder in folders(tenant) for path in folder.rglob("*") if path.is_file()]
-    return Found(rows, len(paths), sum(p.stat().st_size for p in paths), list(standing), running)
+    return Found(rows, len(paths), sum(p.stat().st_size for p in paths), standing, running)
 
 
 def folders(tenant: Tenant) -> Iterator[Path]:
