@@ -132,6 +132,21 @@ def test_what_a_crash_left_behind_the_position_is_cut_away(cast: Cast) -> None:
             assert file.read() == WORDS
 
 
+def test_a_transfer_that_an_older_release_began_goes_on(cast: Cast) -> None:
+    client = cast.client(cast.ada)
+    address = begin(client, make_corpus(cast), len(WORDS))["Location"]
+    with tenant_scope(cast.north):
+        row = Transfer.objects.get()
+        part(row).write_bytes(WORDS[:100] + b"bytes behind the position")
+        Transfer.objects.update(position=100)
+    assert piece(client, address, 100, WORDS[100:]).status_code == 204
+    with (
+        tenant_scope(cast.north),
+        blobs().open("original", UploadItem.objects.get().digest) as file,
+    ):
+        assert file.read() == WORDS
+
+
 def test_another_type_of_body_or_method_is_refused(cast: Cast) -> None:
     client = cast.client(cast.ada)
     address = begin(client, make_corpus(cast), 9)["Location"]
