@@ -127,6 +127,7 @@ def test_everything_is_taken_out_in_plain_and_in_order(
     }
     assert {table: len(rows) for table, rows in lines.items()} == told["rows"]
     assert set(lines) == set(tables_of_tenants()) - set(told["withheld"])
+    assert b'"secret"' not in b"".join(text for name, text in inside.items() if "rows/" in name)
     with tenant_scope(cast.north):
         document = Document.objects.get(path="a.txt")
     assert inside[f"originals/{document.original_digest}"] == WORDS
