@@ -1,7 +1,7 @@
 """How much of a limit is used, and who is refused: the one way of every limit.
 
-A person's own limit, that of each of their groups, the tenant's and the site's all count; the first
-that is used up refuses. Groups and tenants share one budget. Questions and tokens are counted in
+A person's own limit, that of each of their groups and the tenant's all count, and beside them what
+the site allows; what is used up refuses. Groups and tenants share one budget. Questions and tokens are counted in
 Valkey; without it everybody is let through: an outage of the counter is no reason to refuse.
 Accelerator time and storage are measured in rows, by the apps that keep them: they tell how
 (`measured`). Knows no run and no file.
@@ -86,13 +86,18 @@ class Budget:
 
 def budgets(user: User, kinds: Sequence[str] = Kind.values) -> list[Budget]:
     """Every limit that binds this person in the tenant in scope; the site's come last."""
+    return own(user, kinds) + [each for kind in kinds if (each := of_the_site(kind))]
+
+
+def own(user: User, kinds: Sequence[str]) -> list[Budget]:
+    """The limits that the tenant's curators set and that bind this person."""
     rows = limits_of(user, kinds)
-    used = [*counted([key_of(row) for row in rows if row.kind in PERIODS])]
+    used = counted([key_of(row) for row in rows if row.kind in PERIODS])
     found = []
     for row in rows:
         spent = used.pop(0) if row.kind in PERIODS else _meters[row.kind].used(*whose(row))
         found.append(Budget(row.kind, row.amount, whom(row), spent, renews(row.kind)))
-    return found + [each for kind in kinds if (each := of_the_site(kind))]
+    return found
 
 
 def limits_of(user: User, kinds: Sequence[str]) -> list[Quota]:
@@ -102,7 +107,10 @@ def limits_of(user: User, kinds: Sequence[str]) -> list[Quota]:
 
 
 def of_the_site(kind: str) -> Budget | None:
-    """What whoever runs the server allows the whole tenant; nobody in it can change that."""
+    """What whoever runs the server allows the whole tenant; nobody in it can change that.
+
+    It is held where it is measured: a run waits until its tenant has time again.
+    """
     meter = _meters.get(kind)
     told = meter.site() if meter else None
     if told is None:
@@ -129,8 +137,8 @@ def whose(row: Quota) -> tuple[Sequence[UUID] | None, datetime]:
 
 
 def refusal(user: User, *kinds: str, more: int = 1) -> Budget | None:
-    """The first limit that `more` would overstep, or None."""
-    over = [each for each in budgets(user, kinds) if each.used + more > each.amount]
+    """The limit of the tenant's own that `more` would overstep and that lasts longest, or None."""
+    over = [each for each in own(user, kinds) if each.used + more > each.amount]
     return max(over, key=lambda budget: budget.renews, default=None)
 
 

@@ -93,7 +93,7 @@ def everything(tar: tarfile.TarFile, tenant: Tenant) -> dict[str, Any]:
 def add_rows(tar: tarfile.TarFile, table: str, tenant: Tenant) -> int:
     """One line of JSON a row, as PostgreSQL writes it; how many. Never all of them in memory."""
     connection.ensure_connection()
-    told = f'SELECT (to_jsonb(t) - 'secret')::text FROM "{table}" t WHERE tenant_id = %s'  # noqa: S608  a name of the catalogue
+    told = f"""SELECT (to_jsonb(t) - 'secret')::text FROM "{table}" t WHERE tenant_id = %s"""  # noqa: S608  a name of the catalogue
     rows = 0
     with tempfile.TemporaryFile() as lines, transaction.atomic():
         with connection.connection.cursor(name="taking_out") as cursor:
