@@ -32,6 +32,7 @@ VERBS: dict[str, type[AugmentSpec] | type[ComposeSpec] | type[EvaluateSpec]] = {
     "augment": AugmentSpec,
     "compose": ComposeSpec,
     "evaluate": EvaluateSpec,
+    "estimate": AugmentSpec,
 }
 
 
@@ -56,6 +57,9 @@ def _run(verb: str, path: Path, events: Events) -> Outcome:
     from calm_engine import api  # noqa: PLC0415 loads torch
 
     torch.set_num_threads(process.threads(spec.threads))
+    if verb == "estimate":
+        assert isinstance(spec, AugmentSpec)
+        return Outcome("estimate", "", "", facts={"estimate": api.estimate(spec).to_dict()})
     work: Generator[Progress, None, Outcome] = getattr(api, verb)(spec)
     while True:
         try:

@@ -32,6 +32,7 @@ WORK: dict[str, Callable[[Job], None]] = {
     Kind.AUGMENT: training.augment,
     Kind.COMPOSE: composition.compose,
     Kind.EVALUATE: evaluation.evaluate,
+    Kind.ESTIMATE: training.estimate,
 }
 
 

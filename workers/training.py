@@ -23,6 +23,7 @@ from calm_engine.errors import InputError
 from calm_engine.specs import AugmentSpec, Outcome, Progress, Spec, TrainSpec
 from counterpoint import studies
 from counterpoint.storage import run_folder
+from workers import devices
 from workers.launch import Child
 from workers.places import Place, clear, located
 from workers.processes import cores
@@ -33,6 +34,26 @@ S = TypeVar("S", bound=Spec)
 def augment(job: Job) -> None:
     """Turn one training run into one augmenter. A second attempt resumes from the checkpoint."""
     place = place_of(job)
+    spec = _asked(job, place)
+    begin_at_branch(job, place, spec)
+    with studied(job, place):
+        outcome = follow(job, "augment", spec, place)
+    persistently(lambda: actions.finish_augment(job.run, outcome))
+    clear(place)
+
+
+def estimate(job: Job) -> None:
+    """Take a few steps of such a training on this device, and keep what they cost."""
+    place = place_of(job)
+    with studied(job, place):
+        outcome = follow(job, "estimate", _asked(job, place), place)
+    device = devices.look().name
+    persistently(lambda: actions.finish_estimate(job.run, outcome, device=device))
+    clear(place)
+
+
+def _asked(job: Job, place: Place) -> AugmentSpec:
+    """What the engine is asked to train, with the snapshot's files laid out for it."""
     files = exported(job, place)
     places = {
         actions.OUTPUT: place.output,
@@ -42,12 +63,7 @@ def augment(job: Job) -> None:
         actions.EXAMPLES: files.bridge_examples,
         actions.STUDY: place.study,
     }
-    spec = understood(AugmentSpec, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
-    begin_at_branch(job, place, spec)
-    with studied(job, place):
-        outcome = follow(job, "augment", spec, place)
-    persistently(lambda: actions.finish_augment(job.run, outcome))
-    clear(place)
+    return understood(AugmentSpec, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
 
 
 def refuse_unreadable(run: Run) -> None:

@@ -40,7 +40,9 @@ SPECS: dict[Kind, type[AugmentSpec] | type[ComposeSpec] | type[EvaluateSpec]] = 
     Kind.AUGMENT: AugmentSpec,
     Kind.COMPOSE: ComposeSpec,
     Kind.EVALUATE: EvaluateSpec,
+    Kind.ESTIMATE: AugmentSpec,
 }
+SOON = -5  # the priority of what a person waits for
 DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
 HELD_OUT, STUDY = "@held_out", "@study"
 FOLDERS = frozenset(
@@ -65,16 +67,9 @@ def start_augment(
     device_bytes   memory that a slot must have; 0: not known, any slot takes it
     Raises InputError at the door: a bad setting, or a corpus that `by` may not read.
     """
-    asked = checked(settings)
-    examples = EXAMPLES if bridge_examples(snapshot) else None
-    spec = AugmentSpec.from_dict(
-        asked
-        | {"output": OUTPUT, "work": WORK, "tokenizer": ANCHOR}
-        | {"documents": DOCUMENTS, "examples": examples, "study_cache": STUDY}
-    )
     return queue(
         Kind.AUGMENT,
-        spec,
+        augment_spec(snapshot, settings),
         snapshot=snapshot,
         anchor=anchor,
         closure=closure_of([snapshot]),
@@ -82,6 +77,41 @@ def start_augment(
         name=name,
         plan=plan,
         device_bytes=device_bytes,
+    )
+
+
+def start_estimate(
+    snapshot: Snapshot,
+    *,
+    anchor: Anchor,
+    settings: Settings | None = None,
+    by: User | None,
+    device_bytes: int = 0,
+) -> Run:
+    """Queue a dry run of the same training: a few steps on the real device, nothing kept.
+
+    It goes before its tenant's other runs, since somebody waits for it. Raises as `start_augment`.
+    """
+    return queue(
+        Kind.ESTIMATE,
+        augment_spec(snapshot, settings),
+        snapshot=snapshot,
+        anchor=anchor,
+        closure=closure_of([snapshot]),
+        by=by,
+        name="",
+        priority=SOON,
+        device_bytes=device_bytes,
+    )
+
+
+def augment_spec(snapshot: Snapshot, settings: Settings | None) -> AugmentSpec:
+    """The whole spec of an augment run. Raises InputError for what makes no sense in it."""
+    examples = EXAMPLES if bridge_examples(snapshot) else None
+    return AugmentSpec.from_dict(
+        checked(settings)
+        | {"output": OUTPUT, "work": WORK, "tokenizer": ANCHOR}
+        | {"documents": DOCUMENTS, "examples": examples, "study_cache": STUDY}
     )
 
 
@@ -254,6 +284,13 @@ def finish_compose(run: Run, outcome: Outcome) -> Composition | None:
         )
         succeed(run, _kept(outcome))
     return composition
+
+
+def finish_estimate(run: Run, outcome: Outcome, *, device: str) -> None:
+    """Keep what a dry run measured, and where; nothing else is left of it."""
+    with transaction.atomic():
+        hold(run)
+        succeed(run, outcome.to_dict() | {"facts": outcome.facts | {"device": device}})
 
 
 def _kept(outcome: Outcome) -> dict[str, Any]:

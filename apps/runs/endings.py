@@ -72,6 +72,8 @@ def succeed(run: Run, outcome: dict[str, Any]) -> None:
     run.checkpoints.all().delete()  # their folder goes with the run's
     run.note("succeeded", "Finished")
     record("run.succeed", run, by=run.created_by, kind=run.kind)
+    if run.kind == Kind.ESTIMATE:
+        return  # the page that asked shows it; it is no news
     if run.kind == Kind.EVALUATE:
         notices.tell(run, notices.APPROVAL, f"{run} is finished: its report waits for a decision.")
     else:

@@ -11,7 +11,7 @@ from apps.registry.models import Augmenter, Composition
 from apps.runs import causes, claims, pipeline, sentences, slots
 from apps.runs.models import Run, Slot
 from apps.runs.standing import Surroundings, standing
-from apps.runs.states import State
+from apps.runs.states import Kind, State
 
 STORY = 50  # the newest lines of what happened
 LOOKS = 8  # the newest looks at the samples
@@ -31,7 +31,8 @@ def facts_of(row: Run) -> dict[str, Any]:
         "sentence": sentences.sentence(row, stands, now=now, losses=curve),
         "left": sentences.left(row, now) if row.state == State.RUNNING else "",
         "span": sentences.elapsed(row, now),
-        "steps": pipeline.of_plan(row.plan) if row.plan else pipeline.strip([row]),
+        "steps": _steps_of(row),
+        "measured": _measured(row),
         "story": row.events.order_by("-at", "-id")[:STORY],
         "last_loss": curve[-1] if curve else None,
         "looks": row.looks.order_by("-step")[:LOOKS],
@@ -41,6 +42,23 @@ def facts_of(row: Run) -> dict[str, Any]:
         "made": made_by(row),
         "is_older": _is_older(row),
     }
+
+
+def _steps_of(row: Run) -> list[pipeline.Step]:
+    if row.kind == Kind.ESTIMATE:
+        return []  # a step of no plan
+    return pipeline.of_plan(row.plan) if row.plan else pipeline.strip([row])
+
+
+def _measured(row: Run) -> dict[str, Any] | None:
+    """What a dry run found, with its time in words."""
+    facts: dict[str, Any] = (row.outcome or {}).get("facts", {})
+    if "estimate" not in facts:
+        return None
+    told: dict[str, Any] = facts["estimate"]
+    memory = told["device_memory_bytes"] or told["memory_bytes"]
+    time = sentences.in_words(int(told["seconds"]))
+    return told | {"time": time, "memory": memory, "device": facts.get("device", "")}
 
 
 def _slot_of(row: Run) -> Slot | None:

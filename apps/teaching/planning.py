@@ -21,6 +21,7 @@ from apps.runs.sentences import in_words
 from apps.runs.slots import listening
 from apps.runs.states import Control, Kind, State
 from calm_engine import capacity
+from calm_engine.specs import Estimate
 
 VOCABULARY = 49_152  # where the anchor does not tell its own
 TRAINED_BYTES = 16  # a parameter in training: itself, its slope and two moments, in float32
@@ -57,6 +58,7 @@ class Forecast:
     disk: int
     disk_free: int | None
     seconds: tuple[float, float] | None
+    measured: str
     minutes_left: int | None
     workers: int
     is_quiet: bool
@@ -74,9 +76,20 @@ class Forecast:
         return self.disk_free is None or self.disk < self.disk_free
 
 
-def forecast(snapshot: Snapshot, anchor: Anchor, settings: Mapping[str, Any]) -> Forecast:
-    """What teaching this snapshot to this anchor will need, of the slots that listen now."""
+def forecast(
+    snapshot: Snapshot,
+    anchor: Anchor,
+    settings: Mapping[str, Any],
+    measured: Estimate | None = None,
+) -> Forecast:
+    """What teaching this snapshot to this anchor will need, of the slots that listen now.
+
+    measured   by a dry run of the first training: it takes the place of that part's estimate
+    """
     needs = [need_of(kind, snapshot, anchor, settings) for kind in (Kind.AUGMENT, Kind.COMPOSE)]
+    if measured is not None:
+        held = measured.device_memory_bytes or measured.memory_bytes
+        needs[0] = Need(held, held, measured.disk_bytes)
     slots = listening()
     share = Share.objects.first() or Share()
     local = timezone.localtime()
@@ -93,7 +106,8 @@ def forecast(snapshot: Snapshot, anchor: Anchor, settings: Mapping[str, Any]) ->
         why=why,
         disk=sum(need.disk for need in needs),
         disk_free=max((slot.disk_free for slot in slots), default=None),
-        seconds=_seconds(snapshot, settings),
+        seconds=_seconds(snapshot, settings, measured),
+        measured=in_words(int(measured.seconds)) if measured else "",
         minutes_left=left,
         workers=len(slots),
         is_quiet=share.is_quiet(local),
@@ -129,11 +143,16 @@ def _fit(need: int, most: int) -> tuple[str, str, str]:
     return _("Fits"), "ok", ""
 
 
-def _seconds(snapshot: Snapshot, settings: Mapping[str, Any]) -> tuple[float, float] | None:
+def _seconds(
+    snapshot: Snapshot, settings: Mapping[str, Any], measured: Estimate | None
+) -> tuple[float, float] | None:
     """How long the whole plan may take, from runs that finished here; None before there are any."""
     total = 0.0
     steps = ((Kind.AUGMENT, Control.NONE), (Kind.COMPOSE, Control.NONE))
     for kind, control in (*steps, (Kind.COMPOSE, Control.RANDOM), (Kind.EVALUATE, Control.NONE)):
+        if kind is Kind.AUGMENT and measured is not None:
+            total += measured.seconds
+            continue
         done = Run.objects.filter(kind=kind, control=control, state=State.SUCCEEDED)
         worked = done.filter(used_seconds__gt=0)
         rows = list(worked.select_related("snapshot").order_by("-finished_at")[:HISTORY])

@@ -8,17 +8,20 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from apps.accounts.models import User
 from apps.corpora.models import Corpus, Snapshot
 from apps.evaluation.models import Report
 from apps.registry.closure import Reader, readers
@@ -26,13 +29,14 @@ from apps.registry.models import Anchor
 from apps.runs import pipeline
 from apps.runs.actions import bridge_examples
 from apps.runs.models import Run
-from apps.runs.states import State
+from apps.runs.states import Cause, State
 from apps.teaching.actions import start_plan
 from apps.teaching.forms import PlanForm
-from apps.teaching.kinds import WRITTEN_CHOICES, kinds_in
+from apps.teaching.kinds import CHOICES, WRITTEN_CHOICES, kinds_in
 from apps.teaching.models import Plan
 from apps.teaching.planning import Forecast, forecast
 from apps.teaching.presets import PRESETS, STANDARD, settings_of
+from apps.teaching.trying import Trial, trial_of, try_out
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
@@ -44,6 +48,7 @@ from counterpoint.live import HEARTBEAT, sse, sse_response
 LOOK_SECONDS = 2.0  # a plan hops from run to run: its rows are looked at, not one run's topic
 BEAT_SECONDS = 15.0
 REGIONS = ("strip", "runs")
+MENDED_BY_PEOPLE = (Cause.MEMORY, Cause.DISK, Cause.DATA, Cause.NAN)  # trying again changes nothing
 LOOK = {"queued": "off", "running": "busy", "succeeded": "ok", "failed": "bad", "cancelled": "warn"}
 
 
@@ -63,41 +68,84 @@ def start(request: MemberRequest) -> HttpResponse:
     wanted = request.GET.get("snapshot")
     form = PlanForm(request.POST or None, by=request.user)
     chosen = _chosen(request, form, wanted)
+    asked = _asked(request)
     if chosen is not None:
-        form.initial = {"snapshot": chosen.pk, "name": chosen.corpus.name, "preset": "standard"}
-    if request.method == "POST" and form.is_valid():
-        asked = form.cleaned_data
-        try:
-            plan = start_plan(
-                asked["snapshot"],
-                asked["anchor"],
-                asked["name"],
-                request.user,
-                settings=settings_of(
-                    asked["preset"], without=asked["without"], writes=asked["writes"]
-                ),
-            )
-        except InputError as error:
-            form.add_error(None, sentence(error))
-        else:
-            return redirect(plan)
+        form.initial = asked | {"snapshot": chosen.pk, "name": chosen.corpus.name}
     anchor = _anchor(form, request.GET.get("anchor"))
-    preset = PRESETS.get(request.GET.get("preset") or form.data.get("preset", ""), STANDARD)
-    ahead = forecast(chosen, anchor, preset.settings) if chosen and anchor else None
+    settings = settings_of(asked["preset"], without=asked["without"], writes=asked["writes"])
+    trial = trial_of(chosen, anchor, settings) if chosen and anchor else None
+    measured = trial.measured if trial else None
+    ahead = forecast(chosen, anchor, settings, measured) if chosen and anchor else None
+    barred = blockers(chosen, ahead, trial)
+    if request.method == "POST" and form.is_valid():
+        plan = _begun(form, settings, barred, by=request.user)
+        if plan is not None:
+            return redirect(plan)
     facts = {
         "form": form,
         "presets": PRESETS.values(),
         "chosen": chosen,
         "people": _audience(chosen),
         "numbers": _numbers(chosen),
-        "blockers": blockers(chosen, ahead),
+        "blockers": barred,
         "forecast": ahead,
+        "trial": trial,
         "kinds": kinds_in(chosen) if chosen is not None and _may_read(request, chosen) else [],
         "written": WRITTEN_CHOICES,
-        "without": request.POST.getlist("without"),
+        "without": asked["without"],
         "plans": Plan.objects.visible_to(request.user).select_related("snapshot")[:10],
     }
     return render(request, "teaching/start.html", facts)
+
+
+@require_POST
+@member(Role.CURATOR)
+def dry_run(request: MemberRequest) -> HttpResponse:
+    """Queue two steps of each sort on the real device, and go back to the page that shows them."""
+    form = PlanForm(request.POST, by=request.user)
+    asked = _asked(request)
+    back = reverse("teaching:start")
+    form.full_clean()  # a name may still be missing
+    snapshot, anchor = form.cleaned_data.get("snapshot"), form.cleaned_data.get("anchor")
+    if snapshot is None or anchor is None:
+        messages.error(request, _("Choose a snapshot and an anchor first."))
+        return redirect(back)
+    settings = settings_of(asked["preset"], without=asked["without"], writes=asked["writes"])
+    try:
+        try_out(snapshot, anchor, settings, by=request.user)
+    except InputError as error:
+        messages.error(request, sentence(error))
+    chosen = {"snapshot": snapshot.pk, "anchor": anchor.pk, "preset": asked["preset"]}
+    more = {"writes": "on"} if asked["writes"] else {}
+    words = urlencode(chosen | more | {"without": asked["without"]}, doseq=True)
+    return redirect(f"{back}?{words}")
+
+
+def _asked(request: MemberRequest) -> dict[str, Any]:
+    """Preset, kinds left out and whether the anchor writes, from whichever way they came."""
+    told = request.POST or request.GET
+    known = {kind for kind, _label in CHOICES}
+    return {
+        "preset": PRESETS.get(told.get("preset", ""), STANDARD).name,
+        "without": [kind for kind in told.getlist("without") if kind in known],
+        "writes": bool(told.get("writes")),
+    }
+
+
+def _begun(
+    form: PlanForm, settings: dict[str, Any], barred: list[Blocker], *, by: User
+) -> Plan | None:
+    """Start the plan; what stands in its way is said on the form, and nothing is started."""
+    for each in barred:
+        form.add_error(None, each.text)
+    if barred:
+        return None
+    asked = form.cleaned_data
+    try:
+        return start_plan(asked["snapshot"], asked["anchor"], asked["name"], by, settings=settings)
+    except InputError as error:
+        form.add_error(None, sentence(error))
+        return None
 
 
 def _chosen(request: MemberRequest, form: PlanForm, wanted: str | None) -> Snapshot | None:
@@ -140,7 +188,9 @@ def _numbers(snapshot: Snapshot | None) -> dict[str, int]:
     return {"bridge": bridge, "held_out": every - bridge}
 
 
-def blockers(snapshot: Snapshot | None, ahead: Forecast | None = None) -> list[Blocker]:
+def blockers(
+    snapshot: Snapshot | None, ahead: Forecast | None = None, trial: Trial | None = None
+) -> list[Blocker]:
     """Everything that would be refused, said before it is asked, each with the way to mend it."""
     found = []
     if not Anchor.objects.exists():
@@ -168,6 +218,9 @@ def blockers(snapshot: Snapshot | None, ahead: Forecast | None = None) -> list[B
     if not numbers["held_out"]:
         text = _("The snapshot keeps no question back, so nothing could be measured.")
         found.append(Blocker(text, corpus.get_absolute_url(), _("Add examples")))
+    if trial is not None and trial.run.cause in MENDED_BY_PEOPLE:
+        text = _("The dry run failed: %(why)s") % {"why": trial.run.failure_text}
+        found.append(Blocker(text, trial.run.get_absolute_url(), _("The dry run")))
     return found + (_in_the_machine(ahead) if ahead is not None else [])
 
 

@@ -14,13 +14,14 @@ import pytest
 from apps.evaluation.models import Report
 from apps.registry import artifacts
 from apps.registry.models import Alias, Augmenter, Composition
-from apps.runs.actions import start_augment
+from apps.runs.actions import start_augment, start_estimate
 from apps.runs.claims import claim
 from apps.runs.models import Run
 from apps.runs.wishes import ask_to_cancel
 from apps.teaching.actions import start_plan
 from apps.teaching.presets import QUICK
 from apps.tenants.scope import tenant_scope
+from calm_engine.specs import Estimate
 from counterpoint.storage import run_folder
 from tests.cast import Cast
 from tests.workers.making import AUGMENT, EVALUATE, make_parents
@@ -169,3 +170,21 @@ def test_a_wake_finds_what_another_worker_holds_and_goes_home(cast: Cast, tmp_pa
     gpu.wake()
     after = now(cast, run)
     assert (after.state, after.owner, after.epoch) == ("running", "another worker", held.epoch)
+
+
+def test_a_dry_run_measures_on_the_device_and_leaves_nothing(cast: Cast, tmp_path: Path) -> None:
+    snapshot, anchor = make_parents(cast, tmp_path / "anchor")
+    with tenant_scope(cast.north):
+        run = start_estimate(snapshot, anchor=anchor, settings=AUGMENT, by=cast.ada)
+    gpu.wake()
+    after = now(cast, run)
+    assert (after.state, after.failure_text) == ("succeeded", "")
+    measured = Estimate.from_dict(after.outcome["facts"]["estimate"])
+    assert measured.steps == AUGMENT["steps"]
+    assert measured.seconds > 0
+    assert measured.memory_bytes > 10**8
+    assert measured.disk_bytes > 0
+    assert after.outcome["facts"]["device"]
+    with tenant_scope(cast.north):
+        assert not Augmenter.objects.exists()
+        assert list(Path(run_folder(run.pk)).iterdir()) == []

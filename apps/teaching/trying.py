@@ -1,0 +1,83 @@
+"""The dry run of a plan: two steps of each sort on the real device, before anything is started.
+
+It is a run like any other: it waits its turn, has a page, and can be stopped. It measures what
+learning the documents needs; the bridges cannot be tried before there is an augmenter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from apps.corpora.models import Snapshot
+from apps.registry.models import Anchor
+from apps.runs import claims
+from apps.runs.actions import augment_spec, start_estimate
+from apps.runs.models import Run
+from apps.runs.standing import Standing, Surroundings, standing
+from apps.runs.states import ACTIVE, Kind, State
+from apps.teaching.planning import need_of
+from calm_engine.specs import Estimate
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A dry run as the plan rail shows it: where it stands, and what it measured."""
+
+    run: Run
+    stands: Standing
+    measured: Estimate | None
+
+    @property
+    def is_active(self) -> bool:
+        return self.run.state in ACTIVE
+
+    @property
+    def device(self) -> str:
+        return str((self.run.outcome or {}).get("facts", {}).get("device", ""))
+
+    @property
+    def memory(self) -> int:
+        """Bytes at most: of the accelerator where there is one, else of the machine."""
+        if self.measured is None:
+            return 0
+        return self.measured.device_memory_bytes or self.measured.memory_bytes
+
+
+def try_out(snapshot: Snapshot, anchor: Anchor, settings: Settings, *, by: User) -> Run:
+    """Queue a dry run of a plan's first training; one that still waits or works is given back.
+
+    settings   {"augment": {...}, ...}, as `start_plan` takes them
+    Raises InputError as a start does.
+    """
+    known = _newest(snapshot, anchor, settings)
+    if known is not None and known.state in ACTIVE:
+        return known
+    needs = need_of(Kind.AUGMENT, snapshot, anchor, settings).certain
+    asked = settings.get(str(Kind.AUGMENT), {})
+    return start_estimate(snapshot, anchor=anchor, settings=asked, by=by, device_bytes=needs)
+
+
+def trial_of(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Trial | None:
+    """The newest dry run of exactly these choices; None when there has been none."""
+    run = _newest(snapshot, anchor, settings)
+    if run is None:
+        return None
+    ahead = claims.ahead_of([run]).get(run.pk, 0)
+    measured = None
+    if run.state == State.SUCCEEDED and run.outcome:
+        measured = Estimate.from_dict(run.outcome["facts"]["estimate"])
+    return Trial(run, standing(run, Surroundings.look(run.queue), ahead=ahead), measured)
+
+
+def _newest(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Run | None:
+    spec = augment_spec(snapshot, settings.get(str(Kind.AUGMENT), {})).to_dict()
+    rows = Run.objects.filter(kind=Kind.ESTIMATE, snapshot=snapshot, anchor=anchor, spec=spec)
+    found: Run | None = rows.order_by("-created_at").first()
+    return found
