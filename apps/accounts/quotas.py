@@ -1,10 +1,10 @@
 """How much of a limit is used, and who is refused: the one way of every limit.
 
 A person's own limit, that of each of their groups and the tenant's all count, and beside them what
-the site allows; what is used up refuses. Groups and tenants share one budget. Questions and tokens are counted in
-Valkey; without it everybody is let through: an outage of the counter is no reason to refuse.
-Accelerator time and storage are measured in rows, by the apps that keep them: they tell how
-(`measured`). Knows no run and no file.
+the site allows; what is used up refuses. Groups and tenants share one budget. Questions and tokens
+are counted in Valkey; without it everybody is let through: an outage of the counter is no reason to
+refuse. Accelerator time and storage are measured in rows, by the apps that keep them, which tell
+how (`measured`). Knows no run and no file.
 """
 
 from __future__ import annotations
