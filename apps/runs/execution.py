@@ -48,6 +48,7 @@ T = TypeVar("T")
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
 PATIENCE_SECONDS = 600.0  # how long an end waits for a database that is away
+SAVING = "save"  # the engine's last stage
 NEWS_SECONDS = 1.0  # progress is written at most this often
 
 PARTS = ("created_by", "snapshot__corpus", "anchor", "augmenter", "composition", "control_run")
@@ -292,11 +293,11 @@ def _news(progress: Progress) -> dict[str, Any]:
     """The columns of a run that a piece of progress sets."""
     news: dict[str, Any] = {
         "stage": progress.stage[:40],
-        "step": progress.step,
-        "total": progress.total,
         "message": progress.message,
         "eta_seconds": progress.eta_seconds,
     }
+    if progress.stage != SAVING:  # the result is written, the steps are what they were
+        news |= {"step": progress.step, "total": progress.total}
     news |= {"samples": list(progress.samples)} if progress.samples else {}
     return cast("dict[str, Any]", storable(news))
 
