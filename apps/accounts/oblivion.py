@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.account.models import EmailAddress
-from allauth.mfa.models import Authenticator
-from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib.sessions.models import Session
+from django.db import models
 
 from apps.accounts.models import ApiKey, Provisioned, Quota, User
-from apps.tenants.models import GroupMember, Membership
+from apps.tenants.models import GroupMember, Membership, TenantModel
 from apps.tenants.scope import current_tenant_id
 
 NAMELESS = "Forgotten person"
+TRACES = (AccessAttempt, AccessFailureLog, AccessLog)
 
 
 def forget_account(user: User) -> dict[str, int]:
@@ -38,14 +37,11 @@ def forget_account(user: User) -> dict[str, int]:
 
 
 def forget_everywhere(user: User) -> dict[str, int]:
-    sessions = UserSession.objects.filter(user=user)
-    names = list(sessions.values_list("session_key", flat=True))
+    """Sessions, factors, addresses and providers, traces of sign-ins, then name and address."""
+    names = list(UserSession.objects.filter(user=user).values_list("session_key", flat=True))
     rows: list[Any] = [
         Session.objects.filter(session_key__in=names),
-        sessions,
-        EmailAddress.objects.filter(user=user),
-        Authenticator.objects.filter(user=user),
-        SocialAccount.objects.filter(user=user),
+        *(each.related_model.objects.filter(**{each.field.name: user}) for each in alone_theirs()),
         *(each.objects.filter(username=user.email) for each in TRACES),
     ]
     gone = {each.model._meta.model_name: each.delete()[0] for each in rows}
@@ -55,4 +51,11 @@ def forget_everywhere(user: User) -> dict[str, int]:
     return gone | {"name": 1}
 
 
-TRACES = (AccessAttempt, AccessFailureLog, AccessLog)
+def alone_theirs() -> list[Any]:
+    """What goes with a person and is no tenant's: whatever an app of signing in keeps of them."""
+    return [
+        each
+        for each in User._meta.related_objects
+        if getattr(each, "on_delete", None) is models.CASCADE
+        and not issubclass(each.related_model, TenantModel)
+    ]

@@ -32,7 +32,7 @@ from apps.corpora.models import (
     UploadItem,
 )
 from apps.forgetting import persons
-from apps.forgetting.lineage import Affected, affected, corpora_of, documents_of
+from apps.forgetting.lineage import Affected, affected, corpora_of, documents_of, is_barred
 from apps.forgetting.models import ForgetPlan
 from apps.registry.actions import quarantine
 from apps.registry.models import Composition, Placement
@@ -95,10 +95,10 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
     still is.
     """
     require_free(plan)
-    if plan.quarantined_at is None:
+    found = affected(plan)
+    if not is_barred(plan, found):
         raise InputError("forget.order")
     persons.require_decided(plan)
-    found = affected(plan)
     if still := found.live:
         raise InputError("forget.live", names=", ".join(str(each) for each in still))
     if Placement.objects.filter(composition__in=found.compositions).exists():
@@ -240,7 +240,7 @@ def steps(plan: ForgetPlan, found: Affected) -> list[Step]:
     undecided = plan.mentions.filter(verdict="open").count() if plan.person_id else 0
     facts = [
         *([("Confirm documents", undecided == 0, f"{undecided} undecided")] * bool(plan.person_id)),
-        ("Quarantine", plan.quarantined_at is not None, f"{len(found.compositions)} versions"),
+        ("Quarantine", is_barred(plan, found), f"{len(found.compositions)} versions"),
         ("Retrain without it", bool(newer) or needs_none, f"{len(newer)} new versions"),
         ("Test", reported or needs_none, "a report on the new version"),
         ("Replace", not found.live, "no name points at what learned it"),

@@ -26,7 +26,7 @@ from apps.audit.actions import record
 from apps.audit.anchors import canonical, public_key, signing_key
 from apps.audit.models import AuditHead, Hold
 from apps.forgetting import leaving
-from apps.forgetting.tables import counts, kept_by_their_owner, tables_of_tenants
+from apps.forgetting.tables import counts, kept_by_their_owner, of_people, tables_of_tenants
 from apps.registry.models import Placement
 from apps.runs.models import Run
 from apps.runs.states import ACTIVE, State
@@ -232,9 +232,8 @@ def what_goes_with(code: str, email: str) -> Iterator[tuple[str, str]]:
     yield f"DELETE FROM django_session WHERE session_key IN ({sessions})", code  # noqa: S608  words of ours
     for table in ("accesslog", "accessattempt", "accessfailurelog"):
         yield f"DELETE FROM axes_{table} WHERE username = %s", email  # noqa: S608  as above
-    for table in ("usersessions_usersession", "mfa_authenticator", "account_emailaddress"):
-        yield f"DELETE FROM {table} WHERE user_id = %s", code  # noqa: S608  as above
-    yield "DELETE FROM socialaccount_socialaccount WHERE user_id = %s", code
+    for table, column in of_people():
+        yield f'DELETE FROM "{table}" WHERE "{column}" = %s', code  # noqa: S608  names of the catalogue
     yield "DELETE FROM accounts_user WHERE id = %s", code
 
 

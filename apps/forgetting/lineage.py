@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.chat.models import Message
-from apps.corpora.models import Document, Snapshot
+from apps.corpora.models import Document, DocumentState, Snapshot
 from apps.forgetting.models import ForgetPlan, Mention
 from apps.registry.models import Alias, Augmenter, AugmenterSnapshot, Composition
 from apps.runs.models import Run
@@ -70,6 +70,13 @@ def snapshots_of(plan: ForgetPlan) -> list[Snapshot]:
     if plan.person_id:
         going = set(documents_of(plan).values_list("original_digest", flat=True))
     return [each for each in found if any(row[0] in going for row in manifest_of(each))]
+
+
+def is_barred(plan: ForgetPlan, found: Affected) -> bool:
+    """Whether it was quarantined, and nothing was confirmed, learned or let back in since."""
+    opened = any(each.state == Composition.State.READY for each in found.compositions)
+    staying = documents_of(plan).exclude(state=DocumentState.WITHDRAWN)
+    return plan.quarantined_at is not None and not opened and not staying.exists()
 
 
 def manifest_of(snapshot: Snapshot) -> list[list[str]]:

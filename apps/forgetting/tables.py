@@ -25,6 +25,20 @@ SELECT DISTINCT conrelid::regclass::text, confrelid::regclass::text FROM pg_cons
  WHERE contype = 'f' AND connamespace = 'public'::regnamespace
 """
 
+SQL_PEOPLE = """
+SELECT c.conrelid::regclass::text, a.attname FROM pg_constraint c
+  JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+ WHERE c.contype = 'f' AND c.confrelid = 'accounts_user'::regclass AND c.conrelid <> c.confrelid
+   AND NOT EXISTS (SELECT 1 FROM pg_attribute t
+                    WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id')
+ ORDER BY 1, 2
+"""
+
+
+def of_people() -> list[tuple[str, str]]:
+    """Tables of no tenant whose rows are one person's, with the column that names the person."""
+    return [(str(table), str(column)) for table, column in asked(SQL_PEOPLE)]
+
 
 def tables_of_tenants() -> list[str]:
     """Every table with a column `tenant_id`."""

@@ -19,7 +19,7 @@ from apps.audit.models import Hold
 from apps.chat import retention
 from apps.corpora.models import Corpus, Document
 from apps.forgetting import actions, leaving, persons
-from apps.forgetting.lineage import affected
+from apps.forgetting.lineage import affected, is_barred
 from apps.forgetting.models import ForgetPlan, Mention
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Membership, Role
@@ -86,7 +86,12 @@ def plan(request: MemberRequest, code: UUID) -> HttpResponse:
     """One plan: what is affected, where it stands, what comes next."""
     row = fetch(request, ForgetPlan, code)
     found = affected(row)
-    page = {"plan": row, "found": found, "steps": actions.steps(row, found)}
+    page = {
+        "plan": row,
+        "found": found,
+        "steps": actions.steps(row, found),
+        "is_barred": is_barred(row, found),
+    }
     if row.person_id:
         mentions = row.mentions.select_related("document__corpus")
         shown = mentions.filter(pk__in=Mention.objects.visible_to(request.user).values("pk"))

@@ -29,7 +29,7 @@ from apps.audit.anchors import canonical
 from apps.audit.models import Approval, Hold
 from apps.corpora.models import Document
 from apps.forgetting import ending, leaving
-from apps.forgetting.tables import kept_by_their_owner, tables_of_tenants
+from apps.forgetting.tables import kept_by_their_owner, of_people, tables_of_tenants
 from apps.runs.models import Run
 from apps.runs.states import State
 from apps.tenants.models import Membership, Role, Tenant
@@ -295,3 +295,5 @@ def test_the_catalogue_knows_what_only_the_owner_may_empty(db: None) -> None:
     found = kept_by_their_owner(tables_of_tenants())
     assert {"audit_auditevent", "corpora_snapshot", "corpora_corpus", "runs_run"} <= found
     assert not {"corpora_passage", "corpora_document", "chat_message"} & found
+    assert ("mfa_authenticator", "user_id") in of_people()
+    assert not {table for table, _ in of_people()} & set(tables_of_tenants())

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from apps.accounts import oblivion
 from apps.accounts.actions import issue_key, key_from
 from apps.accounts.models import User
 from apps.audit import holds
@@ -78,6 +79,8 @@ def test_a_person_goes_and_a_certificate_says_what_is_left(cast: Cast) -> None:
         with pytest.raises(InputError, match=r"forget\.undecided"):
             actions.destroy(plan, by=cast.ada)
         settle(plan, cast)
+        with pytest.raises(InputError, match=r"forget\.order"):  # confirmed since
+            actions.destroy(plan, by=cast.ada)
         actions.quarantine_now(plan, by=cast.ada)
         mail = Document.objects.get(path="mail.txt")
         assert mail.state == DocumentState.WITHDRAWN
@@ -97,6 +100,16 @@ def test_a_person_goes_and_a_certificate_says_what_is_left(cast: Cast) -> None:
     assert not person.email.startswith("bo@")
     assert key_from(secret) is None
     assert not Membership.objects.filter(user=person).exists()
+
+
+def test_everything_of_signing_in_goes_with_a_person() -> None:
+    kept = {each.related_model._meta.db_table for each in oblivion.alone_theirs()}
+    assert kept >= {
+        "account_emailaddress",
+        "mfa_authenticator",
+        "socialaccount_socialaccount",
+        "usersessions_usersession",
+    }
 
 
 def test_who_works_elsewhere_too_keeps_the_name_there(cast: Cast) -> None:
