@@ -32,6 +32,7 @@ def of(rows: Sequence[Run]) -> dict[str, Any]:
         "named": named,
         "differences": differences(rows),
         "best": [best_of(row) for row in rows],
+        "samples": samples(rows),
         "series": series,
         "query": "&".join(f"run={row.pk}" for row in rows),
         "is_enough": len(rows) >= LEAST,
@@ -50,6 +51,17 @@ def differences(rows: Sequence[Run]) -> list[tuple[str, list[Any]]]:
         ("kind", [row.get_kind_display() for row in rows]),
     ]
     return [(name, values) for name, values in facts + table if any(v != values[0] for v in values)]
+
+
+def samples(rows: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Questions that two or more of them have answered, with each one's newest answer or ""."""
+    told = [{each["question"]: each["answer"] for each in row.samples} for row in rows]
+    asked = list(dict.fromkeys(question for answers in told for question in answers))
+    return [
+        (question, [answers.get(question, "") for answers in told])
+        for question in asked
+        if sum(question in answers for answers in told) >= LEAST
+    ]
 
 
 def best_of(row: Run) -> float | None:

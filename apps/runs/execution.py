@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models.functions import Coalesce, Now
 
+from apps.accounts import quotas
 from apps.runs import sharing
 from apps.runs.claims import Claimed, charge, lease
 from apps.runs.endings import (
@@ -47,6 +48,7 @@ T = TypeVar("T")
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
 PATIENCE_SECONDS = 600.0  # how long an end waits for a database that is away
+SAVING = "save"  # the engine's last stage
 NEWS_SECONDS = 1.0  # progress is written at most this often
 
 PARTS = ("created_by", "snapshot__corpus", "anchor", "augmenter", "composition", "control_run")
@@ -136,8 +138,17 @@ class Job:
             if run.cancel_requested_at is not None:  # between the claim and now
                 self._wish = Wish.CANCEL
             run.note("claimed", f"Attempt {run.attempts} starts")
+            self._pause_if_used_up(run)
         announce(run, State.RUNNING)
         return run
+
+    def _pause_if_used_up(self, run: Run) -> None:
+        """A run that was queued while there was time left waits until there is some again."""
+        over = quotas.refusal(run.created_by, quotas.Kind.GPU_MINUTES) if run.created_by else None
+        if over is not None and self._wish is Wish.NOTHING:
+            held(self.attempt).update(pause_requested_at=Now())
+            self._wish = Wish.PAUSE
+            run.note("paused", f"The limit of {over.limit} is used up for {over.whom}")
 
     @property
     def wish(self) -> Wish:
@@ -282,11 +293,11 @@ def _news(progress: Progress) -> dict[str, Any]:
     """The columns of a run that a piece of progress sets."""
     news: dict[str, Any] = {
         "stage": progress.stage[:40],
-        "step": progress.step,
-        "total": progress.total,
         "message": progress.message,
         "eta_seconds": progress.eta_seconds,
     }
+    if progress.stage != SAVING:  # the result is written, the steps are what they were
+        news |= {"step": progress.step, "total": progress.total}
     news |= {"samples": list(progress.samples)} if progress.samples else {}
     return cast("dict[str, Any]", storable(news))
 

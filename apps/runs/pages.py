@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -9,9 +12,11 @@ from django.utils import timezone
 
 from apps.registry.models import Augmenter, Composition
 from apps.runs import causes, claims, pipeline, sentences, slots
+from apps.runs.actions import FOLDERS, SPECS
 from apps.runs.models import Run, Slot
 from apps.runs.standing import Surroundings, standing
 from apps.runs.states import Kind, State
+from calm_engine.specs import Spec
 
 STORY = 50  # the newest lines of what happened
 LOOKS = 8  # the newest looks at the samples
@@ -40,6 +45,8 @@ def facts_of(row: Run) -> dict[str, Any]:
         "slot": _slot_of(row),
         "fix": causes.fix_for(row.cause, row.asked) if row.state == State.FAILED else None,
         "made": made_by(row),
+        "chosen": settings_of(row, own=True),
+        "as_engine": settings_of(row, own=False),
         "is_older": _is_older(row),
     }
 
@@ -59,6 +66,31 @@ def _measured(row: Run) -> dict[str, Any] | None:
     memory = told["device_memory_bytes"] or told["memory_bytes"]
     time = sentences.in_words(int(told["seconds"]))
     return told | {"time": time, "memory": memory, "device": facts.get("device", "")}
+
+
+def settings_of(row: Run, *, own: bool) -> list[tuple[str, Any]]:
+    """The settings that differ from the engine's own choice, or those that do not."""
+    defaults = _defaults(Kind(row.kind))
+    return [
+        (name, value)
+        for name, value in row.asked.items()
+        if name not in FOLDERS and (value != defaults.get(name)) == own
+    ]
+
+
+@cache
+def _defaults(kind: Kind) -> dict[str, Any]:
+    """What the engine chooses where nothing was asked, as JSON."""
+    found: dict[str, Any] = {}
+    for each in dataclasses.fields(SPECS[kind]):
+        value: Any = each.default
+        factory: Any = each.default_factory
+        if factory is not dataclasses.MISSING:
+            value = factory()
+        if value is not dataclasses.MISSING:
+            found[each.name] = value.to_dict() if isinstance(value, Spec) else value
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
 
 
 def _slot_of(row: Run) -> Slot | None:

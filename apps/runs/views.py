@@ -67,8 +67,17 @@ def run(request: MemberRequest, code: UUID) -> HttpResponse:
     """Watch one run: strip, sentence, progress, curves, samples, device, log, checkpoints."""
     row = fetch(request, Run, code)
     Notice.objects.filter(user=request.user, run=row, read_at=None).update(read_at=Now())
-    facts = facts_of(row) | {"branch_form": BranchForm(row), "log": logs.tail(row, search="")}
+    form = BranchForm(row, initial=_branching(request, row))
+    facts = facts_of(row) | {"branch_form": form, "log": logs.tail(row, search="")}
     return render(request, "runs/run.html", facts)
+
+
+def _branching(request: MemberRequest, row: Run) -> dict[str, int]:
+    """The checkpoint whose "branch from here" was followed, while it is there."""
+    asked = request.GET.get("branch", "")
+    if not (asked.isdecimal() and len(asked) < 10):
+        return {}
+    return {"step": int(asked)} if row.checkpoints.filter(step=int(asked)).exists() else {}
 
 
 @require_GET

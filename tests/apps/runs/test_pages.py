@@ -14,9 +14,12 @@ from asgiref.sync import async_to_sync, sync_to_async
 from apps.corpora import actions as corpora
 from apps.corpora.models import CorpusGrant, Right
 from apps.runs import comparison, streams, wishes
+from apps.runs.execution import _news
 from apps.runs.models import Run, RunMetric, Slot
+from apps.runs.pages import settings_of
 from apps.tenants.models import Membership, Role
 from apps.tenants.scope import tenant_scope
+from calm_engine.specs import Progress
 from counterpoint.database import current_tenant_id
 from counterpoint.live import publish
 from counterpoint.storage import run_folder
@@ -204,3 +207,28 @@ def test_a_right_that_is_taken_ends_the_stream(
 
     assert copy_context().run(async_to_sync(read_to_the_end)) >= 0
     assert cast.client(cast.bo).get(f"/runs/{run.pk}/events").status_code == 404
+
+
+def test_a_checkpoint_offers_to_branch_from_there(cast: Cast, run: Run) -> None:
+    with tenant_scope(cast.north):
+        for step in (10, 20):
+            run.checkpoints.create(step=step, epoch=0, bytes=9, digest="a" * 64)
+    text = page(cast, f"/runs/{run.pk}/")
+    assert f"/runs/{run.pk}/?branch=10#branch" in text
+    chosen = page(cast, f"/runs/{run.pk}/?branch=10")
+    assert '<details class="card" id="branch" open>' in chosen
+    assert '<option value="10" selected>' in chosen
+    for wrong in ("11", "x", "9" * 40):
+        assert 'id="branch" open' not in page(cast, f"/runs/{run.pk}/?branch={wrong}")
+
+
+def test_settings_that_somebody_chose_stand_first(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        row = Run.objects.get(pk=make_run(cast.ada, "Others", steps=7).pk)
+        assert settings_of(row, own=True) == [("steps", 7)]
+        assert ("steps", 7) not in settings_of(row, own=False)
+
+
+def test_a_step_stays_while_the_result_is_saved(cast: Cast) -> None:
+    assert _news(Progress("train", step=9, total=9))["step"] == 9
+    assert "step" not in _news(Progress("save"))
