@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from apps.evaluation.models import COLUMNS, RIVALS, SLICES, Cell, Difference, Report
 
 ALL = "all"
+COMPOSITION = "composition"
 NAMES = {
     "anchor": _("Anchor"),
     "augmenter": _("Augmenter"),
@@ -53,6 +54,10 @@ class Place:
     difference: Difference | None = None
 
     @property
+    def label(self) -> object:
+        return named(self.column)
+
+    @property
     def words(self) -> str:
         return f"{self.cell.value:.0%}" if self.cell else "\N{EN DASH}"
 
@@ -69,11 +74,15 @@ class Place:
 
     @property
     def points(self) -> str:
-        """The difference in points with its interval: "+84 (+70 to +93)"."""
+        """The difference in points."""
+        return f"{self.difference.value * 100:+.0f}" if self.difference else ""
+
+    @property
+    def reach(self) -> str:
+        """The interval of the difference, in points."""
         if self.difference is None:
             return ""
-        found = self.difference
-        return f"{found.value * 100:+.0f} ({found.low * 100:+.0f} to {found.high * 100:+.0f})"
+        return f"{self.difference.low * 100:+.0f} to {self.difference.high * 100:+.0f}"
 
 
 @dataclass(frozen=True)
@@ -84,11 +93,19 @@ class Row:
     slice: object
     places: tuple[Place, ...]
 
+    @property
+    def compared(self) -> tuple[Place, ...]:
+        """The places of everybody but the composition."""
+        return tuple(place for place in self.places if place.column != COMPOSITION)
+
 
 @dataclass(frozen=True)
 class Matrix:
+    """`compared` is empty where no difference was counted."""
+
     columns: tuple[object, ...]
     rows: tuple[Row, ...]
+    compared: tuple[object, ...]
 
 
 def named(word: str) -> object:
@@ -117,7 +134,11 @@ def matrix(report: Report) -> Matrix:
                 for name in columns
             )
             rows.append(Row(named(kind), named(part), places))
-    return Matrix(tuple(named(name) for name in columns), tuple(rows))
+    others = [named(name) for name in columns if name != COMPOSITION]
+    is_compared = any(place.difference for row in rows for place in row.places)
+    return Matrix(
+        tuple(named(name) for name in columns), tuple(rows), tuple(others if is_compared else ())
+    )
 
 
 def _place(column: str, cell: Cell | None, difference: Difference | None) -> Place:
