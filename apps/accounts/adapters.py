@@ -1,8 +1,8 @@
 """What allauth asks of us: who may come in from a provider, and what a sign-in leaves in the log.
 
 A provider's person is bound by (issuer, subject), never by an address: an address is taken as a
-link once, from a verified claim, and only to an account that the same organisation's directory made
-and that nobody signs in to with a password (ASVS 5, 6.8.1).
+link once, from a verified claim, and only to an account that the same organisation's directory
+made, that belongs to no other, and that nobody signs in to with a password (ASVS 5, 6.8.1).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # all
 
     def is_open_for_signup(self, _request: HttpRequest, sociallogin: Any) -> bool:
         """Whether somebody new may come in: with a verified address, where the site says so."""
-        return bool(settings.SSO_TENANT and verified_address(sociallogin))
+        return bool(home_of(sociallogin) and verified_address(sociallogin))
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
         """Find the account that the directory made beforehand, or refuse in words."""
@@ -80,7 +80,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # all
             return
         address = verified_address(sociallogin)
         known = User.objects.filter(email=address).first() if address else None
-        if known is not None and not known.has_usable_password() and known.is_active:
+        if known is not None and may_be_met(known, home_of(sociallogin)):
             sociallogin.connect(request, known)
             remember_groups(sociallogin, known)
         elif known is not None or not self.is_open_for_signup(request, sociallogin):
@@ -119,7 +119,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # all
         user.name = str(told.get("name") or user.email.partition("@")[0])[:120]
         user.set_unusable_password()
         sociallogin.save(request)
-        join_tenant(user, settings.SSO_TENANT)
+        join_tenant(user, home_of(sociallogin))
         remember_groups(sociallogin, user)
         return user
 
@@ -168,15 +168,35 @@ def claims_of(sociallogin: Any) -> dict[str, Any]:
 
 
 def verified_address(sociallogin: Any) -> str:
-    """The address that the provider has verified, in small letters; "" when it has not."""
+    """The address that the provider has verified, in small letters; "" when it has not.
+
+    Plain ASCII alone: other letters have twins, and some become ASCII when they are made small.
+    """
     told = claims_of(sociallogin)
-    if told.get("email_verified") is True:
-        return str(told.get("email") or sociallogin.user.email or "").strip().lower()
+    address = str(told.get("email") or sociallogin.user.email or "").strip()
+    if told.get("email_verified") is True and address.isascii():
+        return address.lower()
     return ""
 
 
+def home_of(sociallogin: Any) -> str:
+    """The tenant for which the provider speaks; "" for one that speaks for the whole site."""
+    app = sociallogin.provider.app
+    return str(app.client_id if app.provider == "saml" else settings.SSO_TENANT)
+
+
+def may_be_met(known: User, home: str) -> bool:
+    """Whether a provider of this tenant may sign this account in by its address alone, once.
+
+    A tenant's provider never reaches into another: whoever belongs elsewhere too is not its own.
+    """
+    if known.has_usable_password() or not known.is_active:
+        return False
+    return not home or set(known.memberships.values_list("tenant__slug", flat=True)) == {home}
+
+
 def remember_groups(sociallogin: Any, user: User) -> None:
-    """Carry the provider's groups over to those of the site's tenant."""
-    names = claims_of(sociallogin).get("groups")
-    if isinstance(names, list) and settings.SSO_TENANT:
-        join_groups(user, settings.SSO_TENANT, [name for name in names if isinstance(name, str)])
+    """Carry the provider's groups over to those of its tenant."""
+    names, home = claims_of(sociallogin).get("groups"), home_of(sociallogin)
+    if isinstance(names, list) and home:
+        join_groups(user, home, [name for name in names if isinstance(name, str)])

@@ -9,6 +9,7 @@ from allauth.account import views as account
 from allauth.socialaccount import views as social
 from django.urls import include, path
 
+from apps.accounts import saml_views as saml
 from apps.accounts import scim_views as scim
 from apps.accounts import views
 
@@ -34,6 +35,10 @@ urlpatterns = [
         views.provider_callback,
         name="openid_connect_callback",
     ),
+    path("accounts/saml/<slug:tenant>/login/", saml.login, name="saml_login"),
+    path("accounts/saml/<slug:tenant>/acs/", saml.acs, name="saml_acs"),
+    path("accounts/saml/<slug:tenant>/finish/", saml.finish, name="saml_finish"),
+    path("accounts/saml/<slug:tenant>/metadata/", saml.metadata, name="saml_metadata"),
     path(
         "accounts/provider/cancelled/", social.login_cancelled, name="socialaccount_login_cancelled"
     ),

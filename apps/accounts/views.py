@@ -10,19 +10,21 @@ from allauth.account.internal.flows.login import perform_password_login
 from allauth.account.models import Login
 from allauth.mfa.models import Authenticator
 from allauth.mfa.webauthn import views as webauthn
-from allauth.socialaccount.providers.openid_connect import views as oidc
+from allauth.socialaccount.models import SocialApp
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from apps.accounts import adapters
+from apps.accounts import adapters, oidc
 from apps.accounts.actions import invite, remove, told_in_each_tenant
 from apps.accounts.forms import InviteForm, SignInForm
 from apps.accounts.models import User
@@ -161,7 +163,9 @@ def asked_of_provider(view: Any, request: HttpRequest, provider_id: str) -> Http
     """A provider that is away is told in words: nobody can sign in by it, and others still can."""
     try:
         answer: HttpResponse = view(request, provider_id)
-    except OSError as error:  # of requests too
+    except SocialApp.DoesNotExist:
+        raise Http404("No such sign-in.") from None
+    except (OSError, OAuth2Error) as error:  # of requests too
         log.warning("sso.away", error=type(error).__name__)
         messages.error(request, adapters.failed())
         return redirect(settings.LOGIN_URL)
@@ -169,13 +173,18 @@ def asked_of_provider(view: Any, request: HttpRequest, provider_id: str) -> Http
 
 
 def providers() -> list[tuple[str, str]]:
-    """The organisation's own sign-in, where there is one: its id and name."""
-    return [(app["provider_id"], app["name"]) for app in settings.OIDC_APPS]
+    """The organisations' own sign-ins, where there are any: address and name."""
+    oidc = [(app["provider_id"], app["name"]) for app in settings.OIDC_APPS]
+    saml = [(app["client_id"], app["name"]) for app in settings.SAML_APPS]
+    return [
+        *((reverse("openid_connect_login", args=[code]), name) for code, name in oidc),
+        *((reverse("saml_login", args=[code]), name) for code, name in saml),
+    ]
 
 
 def next_page(request: HttpRequest) -> str:
     """Where the person wanted to go, if it is a page of ours."""
-    wanted = request.POST.get("next", "")
+    wanted = request.POST.get("next") or request.GET.get("next", "")
     ours = url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )

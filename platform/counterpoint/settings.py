@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calm_engine.errors import InputError
-from counterpoint import env
+from counterpoint import env, samlfile
 from counterpoint.release import version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -295,7 +295,11 @@ OIDC_APPS: list[dict[str, Any]] = (
     if OIDC_SERVER_URL
     else []
 )
-SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": OIDC_APPS}}
+SAML_APPS = samlfile.apps(env.text("SAML_FILE"))
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {"APPS": OIDC_APPS},
+    "saml": {"APPS": SAML_APPS},
+}
 API_KEY_DAYS = env.number("API_KEY_DAYS", 365, least=1)
 
 # ---- the browser ---------------------------------------------------------------------------------

@@ -1,0 +1,78 @@
+"""Reads SAML_FILE: at which identity provider each tenant signs in. Knows no SAML and no tenant."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography import x509
+
+from calm_engine.errors import InputError
+
+NEEDED = {"entity_id", "sso_url", "certificates", "domains"}
+OPTIONAL = {"name", "email", "full_name", "groups"}
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def refusal(text: str) -> InputError:
+    return InputError("setting.value", f"SAML_FILE: {text}", setting="SAML_FILE")
+
+
+def apps(place: str) -> list[dict[str, Any]]:
+    """One entry per tenant, in the form that allauth keeps providers in; none without a file.
+
+    Raises InputError("setting.value") that names the tenant and the key.
+    """
+    if not place:
+        return []
+    path = Path(place)
+    try:
+        told = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise refusal(f"{place} cannot be read.") from error
+    except ValueError as error:
+        raise refusal(f"{place} is no JSON.") from error
+    if not isinstance(told, dict) or not all(isinstance(each, dict) for each in told.values()):
+        raise refusal(f"{place} should be an object that holds one object per tenant.")
+    return [app(tenant, entry, path.parent) for tenant, entry in told.items()]
+
+
+def app(tenant: str, told: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What one tenant's entry says, checked."""
+    if missing := sorted(NEEDED - told.keys()):
+        raise refusal(f"{tenant} lacks {', '.join(missing)}.")
+    if unknown := sorted(told.keys() - NEEDED - OPTIONAL):
+        raise refusal(f"{tenant} has {', '.join(unknown)}, which nothing reads.")
+    for name in ("certificates", "domains"):
+        if not (isinstance(told[name], list) and told[name]):
+            raise refusal(f"{tenant}: {name} should be a list with one entry or more.")
+    where = urlsplit(str(told["sso_url"]))
+    if where.scheme != "https" and where.hostname not in LOOPBACK:
+        raise refusal(f"{tenant}: sso_url should begin with https://.")
+    entity = str(told["entity_id"])
+    return {
+        # Whoever this provider names is bound to this tenant and to this provider, and no other.
+        "provider_id": f"saml-{tenant}-{hashlib.sha256(entity.encode()).hexdigest()[:16]}",
+        "client_id": tenant,
+        "name": str(told.get("name") or tenant),
+        "settings": {
+            "entity_id": entity,
+            "sso_url": str(told["sso_url"]),
+            "certificates": [certificate(tenant, folder, name) for name in told["certificates"]],
+            "domains": [str(each).lower().removeprefix("@") for each in told["domains"]],
+            "attributes": {name: told[name] for name in OPTIONAL - {"name"} if name in told},
+        },
+    }
+
+
+def certificate(tenant: str, folder: Path, name: object) -> str:
+    """The PEM text of a certificate beside the file."""
+    try:
+        text = (folder / str(name)).read_text("ascii")
+        x509.load_pem_x509_certificate(text.encode())
+    except (OSError, ValueError) as error:
+        raise refusal(f"{tenant}: {name} is no certificate in PEM.") from error
+    return text
