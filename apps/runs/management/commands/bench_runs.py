@@ -55,7 +55,7 @@ class Command(BaseCommand):
         slots.tell(SLOT, queue=QUEUE)
         claims, writes, taken = simulate(chance)
         worn = [cost_of_claim(QUEUE, SLOT) for _ in range(PROBES)]
-        (server, pages), (after, _) = (list(zip(*each, strict=True)) for each in (many, worn))
+        (server, pages), (after, _seen) = (list(zip(*each, strict=True)) for each in (many, worn))
         growth = max(pages) / max(read for _, read in few)
         asked = "10,000 waiting, 50 tenants"
         figures = [
