@@ -101,13 +101,18 @@ def address_of(composition: Composition) -> str:
 
 def is_starting(composition: Composition, *, now: Any) -> bool:
     """Whether a host is loading it: worth waiting for."""
-    return bool(
-        Placement.objects.filter(
-            composition=composition,
-            state=Placement.State.STARTING,
-            seen_at__gte=now - PLACEMENT_FRESH,
-        ).exists()
-    )
+    return _is_told(composition, Placement.State.STARTING, now)
+
+
+def is_resting(composition: Composition, *, now: Any) -> bool:
+    """Whether it has left its accelerator to a training, and comes back by itself."""
+    return _is_told(composition, Placement.State.RESTING, now)
+
+
+def _is_told(composition: Composition, state: str, now: Any) -> bool:
+    fresh = now - PLACEMENT_FRESH
+    rows = Placement.objects.filter(composition=composition, state=state, seen_at__gte=fresh)
+    return bool(rows.exists())
 
 
 # ---- steps and looks of a stream -----------------------------------------------------------------
