@@ -211,15 +211,26 @@ WORDING: dict[str, str] = {
     "forget.live": "Some of it is still in use[: {names}]. "
     "Promote a version that did not learn it, then destroy the old ones.",
     "forget.order": "The steps come in their order. Quarantine first, then destroy, then certify.",
+    "forget.person": "There is no such person here. Choose a member of this organisation.",
+    "forget.undecided": "Somebody must say of each document whether it goes[; undecided: {count}]. "
+    "Curators of its corpus do that on the page of the plan.",
     "forget.right": "Only whoever may curate the corpus[ {name}] can have it forgotten. "
     "Ask its owner.",
     "gates.failed": "Not every gate has been passed[: {gates}]. Give a reason to promote it "
     "all the same; the reason is kept in the history.",
     "hold.stands": "A legal hold stands on {name}, placed by {by}, to be looked at on {until}. "
     "Nothing of it is deleted until it is lifted.",
+    "leaving.busy": "Workers still stop runs of this tenant[: {runs}]. Nothing is deleted yet; "
+    "give the same command again in a minute.",
+    "leaving.exists": "There is a file of this name already[: {path}]. Name another.",
+    "leaving.kind": "Choose to take everything out, or to delete the organisation.",
+    "leaving.unagreed": "The tenant has not agreed to this[: {tenant}]. One of its curators asks "
+    "under Forget, and where it wants four eyes another grants it; then give the command again.",
     "name.typed": "The name that was typed is not that of this model[: {name}]. "
     "Type it exactly as it is written.",
     "reason.missing": "A reason is needed here and is kept in the history. Write one.",
+    "quota.lasting": "The limit of {limit} is reached for {whom}[; {left} are left]. "
+    "Delete what is no longer needed, or ask a curator to raise it.",
     "quota.used": "The limit of {limit} is used up for {whom}. "
     "It begins anew in {minutes} minutes; a curator can raise it.",
     "report.composition": "An evaluation lost track of what it measured, and nothing was filed. "

@@ -152,7 +152,7 @@ class Quota(TenantModel):
     class Kind(models.TextChoices):
         REQUESTS = "requests", _("questions a minute")
         TOKENS = "tokens", _("tokens a day")
-        GPU_MINUTES = "gpu_minutes", _("accelerator minutes in 30 days")
+        GPU_MINUTES = "gpu_minutes", _("accelerator minutes a month")
         STORAGE = "storage", _("megabytes stored")
 
     kind = models.CharField(max_length=12, choices=Kind)

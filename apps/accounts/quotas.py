@@ -1,111 +1,193 @@
-"""How much of a limit is used: counters in Valkey, limits in rows. Knows no model and no request.
+"""How much of a limit is used, and who is refused: the one way of every limit.
 
-A person's own limit, that of each of their groups and that of the tenant all count; the first that
-is used up refuses. Groups and tenants share one budget. Without the broker everybody is let
-through: an outage of the counter is no reason to refuse.
+A person's own limit, that of each of their groups and the tenant's all count, and beside them what
+the site allows; what is used up refuses. Groups and tenants share one budget. Questions and tokens
+are counted in Valkey; without it everybody is let through: an outage of the counter is no reason to
+refuse. Accelerator time and storage are measured in rows, by the apps that keep them, which tell
+how (`measured`). Knows no run and no file.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import redis
 import structlog
 from django.db.models import Q
+from django.utils import timezone
 
 from apps.accounts.models import Quota
-from apps.tenants.models import Group
+from apps.tenants.models import Group, GroupMember
 from calm_engine.errors import InputError
 from counterpoint import live
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from apps.accounts.models import User
 
 log = structlog.get_logger(__name__)
 
 Kind = Quota.Kind
 DAY = 86_400
-# Seconds after which a counter begins anew; nothing stored ever does.
-PERIODS = {Kind.REQUESTS: 60, Kind.TOKENS: DAY, Kind.GPU_MINUTES: 30 * DAY, Kind.STORAGE: 0}
+# Seconds after which a counter of Valkey begins anew.
+PERIODS = {Kind.REQUESTS: 60, Kind.TOKENS: DAY}
+
+
+@dataclass(frozen=True)
+class Meter:
+    """How an app measures a kind, in the unit of the kind.
+
+    used    by these people since a moment; by everybody of the tenant for None
+    site    what the site allows the tenant, and what it has used of that; None: no limit
+    anew    whether it begins anew each month
+    """
+
+    used: Callable[[Sequence[UUID] | None, datetime], int]
+    site: Callable[[], tuple[int, int] | None]
+    anew: bool
+
+
+_meters: dict[str, Meter] = {}
+
+
+def measured(kind: str, meter: Meter) -> None:
+    """Say how a kind is measured; called once, when the app that keeps it is ready."""
+    _meters[kind] = meter
 
 
 @dataclass(frozen=True)
 class Budget:
     """One limit of one person as it stands now.
 
-    renews  seconds until the counter begins anew; 0 for what never does
+    renews  seconds until it begins anew; 0 for what never does
     """
 
-    quota: Quota
+    kind: str
+    amount: int
+    whom: str
     used: int
     renews: int
 
     @property
     def left(self) -> int:
-        return max(0, self.quota.amount - self.used)
+        return max(0, self.amount - self.used)
 
     @property
-    def whom(self) -> str:
-        if self.quota.user_id:
-            return "you"
-        return self.quota.group.name if self.quota.group else "everybody together"
+    def limit(self) -> str:
+        """The limit in words, as in "5000 megabytes stored"."""
+        return f"{self.amount} {Kind(self.kind).label}"
 
 
 def budgets(user: User, kinds: Sequence[str] = Kind.values) -> list[Budget]:
-    """Every limit that binds this person in the tenant in scope."""
+    """Every limit that binds this person in the tenant in scope; the site's come last."""
+    return own(user, kinds) + [each for kind in kinds if (each := of_the_site(kind))]
+
+
+def own(user: User, kinds: Sequence[str]) -> list[Budget]:
+    """The limits that the tenant's curators set and that bind this person."""
+    rows = limits_of(user, kinds)
+    used = counted([key_of(row) for row in rows if row.kind in PERIODS])
+    found = []
+    for row in rows:
+        spent = used.pop(0) if row.kind in PERIODS else _meters[row.kind].used(*whose(row))
+        found.append(Budget(row.kind, row.amount, whom(row), spent, renews(row.kind)))
+    return found
+
+
+def limits_of(user: User, kinds: Sequence[str]) -> list[Quota]:
     groups = Group.objects.filter(members=user)
     mine = Q(user=user) | Q(group__in=groups) | Q(user=None, group=None)
-    rows = list(Quota.objects.filter(mine, kind__in=kinds).select_related("group"))
-    return [
-        Budget(row, used, renews(row.kind))
-        for row, used in zip(rows, counted([key_of(row) for row in rows]), strict=True)
-    ]
+    return list(Quota.objects.filter(mine, kind__in=kinds).select_related("group"))
+
+
+def of_the_site(kind: str) -> Budget | None:
+    """What whoever runs the server allows the whole tenant; nobody in it can change that.
+
+    It is held where it is measured: a run waits until its tenant has time again.
+    """
+    meter = _meters.get(kind)
+    told = meter.site() if meter else None
+    if told is None:
+        return None
+    amount, used = told
+    return Budget(kind, amount, "everybody together, set by the site", used, renews(kind))
+
+
+def whom(row: Quota) -> str:
+    if row.user_id:
+        return "you"
+    return row.group.name if row.group else "everybody together"
+
+
+def whose(row: Quota) -> tuple[Sequence[UUID] | None, datetime]:
+    """The people whose use counts towards a limit, and since when."""
+    people = None
+    if row.user_id:
+        people = [row.user_id]
+    elif row.group_id:
+        members = GroupMember.objects.filter(group=row.group_id)
+        people = list(members.values_list("user", flat=True))
+    return people, month() if _meters[row.kind].anew else datetime.min.replace(tzinfo=UTC)
 
 
 def refusal(user: User, *kinds: str, more: int = 1) -> Budget | None:
-    """The first limit that `more` would overstep, or None."""
-    over = [each for each in budgets(user, kinds) if each.used + more > each.quota.amount]
+    """The limit of the tenant's own that `more` would overstep and that lasts longest, or None."""
+    over = [each for each in own(user, kinds) if each.used + more > each.amount]
     return max(over, key=lambda budget: budget.renews, default=None)
 
 
 def require(user: User, *kinds: str, more: int = 1) -> None:
-    """Raises InputError("quota.used", limit=, whom=, minutes=) when a limit is used up."""
+    """Raises InputError: "quota.used" (limit=, whom=, minutes=), or "quota.lasting" for what never
+    begins anew by itself."""
     found = refusal(user, *kinds, more=more)
-    if found is not None:
-        minutes = math.ceil(found.renews / 60)
-        limit = f"{found.quota.amount} {found.quota.get_kind_display()}"
-        raise InputError("quota.used", limit=limit, whom=found.whom, minutes=minutes)
+    if found is None:
+        return
+    if not found.renews:
+        raise InputError("quota.lasting", limit=found.limit, whom=found.whom, left=found.left)
+    minutes = math.ceil(found.renews / 60)
+    raise InputError("quota.used", limit=found.limit, whom=found.whom, minutes=minutes)
 
 
 def spend(user: User, kind: str, amount: int = 1) -> None:
-    """Count this towards every limit that binds the person. Never fails."""
-    rows = [each.quota for each in budgets(user, [kind])] if amount else []
+    """Count questions or tokens towards every limit that binds the person. Never fails."""
+    rows = limits_of(user, [kind]) if amount else []
     if not rows:
         return
     try:
         with live.counters() as client, client.pipeline(transaction=False) as pipe:
             for row in rows:
                 pipe.incrby(key_of(row), amount)
-                if lasts := PERIODS[Kind(row.kind)]:
-                    pipe.expire(key_of(row), lasts + 60)
+                pipe.expire(key_of(row), PERIODS[Kind(row.kind)] + 60)
             pipe.execute()
     except redis.RedisError as error:
         log.warning("quota.uncounted", error=type(error).__name__)
 
 
 def renews(kind: str) -> int:
-    lasts = PERIODS[Kind(kind)]
-    return lasts - int(time.time()) % lasts if lasts else 0
+    """Seconds until a limit of this kind begins anew; 0 for never."""
+    if lasts := PERIODS.get(Kind(kind)):
+        return lasts - int(time.time()) % lasts
+    if not _meters[kind].anew:
+        return 0
+    following = (month() + timedelta(days=32)).replace(day=1)
+    return math.ceil((following - timezone.now()).total_seconds())
+
+
+def month() -> datetime:
+    """The first moment of this month, where the site is."""
+    now = timezone.localtime()
+    return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def key_of(row: Quota) -> str:
     """One counter per limit and period; the tenant stands first, as in every key."""
-    lasts = PERIODS[Kind(row.kind)]
-    period = int(time.time()) // lasts if lasts else 0
+    period = int(time.time()) // PERIODS[Kind(row.kind)]
     return live.key(f"quota:{row.pk}:{period}", row.tenant_id)
 
 

@@ -64,7 +64,7 @@ def not_for_this(what: str) -> ApiError:
 
 def used_up(budget: Budget) -> ApiError:
     """In OpenAI's shape: clients know to wait, and for how long."""
-    limit = f"{budget.quota.amount} {budget.quota.get_kind_display()}"
+    limit = budget.limit
     said = (
         f"The limit of {limit} for {budget.whom} is used up. Try again in {budget.renews} seconds."
     )

@@ -153,6 +153,8 @@ class Approval(TenantModel):
         BREAK_GLASS = "break_glass", _("read somebody's conversation")
         LIFT = "lift", _("lift a quarantine")
         POLICY = "policy", _("change the rules of the organisation")
+        TENANT_EXPORT = "tenant_out", _("take everything of the organisation out")
+        TENANT_END = "tenant_end", _("delete the organisation for ever")
 
     kind = models.CharField(max_length=12, choices=Kind)
     subject = models.CharField(max_length=64)

@@ -1,4 +1,4 @@
-"""Forget a document or a corpus: find what learned it, bar it, retrain, replace, destroy, certify.
+"""Forget a document, a corpus or a person: bar what learned it, replace, destroy, certify.
 
 Each step is a transaction with its line in the log, and can be done twice without harm. Retraining
 and promotion are the ordinary roads (teaching, reports); a plan sees when they were gone.
@@ -11,9 +11,9 @@ import json
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -21,35 +21,35 @@ from apps.audit import holds
 from apps.audit.actions import record
 from apps.audit.anchors import canonical, public_key, signing_key
 from apps.audit.models import Hold
-from apps.chat.models import Message
-from apps.corpora.models import Corpus, Document, DocumentState, Right, Snapshot
+from apps.corpora.models import (
+    Corpus,
+    Document,
+    DocumentState,
+    Flag,
+    NearKey,
+    Passage,
+    Right,
+    UploadItem,
+)
+from apps.forgetting import persons
+from apps.forgetting.lineage import Affected, affected, corpora_of, documents_of, is_barred
 from apps.forgetting.models import ForgetPlan
 from apps.registry.actions import quarantine
-from apps.registry.models import Alias, Augmenter, AugmenterSnapshot, Composition, Placement
-from apps.runs.models import Run
+from apps.registry.models import Composition, Placement
 from calm_engine.errors import InputError
 from counterpoint import studies
-from counterpoint.storage import blobs, run_folder
+from counterpoint.storage import blobs, run_folder_of
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-
-@dataclass(frozen=True)
-class Affected:
-    """Everything that lineage reaches from what is to be forgotten."""
-
-    snapshots: list[Snapshot]
-    augmenters: list[Augmenter]
-    compositions: list[Composition]
-    runs: list[Run]
-    answers: int
-
-    @property
-    def live(self) -> list[Composition]:
-        """Those that some alias still names."""
-        named = set(Alias.objects.values_list("composition_id", flat=True))
-        return [each for each in self.compositions if each.pk in named]
+NAMELESS = "forgotten"
+FILES = {"original": ("original_digest",), "text": ("text_digest", "redacted_digest")}
+NOT_COVERED = (
+    "Backups from before, until they lapse. Copies taken out of this site. Names of documents in "
+    "manifests of older snapshots and in the audit log, which nobody can change. Answers that "
+    "models gave before, in conversations that their owners keep."
+)
 
 
 def open_plan(corpus: Corpus, document: Document | None, *, by: User, reason: str) -> ForgetPlan:
@@ -71,28 +71,6 @@ def open_plan(corpus: Corpus, document: Document | None, *, by: User, reason: st
     return plan
 
 
-def affected(plan: ForgetPlan) -> Affected:
-    """Asked of lineage as it stands now: what learned it since then is found too."""
-    snapshots = [each for each in plan.corpus.snapshots.all() if holds_it(each, plan.digest)]
-    learned = AugmenterSnapshot.objects.filter(snapshot__in=snapshots).values("augmenter")
-    augmenters = list(Augmenter.objects.filter(pk__in=learned))
-    compositions = list(
-        (
-            Composition.objects.filter(augmenters__in=augmenters)
-            | Composition.objects.filter(snapshot__in=snapshots)
-        ).distinct()
-    )
-    runs = list(Run.objects.filter(snapshot__in=snapshots))
-    answers = Message.objects.filter(composition__in=compositions).count()
-    return Affected(snapshots, augmenters, compositions, runs, answers)
-
-
-def holds_it(snapshot: Snapshot, digest: str) -> bool:
-    """Whether a manifest names the document; a plan for all of a corpus is held by each."""
-    rows = snapshot.manifest.get("documents", [])
-    return not digest or any(row[0] == digest for row in rows)
-
-
 def quarantine_now(plan: ForgetPlan, *, by: User) -> int:
     """Bar every version that learned it, and keep it out of the next snapshot; how many versions.
 
@@ -102,10 +80,8 @@ def quarantine_now(plan: ForgetPlan, *, by: User) -> int:
         bars = [each for each in affected(plan).compositions if each.state == "ready"]
         for each in bars:
             quarantine(each, by=by, reason=f"{plan}: {plan.reason}")
-        wanted = plan.corpus.documents.all()
-        if plan.document_id:
-            wanted = wanted.filter(pk=plan.document_id)
-        withdrawn = wanted.update(state=DocumentState.WITHDRAWN)
+        wanted = documents_of(plan)
+        withdrawn = wanted.update(state=DocumentState.WITHDRAWN, withdrawn_at=Now())
         ForgetPlan.objects.filter(pk=plan.pk, quarantined_at=None).update(quarantined_at=Now())
         record("forget.quarantine", plan, by=by, versions=len(bars), documents=withdrawn)
     plan.refresh_from_db()
@@ -113,14 +89,16 @@ def quarantine_now(plan: ForgetPlan, *, by: User) -> int:
 
 
 def destroy(plan: ForgetPlan, *, by: User) -> None:
-    """Delete weights, checkpoints and texts for ever, once nothing of them is live any more.
+    """Delete weights, checkpoints, texts and rows for ever, once nothing of them is live any more.
 
-    Raises InputError: "hold.stands", "forget.order", "forget.live" naming what still is.
+    Raises InputError: "hold.stands", "forget.order", "forget.undecided", "forget.live" naming what
+    still is.
     """
-    holds.require_free(Hold.Kind.CORPUS, plan.corpus_id)
-    if plan.quarantined_at is None:
-        raise InputError("forget.order")
+    require_free(plan)
     found = affected(plan)
+    if not is_barred(plan, found):
+        raise InputError("forget.order")
+    persons.require_decided(plan)
     if still := found.live:
         raise InputError("forget.live", names=", ".join(str(each) for each in still))
     if Placement.objects.filter(composition__in=found.compositions).exists():
@@ -134,27 +112,58 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
         for digest in digests:
             blobs().delete(kind, digest)
     for run in found.runs:
-        shutil.rmtree(run_folder(run.pk), ignore_errors=True)  # its checkpoints are weights too
-    studies.drop(plan.corpus_id)  # it quotes the documents; the next training writes it anew
+        # Its checkpoints are weights too.
+        shutil.rmtree(run_folder_of(run.pk), ignore_errors=True)
+    for corpus in corpora_of(plan):
+        studies.drop(corpus)  # it quotes the documents; the next training writes it anew
     with transaction.atomic():
-        plan.destroyed, plan.destroyed_at = gone, timezone.now()
-        plan.save(update_fields=["destroyed", "destroyed_at"])
+        rows = drop_words(plan) | (persons.drop_person(plan) if plan.person_id else {})
+        plan.destroyed, plan.rows, plan.destroyed_at = gone, rows, timezone.now()
+        plan.person_name = ""
+        plan.save(update_fields=["destroyed", "rows", "destroyed_at", "person_name"])
         counts: dict[str, Any] = {kind: len(digests) for kind, digests in gone.items()}
-        record("forget.destroy", plan, by=by, runs=len(found.runs), **counts)
+        record("forget.destroy", plan, by=by, runs=len(found.runs), rows=rows, **counts)
+
+
+def require_free(plan: ForgetPlan) -> None:
+    """Raises InputError("hold.stands") while the person, or a corpus that it touches, is held."""
+    if plan.person_id:
+        holds.require_free(Hold.Kind.PERSON, plan.person_id)
+    for corpus in corpora_of(plan):
+        holds.require_free(Hold.Kind.CORPUS, corpus)
+
+
+def drop_words(plan: ForgetPlan) -> dict[str, int]:
+    """Delete what rows say of the documents; their digests stay, so that lineage finds them."""
+    going = documents_of(plan)
+    chosen = list(going.values_list("pk", flat=True))
+    gone = {}
+    for model in (Passage, NearKey, Flag):
+        gone[str(model._meta.model_name)] = model.objects.filter(document__in=chosen).delete()[0]
+    UploadItem.objects.filter(document__in=chosen).update(path=NAMELESS)
+    names = {"title": NAMELESS, "path": NAMELESS, "facts": {}, "found": {}, "pages": []}
+    gone["document"] = going.update(**names)
+    return gone
 
 
 def texts_of(plan: ForgetPlan) -> dict[str, list[str]]:
     """Files of the forgotten documents that no other document still names."""
-    going = plan.corpus.documents.all()
-    if plan.document_id:
-        going = going.filter(pk=plan.document_id)
-    staying = Document.objects.exclude(pk__in=going.values("pk"))
+    going = documents_of(plan)
+    staying = Document.objects.exclude(pk__in=list(going.values_list("pk", flat=True)))
     found: dict[str, list[str]] = {}
-    for kind, column in (("original", "original_digest"), ("text", "text_digest")):
-        wanted = set(going.values_list(column, flat=True))
-        kept = set(staying.filter(**{f"{column}__in": wanted}).values_list(column, flat=True))
+    for kind, columns in FILES.items():
+        wanted = {each for row in going.values_list(*columns) for each in row if each}
+        kept = {each for row in named_by(staying, wanted, columns) for each in row}
         found[kind] = sorted(wanted - kept)
     return found
+
+
+def named_by(documents: Any, digests: set[str], columns: tuple[str, ...]) -> Any:
+    """Digests in these columns of the documents that name one of them in any."""
+    names_one = Q()
+    for column in columns:
+        names_one |= Q(**{f"{column}__in": digests})
+    return documents.filter(names_one).values_list(*columns)
 
 
 def certify(plan: ForgetPlan, *, by: User) -> str:
@@ -169,15 +178,19 @@ def certify(plan: ForgetPlan, *, by: User) -> str:
     told: dict[str, Any] = {
         "plan": str(plan.pk),
         "tenant": str(plan.tenant_id),
-        "corpus": str(plan.corpus_id),
+        "corpus": str(plan.corpus_id or ""),
         "document": plan.digest,
+        "person": str(plan.person_id or ""),
+        "documents": sorted(documents_of(plan).values_list("original_digest", flat=True)),
         "reason": plan.reason,
         "snapshots": [each.digest for each in found.snapshots],
         "destroyed": plan.destroyed,
+        "rows": plan.rows,
         "destroyed_at": plan.destroyed_at.isoformat(timespec="seconds"),
         "left": left(plan, found),
         "replaced_by": [each.digest for each in replacements(plan, found)],
-        "not_covered": "backups from before, until they lapse; copies taken out of this site",
+        "answers_left": found.answers,
+        "not_covered": NOT_COVERED,
         "at": timezone.now().isoformat(timespec="seconds"),
         "by": str(by.pk),
         "key": public_key(),
@@ -191,12 +204,14 @@ def certify(plan: ForgetPlan, *, by: User) -> str:
 
 
 def left(plan: ForgetPlan, found: Affected) -> list[str]:
-    """Digests of what should be gone and is still on this machine: looked for, not remembered."""
+    """Digests and rows of what should be gone and is still here: looked for, not remembered."""
     here = []
     for kind, rows in (("augmenter", found.augmenters), ("composition", found.compositions)):
         here += [each.digest for each in rows if blobs().exists(kind, each.digest)]
     for kind in ("original", "text"):
         here += [each for each in plan.destroyed.get(kind, []) if blobs().exists(kind, each)]
+    chosen = list(documents_of(plan).values_list("pk", flat=True))
+    here += [str(each) for each in Passage.objects.filter(document__in=chosen).values_list("pk")]
     return here
 
 
@@ -222,8 +237,10 @@ def steps(plan: ForgetPlan, found: Affected) -> list[Step]:
     newer = replacements(plan, found)
     reported = any(each.reports.exists() for each in newer)
     needs_none = not found.compositions
+    undecided = plan.mentions.filter(verdict="open").count() if plan.person_id else 0
     facts = [
-        ("Quarantine", plan.quarantined_at is not None, f"{len(found.compositions)} versions"),
+        *([("Confirm documents", undecided == 0, f"{undecided} undecided")] * bool(plan.person_id)),
+        ("Quarantine", is_barred(plan, found), f"{len(found.compositions)} versions"),
         ("Retrain without it", bool(newer) or needs_none, f"{len(newer)} new versions"),
         ("Test", reported or needs_none, "a report on the new version"),
         ("Replace", not found.live, "no name points at what learned it"),
@@ -233,7 +250,7 @@ def steps(plan: ForgetPlan, found: Affected) -> list[Step]:
     return [Step(name, "done" if is_done else "waiting", word) for name, is_done, word in facts]
 
 
-def corpus_of(code: UUID | str, by: User) -> Corpus | None:
-    """A corpus that this person may curate."""
-    found: Corpus | None = Corpus.objects.curatable_by(by).filter(pk=code).first()
-    return found
+def may_act(plan: ForgetPlan, by: User) -> bool:
+    """Whether this person may curate every corpus that the plan touches."""
+    touched = corpora_of(plan)
+    return Corpus.objects.curatable_by(by).filter(pk__in=touched).count() == len(touched)

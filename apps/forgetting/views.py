@@ -6,22 +6,27 @@ from datetime import date, timedelta
 from uuid import UUID
 
 from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from apps.audit import holds
+from apps.audit import approvals, holds
 from apps.audit.models import Hold
 from apps.chat import retention
 from apps.corpora.models import Corpus, Document
-from apps.forgetting import actions
-from apps.forgetting.models import ForgetPlan
+from apps.forgetting import actions, leaving, persons
+from apps.forgetting.lineage import affected, is_barred
+from apps.forgetting.models import ForgetPlan, Mention
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Membership, Role
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+
+MENTIONS = 50  # documents of a page
 
 
 @require_http_methods(["GET", "POST"])
@@ -47,8 +52,32 @@ def plans(request: MemberRequest) -> HttpResponse:
         "corpora": Corpus.objects.curatable_by(request.user),
         "document": request.GET.get("document", ""),
         "due": retention.due(),
+        "people": people_of(request),
+        "leaving": [leaving.Kind(each) for each in leaving.KINDS],
     }
     return render(request, "forgetting/plans.html", page)
+
+
+@require_POST
+@member(Role.CURATOR)
+def leave(request: MemberRequest) -> HttpResponse:
+    """Agree, for the tenant, that it is taken out or deleted; a command on the server does it."""
+    kind = request.POST.get("kind", "")
+    try:
+        leaving.ask(
+            kind, request.tenant, by=request.user, reason=request.POST.get("leave_reason", "")
+        )
+    except InputError as error:
+        messages.error(request, sentence(error))
+    else:
+        needs_two = approvals.wants_two(kind, request.tenant)
+        messages.success(
+            request,
+            _("Asked. Somebody else grants it under Approvals.")
+            if needs_two
+            else _("Agreed. Whoever runs the server can do it within seven days."),
+        )
+    return redirect("forgetting:plans")
 
 
 @require_safe
@@ -56,9 +85,58 @@ def plans(request: MemberRequest) -> HttpResponse:
 def plan(request: MemberRequest, code: UUID) -> HttpResponse:
     """One plan: what is affected, where it stands, what comes next."""
     row = fetch(request, ForgetPlan, code)
-    found = actions.affected(row)
-    page = {"plan": row, "found": found, "steps": actions.steps(row, found)}
+    found = affected(row)
+    page = {
+        "plan": row,
+        "found": found,
+        "steps": actions.steps(row, found),
+        "is_barred": is_barred(row, found),
+    }
+    if row.person_id:
+        mentions = row.mentions.select_related("document__corpus")
+        shown = mentions.filter(pk__in=Mention.objects.visible_to(request.user).values("pk"))
+        page |= {
+            "mentions": Paginator(shown, MENTIONS).get_page(request.GET.get("page")),
+            "elsewhere": mentions.count() - shown.count(),
+        }
     return render(request, "forgetting/plan.html", page)
+
+
+@require_POST
+@member(Role.CURATOR)
+def person(request: MemberRequest) -> HttpResponse:
+    """Open a plan for a person, and propose what may speak of them."""
+    code = request.POST.get("person", "")
+    chosen = next((each for each in people_of(request) if str(each.user_id) == code), None)
+    if chosen is None:
+        raise Http404("No such person.")
+    try:
+        made = persons.open_person_plan(
+            chosen.user, by=request.user, reason=request.POST.get("person_reason", "")
+        )
+    except InputError as error:
+        messages.error(request, sentence(error))
+        return redirect("forgetting:plans")
+    return redirect(made)
+
+
+@require_POST
+@member(Role.CURATOR)
+def decide(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Say of documents whether they go, or look for the person once more."""
+    row = fetch(request, ForgetPlan, code)
+    if row.person_id is None:
+        raise Http404("This plan is for no person.")
+    verdict = request.POST.get("verdict", "")
+    try:
+        if verdict == "look":
+            persons.look(row)
+        else:
+            persons.decide(row, request.POST.getlist("mention"), verdict, by=request.user)
+    except (InputError, ValidationError) as error:
+        told = sentence(error) if isinstance(error, InputError) else _("There is no such document.")
+        messages.error(request, told)
+    return redirect(row)
 
 
 ACTS = {
@@ -74,7 +152,7 @@ def act(request: MemberRequest, code: UUID) -> HttpResponse:
     """Carry out the next step; whoever may not curate the corpus may not."""
     row = fetch(request, ForgetPlan, code)
     verb = ACTS.get(request.POST.get("verb", ""))
-    if verb is None or actions.corpus_of(row.corpus_id, request.user) is None:
+    if verb is None or not actions.may_act(row, request.user):
         raise Http404("No such step.")
     try:
         verb(row, by=request.user)

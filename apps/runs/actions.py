@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from apps.accounts import quotas
 from apps.audit.actions import record
 from apps.corpora.models import Corpus, Snapshot
 from apps.registry import artifacts
@@ -214,6 +215,8 @@ def queue(
     """One transaction: the row, its first event, the audit line; the wake-up after the commit."""
     if by is not None:
         refuse_stranger(by, closure)
+        if not parts.get("plan"):  # what a plan goes on with waits instead, when it is claimed
+            quotas.require(by, quotas.Kind.GPU_MINUTES)
     with transaction.atomic():
         run = Run.objects.create(
             kind=kind,

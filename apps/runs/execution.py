@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models.functions import Coalesce, Now
 
+from apps.accounts import quotas
 from apps.runs import sharing
 from apps.runs.claims import Claimed, charge, lease
 from apps.runs.endings import (
@@ -137,8 +138,17 @@ class Job:
             if run.cancel_requested_at is not None:  # between the claim and now
                 self._wish = Wish.CANCEL
             run.note("claimed", f"Attempt {run.attempts} starts")
+            self._pause_if_used_up(run)
         announce(run, State.RUNNING)
         return run
+
+    def _pause_if_used_up(self, run: Run) -> None:
+        """A run that was queued while there was time left waits until there is some again."""
+        over = quotas.refusal(run.created_by, quotas.Kind.GPU_MINUTES) if run.created_by else None
+        if over is not None and self._wish is Wish.NOTHING:
+            held(self.attempt).update(pause_requested_at=Now())
+            self._wish = Wish.PAUSE
+            run.note("paused", f"The limit of {over.limit} is used up for {over.whom}")
 
     @property
     def wish(self) -> Wish:

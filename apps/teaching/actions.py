@@ -14,6 +14,7 @@ import structlog
 from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
 
+from apps.accounts import quotas
 from apps.audit.actions import record
 from apps.corpora.models import Corpus, Snapshot
 from apps.evaluation.actions import question_set, start_evaluate
@@ -53,12 +54,13 @@ def start_plan(
     settings   {"augment": {...}, "compose": {...}, "evaluate": {...}}: fields of the engine's specs
     Asked twice, as by a second click, the same plan is given back while it still waits or works.
     Refused now rather than an hour later: InputError("corpus.empty"), ("examples.empty"),
-    ("questions.empty"); PermissionDenied without the right to curate the corpus.
+    ("questions.empty"), ("quota.used"); PermissionDenied without the right to curate the corpus.
     """
     if not Corpus.objects.curatable_by(by).filter(pk=snapshot.corpus_id).exists():
         raise PermissionDenied(f"Teaching needs the right to curate {snapshot.corpus.name}.")
     if not snapshot.documents:
         raise InputError("corpus.empty")
+    quotas.require(by, quotas.Kind.GPU_MINUTES)
     if not bridge_examples(snapshot):
         raise InputError("examples.empty", "The snapshot holds no example to learn from.")
     name = name.strip() or snapshot.corpus.name

@@ -168,7 +168,7 @@ def _add_inner(item: UploadItem, inner: list[Inner]) -> None:
     if so_far["bytes"] + sizes > UPLOAD_BYTES:
         raise InputError("archive.bomb", limit=f"{UPLOAD_BYTES >> 30} GB in one upload")
     children = [_child(item, one) for one in inner]
-    quota.charge(sum(child.size for child in children if child.digest))
+    quota.charge(sum(child.size for child in children if child.digest), by=item.upload.by)
     UploadItem.objects.bulk_create(children)
     wake(children)
 

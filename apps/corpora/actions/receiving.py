@@ -66,11 +66,11 @@ def receive(
     """
     must(corpus, by, Right.CURATE)
     named = list(paths)
-    left = quota.room()
+    left = quota.room(by)
     taken = []
     for index, file in enumerate(files):
         item = _taken(file, named[index] if index < len(named) else "", left)
-        left = left - item.size if left is not None and item.digest else left
+        left = left.less(item.size) if left is not None and item.digest else left
         taken.append(item)
     with transaction.atomic():
         delivery = delivery_of(corpus, upload, by, source)
@@ -86,7 +86,7 @@ def keep(delivery: Upload, items: list[UploadItem]) -> None:
         item.upload = delivery
     stored = [item for item in items if item.digest]
     try:
-        quota.charge(sum(item.size for item in stored))
+        quota.charge(sum(item.size for item in stored), by=delivery.by)
     except InputError as error:  # another upload took the room that was there a moment ago
         for item in stored:
             refused(item, error.code, **error.facts).digest = ""
@@ -108,7 +108,7 @@ def delivery_of(corpus: Corpus, code: UUID | None, by: User, source: str) -> Upl
     return found
 
 
-def _taken(file: IncomingFile, path: str, room: int | None) -> UploadItem:
+def _taken(file: IncomingFile, path: str, room: quota.Room | None) -> UploadItem:
     """Store one file's bytes and describe it; a refusal is a description too."""
     item = judged(path or file.name or "file", file.size or 0, room)
     if item.code:
@@ -122,10 +122,10 @@ def _taken(file: IncomingFile, path: str, room: int | None) -> UploadItem:
     return item
 
 
-def judged(told: str, size: int, room: int | None) -> UploadItem:
+def judged(told: str, size: int, room: quota.Room | None) -> UploadItem:
     """What is known of a file before its bytes: its row, refused already when it cannot be taken.
 
-    room  bytes that the tenant's quota leaves, None without one
+    room  what limits leave, None without any
     """
     safe = safe_path(told)
     item = UploadItem(path=storable(safe or told), size=size)
@@ -140,8 +140,9 @@ def judged(told: str, size: int, room: int | None) -> UploadItem:
     if item.size > limit:
         sizes = {"size": f"{item.size >> 20} MB", "limit": f"{limit >> 20} MB"}
         return refused(item, "file.too_large", **sizes)
-    if room is not None and size > room:
-        return refused(item, "quota.full", **quota.words_for(quota.use(), size))
+    if room is not None and size > room.left:
+        error = room.refusal(size)
+        return refused(item, error.code, **error.facts)
     return item
 
 

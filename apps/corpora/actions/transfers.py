@@ -43,7 +43,7 @@ def begin_transfer(
     """Open the way for one file of `length` bytes, or record at once why it cannot be taken."""
     must(corpus, by, Right.CURATE)
     delivery = delivery_of(corpus, upload, by, "page")
-    item = judged(path, length, _room())
+    item = judged(path, length, _room(by))
     if not item.code:
         try:
             require_space(_folder(), length)
@@ -58,13 +58,12 @@ def begin_transfer(
     )
 
 
-def _room() -> int | None:
-    """Bytes that the quota leaves once every file on its way has arrived."""
-    left = quota.room()
+def _room(by: User) -> quota.Room | None:
+    """What limits leave once every file on its way has arrived."""
+    left = quota.room(by)
     if left is None:
         return None
-    coming = sum(Transfer.objects.values_list("length", flat=True))
-    return max(0, left - coming)
+    return left.less(sum(Transfer.objects.values_list("length", flat=True)))
 
 
 @transaction.atomic

@@ -85,11 +85,11 @@ def test_the_chat_counts_questions_and_tokens_and_refuses_in_words(
 ) -> None:
     with tenant_scope(cast.north):
         limit(KIND.REQUESTS, 1)
-        tokens = limit(KIND.TOKENS, 100, user=cast.bo)
+        limit(KIND.TOKENS, 100, user=cast.bo)
         reply = ask(open_conversation(MODEL, by=cast.bo), "Hello?", by=cast.bo)
         finish_reply(reply.pk, "Yes.", state=State.COMPLETE, usage={"total_tokens": 30})
         finish_reply(reply.pk, "Yes.", state=State.COMPLETE, usage={"total_tokens": 30})
-        (mine,) = [each for each in quotas.budgets(cast.bo) if each.quota == tokens]
+        (mine,) = [each for each in quotas.budgets(cast.bo) if each.whom == "you"]
         assert mine.used == 30
     answer = cast.client(cast.bo).post("/chat/ask", {"text": "Again?", "model": MODEL})
     assert answer.status_code == 429

@@ -15,11 +15,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
+from apps.accounts import quotas
+from apps.accounts.models import Quota
 from apps.corpora import actions
 from apps.corpora.actions import quota
 from apps.corpora.actions.transfers import part
 from apps.corpora.models import Corpus, StorageUse, Transfer, UploadItem
 from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InputError
 from counterpoint.storage import blobs
 from tests.apps.corpora.making import make_corpus, outcomes, read_all, send, take_in
 from tests.cast import Cast
@@ -127,6 +130,21 @@ def test_what_a_crash_left_behind_the_position_is_cut_away(cast: Cast) -> None:
         digest = UploadItem.objects.get().digest
         with blobs().open("original", digest) as file:
             assert file.read() == WORDS
+
+
+def test_a_transfer_that_an_older_release_began_goes_on(cast: Cast) -> None:
+    client = cast.client(cast.ada)
+    address = begin(client, make_corpus(cast), len(WORDS))["Location"]
+    with tenant_scope(cast.north):
+        row = Transfer.objects.get()
+        part(row).write_bytes(WORDS[:100] + b"bytes behind the position")
+        Transfer.objects.update(position=100)
+    assert piece(client, address, 100, WORDS[100:]).status_code == 204
+    with (
+        tenant_scope(cast.north),
+        blobs().open("original", UploadItem.objects.get().digest) as file,
+    ):
+        assert file.read() == WORDS
 
 
 def test_another_type_of_body_or_method_is_refused(cast: Cast) -> None:
@@ -262,7 +280,7 @@ def test_a_quota_is_never_passed_and_says_so(cast: Cast) -> None:
 def test_a_race_for_the_last_bytes_has_one_winner(cast: Cast, monkeypatch: Any) -> None:
     corpus = make_corpus(cast)
     set_quota(cast, 8)
-    monkeypatch.setattr(quota, "room", lambda: 8)  # both looked before either was charged
+    monkeypatch.setattr(quota, "room", lambda _by: None)  # both looked before either was charged
     first = send(cast, corpus, {"a.txt": b"words"})
     second = send(cast, corpus, {"b.txt": b"other"})
     assert outcomes(cast, first) == {"a.txt": "received"}
@@ -274,6 +292,27 @@ def test_a_duplicate_is_not_charged_twice(cast: Cast) -> None:
     corpus = make_corpus(cast)
     take_in(cast, corpus, {"a.txt": b"words", "b.txt": b"words"})
     assert used(cast) == 5
+
+
+def test_a_persons_and_a_groups_storage_is_bounded_and_told(cast: Cast) -> None:
+    corpus = make_corpus(cast)
+    big = b"words " * 150_000  # 0.86 MB
+    with tenant_scope(cast.north):
+        mine = Quota.objects.create(kind=Quota.Kind.STORAGE, user=cast.ada, amount=1)
+    upload = send(cast, corpus, {"a.txt": big, "b.txt": big + b"!"})
+    assert outcomes(cast, upload) == {"a.txt": "received", "b.txt": "quota.lasting"}
+    with tenant_scope(cast.north):
+        said = upload.items.get(path="b.txt").reason
+        assert "1 megabytes stored is reached for you" in said
+        assert quota.room(cast.bo) is None
+        (told,) = quotas.budgets(cast.ada, [Quota.Kind.STORAGE])
+        assert (told.used, told.left, told.renews) == (1, 0, 0)
+        with pytest.raises(InputError, match=r"quota\.lasting"):
+            quotas.require(cast.ada, Quota.Kind.STORAGE)
+        with pytest.raises(InputError, match=r"quota\.lasting"):  # who saw room before the first
+            quota.charge(len(big), by=cast.ada)
+        mine.delete()
+    assert begin(cast.client(cast.ada), corpus, len(big)).status_code == 201
 
 
 # ---- pausing -------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def hold(cast: Cast) -> Hold:
 OBJECTS = {
     **{
         f"forgetting:{name}": lambda cast: {"code": plan(cast).pk}
-        for name in ("plan", "act", "certificate")
+        for name in ("plan", "act", "decide", "certificate")
     },
     "forgetting:lift": lambda cast: {"code": hold(cast).pk},
 }

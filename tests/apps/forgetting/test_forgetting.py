@@ -18,6 +18,7 @@ from apps.chat.actions import delete
 from apps.chat.models import Conversation
 from apps.corpora.models import Corpus, Document, DocumentState
 from apps.forgetting import actions
+from apps.forgetting.lineage import affected
 from apps.forgetting.models import ForgetPlan
 from apps.registry.closure import can_use
 from apps.registry.models import Alias, Augmenter, Composition, Placement
@@ -39,7 +40,7 @@ def opened(cast: Cast, *, whole: bool = False) -> ForgetPlan:
 
 def with_weights(plan: ForgetPlan) -> list[tuple[str, str]]:
     """Folders where the weights of what the plan touches would lie."""
-    found = actions.affected(plan)
+    found = affected(plan)
     places = [("augmenter", each.digest) for each in found.augmenters]
     places += [("composition", each.digest) for each in found.compositions]
     for kind, digest in places:
@@ -55,7 +56,7 @@ def with_weights(plan: ForgetPlan) -> list[tuple[str, str]]:
 def test_lineage_finds_everything_that_learned_it(cast: Cast, whole: bool) -> None:
     plan = opened(cast, whole=whole)
     with tenant_scope(cast.north):
-        found = actions.affected(plan)
+        found = affected(plan)
         assert [type(row) for row in (*found.augmenters, *found.compositions)] == [
             Augmenter,
             Composition,
@@ -77,7 +78,7 @@ def test_what_never_entered_a_snapshot_touches_nothing(cast: Cast) -> None:
             text_digest="2" * 64,
         )
         plan = actions.open_plan(corpus, late, by=cast.ada, reason="A slip.")
-        assert actions.affected(plan).compositions == []
+        assert affected(plan).compositions == []
 
 
 def test_the_plan_goes_its_way_to_a_certificate_that_anybody_can_check(cast: Cast) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apps.accounts.models import Quota
 from apps.corpora.models import Example, Snapshot
 from apps.registry.models import Anchor
 from apps.runs.models import Run
@@ -69,6 +70,16 @@ def test_starting_opens_a_plan_and_queues_its_first_run(cast: Cast) -> None:
     assert answer["Location"] == plan.get_absolute_url()
     assert (run.kind, run.state) == ("augment", "queued")
     assert run.spec["steps"] == 20
+
+
+def test_whose_accelerator_minutes_are_used_up_is_told_so(cast: Cast) -> None:
+    snapshot, anchor = teachable(cast)
+    with tenant_scope(cast.north):
+        Quota.objects.create(kind=Quota.Kind.GPU_MINUTES, user=cast.ada, amount=0)
+    page = cast.client(cast.ada).post("/teach/", asked(snapshot, anchor)).content.decode()
+    assert "The limit of 0 accelerator minutes a month is used up for you" in page
+    with tenant_scope(cast.north):
+        assert not Plan.objects.filter(name="Pumps").exists()
 
 
 def test_an_employee_may_not_teach(cast: Cast) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -162,6 +163,27 @@ def test_a_second_backup_copies_only_what_is_new(cast: Cast, folder: Path) -> No
     assert len(after) == len(before) + 1
     assert len(Archive(folder, BackupKey(KEY)).finished()) == 1  # the older one made room
     assert main(["verify", "--newest-in", str(folder)]) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_that_was_sealed_anew_is_copied_anew(cast: Cast, folder: Path) -> None:
+    from counterpoint import keys, resealing, sealedfiles  # noqa: PLC0415  needs Django
+    from counterpoint.storage import blobs  # noqa: PLC0415  as above
+
+    with tenant_scope(cast.north):
+        stored = blobs().put("text", uuid4().bytes)
+        path = blobs().path("text", stored.digest)
+    assert main(["backup", "--to", str(folder)]) == 0
+    with tenant_scope(cast.north):
+        keys.rotate_data_key()
+        keys.forget()
+        assert resealing.reseal(settings.HOME).moved > 0
+    assert main(["backup", "--to", str(folder)]) == 0
+    archive = Archive(folder, BackupKey(KEY))
+    name = path.relative_to(settings.HOME).as_posix()
+    (kept,) = [each for each in archive.read(archive.newest()).files if each.path == name]
+    assert kept.head == sealedfiles.head_of(path)
+    assert kept.digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.django_db(transaction=True)

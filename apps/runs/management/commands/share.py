@@ -1,6 +1,7 @@
 """`share north --weight 2 --minutes 6000 --quiet 08:00-18:00 --reserve host/gpu0 --hours 12`.
 
-What a tenant may take of the accelerators. Told on the server alone: no tenant weighs itself.
+What a tenant may take of the accelerators, and `--storage 5000` of the disk, in megabytes. Told on
+the server alone: no tenant weighs itself.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from apps.audit.actions import record
+from apps.corpora.models import StorageUse
 from apps.runs.models import Reservation, Share, Slot
 from apps.tenants.named import tenant_named
 from apps.tenants.scope import tenant_scope
+
+NO_BOUND = 1 << 62  # bytes: no disk has as many
 
 
 class Command(BaseCommand):
@@ -24,6 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("tenant", help="the tenant's short name")
         parser.add_argument("--weight", type=float, help="its part of the time, beside the others'")
         parser.add_argument("--minutes", help="accelerator minutes a month, or none")
+        parser.add_argument("--storage", help="megabytes of originals, none, or site for its rule")
         parser.add_argument("--quiet", help="hours in which no run begins: 08:00-18:00, or none")
         parser.add_argument("--reserve", metavar="SLOT", help="a slot for this tenant alone")
         parser.add_argument("--hours", type=float, default=12.0, help="how long it is reserved")
@@ -34,6 +39,8 @@ class Command(BaseCommand):
             share, _ = Share.objects.get_or_create(tenant=found)
             self._set(share, told)
             share.save()
+            if told["storage"]:
+                allow(told["storage"])
             if told["reserve"]:
                 self._reserve(told["reserve"], told["hours"])
             record("share.set", share, by=None, weight=share.weight, minutes=share.minutes)
@@ -63,9 +70,18 @@ class Command(BaseCommand):
         )
 
 
+def allow(text: str) -> None:
+    """How much the tenant in scope may store."""
+    own = {"none": NO_BOUND, "site": None}
+    allowed = own[text] if text in own else whole(text) << 20
+    account, _ = StorageUse.objects.get_or_create()
+    StorageUse.objects.filter(pk=account.pk).update(allowed=allowed)
+    record("storage.allow", account, by=None, allowed=text)
+
+
 def whole(text: str) -> int:
-    if not text.isdigit():
-        raise CommandError(f"Give minutes as a whole number or none, not {text!r}.")
+    if not text.isdigit() or len(text) > 12:
+        raise CommandError(f"Give a whole number or none, not {text!r}.")
     return int(text)
 
 

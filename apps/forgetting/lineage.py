@@ -1,0 +1,84 @@
+"""What learned the documents of a plan: asked of lineage as it stands now. Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from apps.chat.models import Message
+from apps.corpora.models import Document, DocumentState, Snapshot
+from apps.forgetting.models import ForgetPlan, Mention
+from apps.registry.models import Alias, Augmenter, AugmenterSnapshot, Composition
+from apps.runs.models import Run
+
+
+@dataclass(frozen=True)
+class Affected:
+    """Everything that lineage reaches from what is to be forgotten."""
+
+    snapshots: list[Snapshot]
+    augmenters: list[Augmenter]
+    compositions: list[Composition]
+    runs: list[Run]
+    answers: int
+
+    @property
+    def live(self) -> list[Composition]:
+        """Those that some alias still names."""
+        named = set(Alias.objects.values_list("composition_id", flat=True))
+        return [each for each in self.compositions if each.pk in named]
+
+
+def documents_of(plan: ForgetPlan) -> Any:
+    """The documents that go: all of a corpus, one, or those that a curator confirmed."""
+    if plan.person_id:
+        chosen = plan.mentions.filter(verdict=Mention.Verdict.FORGET).values("document")
+        return Document.objects.filter(pk__in=chosen)
+    rows = Document.objects.filter(corpus=plan.corpus_id)
+    return rows.filter(pk=plan.document_id) if plan.document_id else rows
+
+
+def corpora_of(plan: ForgetPlan) -> set[Any]:
+    """The corpora that lose a document."""
+    if plan.corpus_id:
+        return {plan.corpus_id}
+    return set(documents_of(plan).values_list("corpus", flat=True))
+
+
+def affected(plan: ForgetPlan) -> Affected:
+    """What learned it since the plan was opened is found too."""
+    snapshots = snapshots_of(plan)
+    learned = AugmenterSnapshot.objects.filter(snapshot__in=snapshots).values("augmenter")
+    augmenters = list(Augmenter.objects.filter(pk__in=learned))
+    compositions = list(
+        (
+            Composition.objects.filter(augmenters__in=augmenters)
+            | Composition.objects.filter(snapshot__in=snapshots)
+        ).distinct()
+    )
+    runs = list(Run.objects.filter(snapshot__in=snapshots))
+    answers = Message.objects.filter(composition__in=compositions).count()
+    return Affected(snapshots, augmenters, compositions, runs, answers)
+
+
+def snapshots_of(plan: ForgetPlan) -> list[Snapshot]:
+    """Those whose manifest names one of the documents; of a whole corpus, all."""
+    found = Snapshot.objects.filter(corpus__in=corpora_of(plan))
+    if plan.corpus_id and not plan.digest:
+        return list(found)
+    going = {plan.digest} if plan.digest else set()
+    if plan.person_id:
+        going = set(documents_of(plan).values_list("original_digest", flat=True))
+    return [each for each in found if any(row[0] in going for row in manifest_of(each))]
+
+
+def is_barred(plan: ForgetPlan, found: Affected) -> bool:
+    """Whether it was quarantined, and nothing was confirmed, learned or let back in since."""
+    opened = any(each.state == Composition.State.READY for each in found.compositions)
+    staying = documents_of(plan).exclude(state=DocumentState.WITHDRAWN)
+    return plan.quarantined_at is not None and not opened and not staying.exists()
+
+
+def manifest_of(snapshot: Snapshot) -> list[list[str]]:
+    rows: list[list[str]] = snapshot.manifest.get("documents", [])
+    return rows
