@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -71,13 +72,14 @@ def end_membership(tenant: Tenant, user: User) -> int:
     """End a person's membership and keys here, in the transaction at hand; how many keys.
 
     Whoever belongs nowhere any more, and was let in by a directory or a provider, is deactivated:
-    the next request of each of their sessions finds nobody.
+    the next request of each of their sessions finds nobody. A session hangs on the mark in place of
+    a password: with another one it stays ended when the person comes back.
     """
     Membership.objects.filter(tenant=tenant, user=user).delete()
     mine = ApiKey.objects.filter(tenant=tenant, user=user, revoked_at=None)
     revoked = mine.update(revoked_at=timezone.now())
     if not user.has_usable_password() and not user.memberships.exists():
-        User.objects.filter(pk=user.pk).update(is_active=False)
+        User.objects.filter(pk=user.pk).update(is_active=False, password=make_password(None))
     return revoked
 
 

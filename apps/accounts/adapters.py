@@ -25,6 +25,10 @@ from requests import PreparedRequest, Response, Session
 from apps.accounts.actions import told_in_each_tenant
 from apps.accounts.models import User
 from apps.accounts.sso import join_groups, join_tenant
+from apps.audit import actions as audit
+from apps.tenants.models import Membership
+from apps.tenants.scope import tenant_scope
+from apps.tenants.ways import came_by_own_provider, is_emergency_account
 from counterpoint import outbound
 from counterpoint.keys import site_keys
 
@@ -55,6 +59,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is
     def post_login(self, request: HttpRequest, user: User, **named: Any) -> HttpResponse:
         response: HttpResponse = super().post_login(request, user, **named)
         told_in_each_tenant("sign_in", user)
+        tell_emergency(request, user)
         return response
 
     def send_mail(self, *_args: Any, **_named: Any) -> None:
@@ -139,6 +144,15 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth i
     def decrypt(self, encrypted_text: str) -> str:
         key_id, _bar, wrapped = encrypted_text.partition("|")
         return site_keys().unwrap(key_id, bytes.fromhex(wrapped), SEALED_ABOUT).decode()
+
+
+def tell_emergency(request: HttpRequest, user: User) -> None:
+    """A line of its own where this is an emergency account, and came past the tenant's provider."""
+    for membership in Membership.objects.filter(user=user).select_related("tenant"):
+        tenant = membership.tenant
+        if is_emergency_account(user, tenant) and not came_by_own_provider(request, tenant):
+            with tenant_scope(tenant):
+                audit.record("emergency.sign_in", user, by=user)
 
 
 def failed() -> str:

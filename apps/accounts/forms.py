@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.mfa.utils import is_mfa_enabled
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 
 from apps.accounts.models import Quota, Scope, every_scope
 from apps.audit.models import Approval
-from apps.tenants.models import Role
+from apps.tenants.models import Role, Tenant
+from apps.tenants.ways import own_providers
 
 
 class SignInForm(AuthenticationForm):
@@ -77,6 +79,16 @@ class RulesForm(forms.Form):
     require_mfa = forms.BooleanField(
         label="Everybody signs in with a second factor", required=False
     )
+    sso_only = forms.BooleanField(
+        label="People sign in by the organisation's own provider alone", required=False
+    )
+    emergency = forms.MultipleChoiceField(
+        label="Emergency accounts",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Curators who get in by password and second factor while the provider is away. "
+        "Each time is a line in the audit log.",
+    )
     conversation_days = forms.IntegerField(
         label="Conversations are deleted after so many days without a question",
         min_value=0,
@@ -89,6 +101,40 @@ class RulesForm(forms.Form):
         required=False,
         help_text="Needed where a second person must agree to a change of rules.",
     )
+
+    def __init__(self, *args: Any, tenant: Tenant, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.tenant = tenant
+        self.curators = {
+            str(each.user_id): each.user
+            for each in tenant.memberships.filter(role=Role.CURATOR).select_related("user")
+            if each.user.has_usable_password()
+        }
+        field = self.fields["emergency"]
+        assert isinstance(field, forms.MultipleChoiceField)
+        field.choices = [(code, f"{u.name} ({u.email})") for code, u in self.curators.items()]
+
+    def clean_emergency(self) -> list[str]:
+        chosen = sorted(self.cleaned_data["emergency"])
+        for each in (self.curators[code] for code in chosen):
+            if not is_mfa_enabled(each):
+                raise forms.ValidationError(
+                    f"{each.name} has no second factor yet. They set one up first."
+                )
+        return chosen
+
+    def clean(self) -> dict[str, Any]:
+        """Nobody locks everybody out."""
+        cleaned = super().clean() or {}
+        if cleaned.get("sso_only"):
+            if not own_providers(self.tenant):
+                self.add_error("sso_only", "Here no provider is set up: nobody could get in.")
+            if cleaned.get("emergency") == []:
+                self.add_error(
+                    "emergency",
+                    "Name an emergency account: else nobody gets in while the provider is away.",
+                )
+        return cleaned
 
 
 class QuotaForm(forms.Form):

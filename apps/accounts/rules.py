@@ -23,6 +23,8 @@ DEFAULTS: dict[str, Any] = {
     "show_locked_models": True,
     "conversation_days": 0,
     "require_mfa": False,
+    "sso_only": False,
+    "emergency": [],  # ids of curators who get in while the provider is away
 }
 
 

@@ -28,9 +28,10 @@ from calm_engine.wording import sentence
 @member(role=Role.CURATOR)
 def rules(request: MemberRequest) -> HttpResponse:
     """Every rule as it holds; a change is carried out, or asked for where two must agree."""
-    form = RulesForm(request.POST or None, initial=rules_of(request.tenant))
+    now = rules_of(request.tenant)
+    form = RulesForm(request.POST or None, initial=now, tenant=request.tenant)
     if request.method == "POST" and form.is_valid():
-        wanted = {name: form.cleaned_data[name] for name in rules_of(request.tenant)}
+        wanted = {name: form.cleaned_data[name] for name in now}
         try:
             change_rules(request.tenant, wanted, by=request.user)
         except InputError as error:

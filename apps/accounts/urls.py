@@ -9,6 +9,7 @@ from apps.accounts import machines, ruling, views
 app_name = "accounts"
 urlpatterns = [
     path("sign-in/", views.sign_in, name="sign_in"),
+    path("by-provider/", views.by_provider, name="by_provider"),
     path("sign-out/", views.sign_out, name="sign_out"),
     path("keys/", machines.keys, name="keys"),
     path("keys/<uuid:code>/revoke", machines.revoke, name="revoke"),

@@ -28,8 +28,9 @@ from apps.accounts import adapters, oidc
 from apps.accounts.actions import invite, remove, told_in_each_tenant
 from apps.accounts.forms import InviteForm, SignInForm
 from apps.accounts.models import User
-from apps.tenants.access import MemberRequest, member
+from apps.tenants.access import MemberRequest, member, to_sign_in
 from apps.tenants.models import Membership, Role
+from apps.tenants.ways import own_providers
 from calm_engine.errors import InputError
 
 log = structlog.get_logger(__name__)
@@ -140,6 +141,17 @@ def provider_callback(request: HttpRequest, provider_id: str) -> HttpResponse:
     return asked_of_provider(oidc.callback, request, provider_id)
 
 
+@require_safe
+@never_cache
+def by_provider(request: HttpRequest) -> HttpResponse:
+    """What to do where the organisation's own provider is the only way in."""
+    tenant = getattr(request, "tenant", None)
+    if tenant is None:
+        return to_sign_in(request)  # type: ignore[no-any-return]  # it is one
+    codes = {str(app["provider_id"]) for app in own_providers(tenant)}
+    return render(request, "accounts/by_provider.html", {"providers": providers(codes)})
+
+
 def edit_passkey(request: HttpRequest, pk: int) -> HttpResponse:
     """Rename a passkey of one's own."""
     return of_own_passkey(webauthn.edit_webauthn, request, pk)
@@ -172,13 +184,14 @@ def asked_of_provider(view: Any, request: HttpRequest, provider_id: str) -> Http
     return answer
 
 
-def providers() -> list[tuple[str, str]]:
-    """The organisations' own sign-ins, where there are any: address and name."""
-    oidc = [(app["provider_id"], app["name"]) for app in settings.OIDC_APPS]
-    saml = [(app["client_id"], app["name"]) for app in settings.SAML_APPS]
+def providers(codes: set[str] | None = None) -> list[tuple[str, str]]:
+    """The organisations' own sign-ins: address and name; of these providers alone, if any."""
+    known = [("openid_connect_login", "provider_id", app) for app in settings.OIDC_APPS]
+    known += [("saml_login", "client_id", app) for app in settings.SAML_APPS]
     return [
-        *((reverse("openid_connect_login", args=[code]), name) for code, name in oidc),
-        *((reverse("saml_login", args=[code]), name) for code, name in saml),
+        (reverse(view, args=[app[which]]), app["name"])
+        for view, which, app in known
+        if codes is None or app["provider_id"] in codes
     ]
 
 

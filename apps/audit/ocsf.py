@@ -22,7 +22,7 @@ INFORMATIONAL, MEDIUM = 1, 3
 
 
 def class_of(action: str) -> int:
-    if action in ("sign_in", "sign_out"):
+    if action in ("sign_in", "sign_out", "emergency.sign_in"):
         return AUTHENTICATION
     return ACCOUNT if action.startswith(OF_ACCOUNTS) else ACTIVITY
 
@@ -30,7 +30,7 @@ def class_of(action: str) -> int:
 def activity_of(action: str, kind: int) -> int:
     """The schema's number for what was done, within the class."""
     if kind == AUTHENTICATION:
-        return 1 if action == "sign_in" else 2
+        return 2 if action == "sign_out" else 1
     word = action.rpartition(".")[2]
     if kind == ACCOUNT:
         return {"invite": 1, "issue": 1, "create": 1, "remove": 6, "revoke": 6}.get(word, 99)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
-from allauth.account.authentication import get_authentication_records
-from allauth.mfa.utils import is_mfa_enabled
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
@@ -19,6 +17,7 @@ from django.http import Http404, HttpRequest
 from django.shortcuts import redirect, resolve_url
 
 from apps.tenants.models import Membership, Role, Tenant
+from apps.tenants.ways import page_before
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -83,8 +82,8 @@ def member(role: Roles = None) -> Callable[[View], View]:
             async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
                 if not request.user.is_authenticated:
                     return to_sign_in(request)
-                if await sync_to_async(lacks_second_factor)(request):
-                    return redirect("mfa_index")
+                if page := await sync_to_async(page_before)(request):
+                    return redirect(page)
                 require(request, role)
                 return await view(request, *args, **kwargs)
 
@@ -94,26 +93,14 @@ def member(role: Roles = None) -> Callable[[View], View]:
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             if not request.user.is_authenticated:
                 return to_sign_in(request)
-            if lacks_second_factor(request):
-                return redirect("mfa_index")
+            if page := page_before(request):
+                return redirect(page)
             require(request, role)
             return view(request, *args, **kwargs)
 
         return guarded  # type: ignore[return-value]  # same shape
 
     return guard
-
-
-def lacks_second_factor(request: HttpRequest) -> bool:
-    """Whether the tenant wants a second factor that this person has not set up here.
-
-    Whoever came by the organisation's own sign-in was asked there.
-    """
-    tenant: Tenant | None = getattr(request, "tenant", None)
-    if tenant is None or not tenant.settings.get("require_mfa"):
-        return False
-    ways = {each["method"] for each in get_authentication_records(request, request.user)}
-    return "socialaccount" not in ways and not is_mfa_enabled(request.user)
 
 
 def to_sign_in(request: HttpRequest) -> Any:

@@ -128,6 +128,8 @@ def test_one_word_ends_sessions_keys_and_rights(
     north.patch(f"Users/{dee}", {"op": "replace", "path": "active", "value": True})
     assert Membership.objects.filter(user_id=dee).exists()
     assert key_from(secret) is None  # a key that was ended stays so
+    assert client.get("/chat/").status_code == 302  # and a session
+    assert cast.client(User.objects.get(pk=dee)).get("/chat/").status_code == 200
 
 
 def test_a_role_comes_back_and_a_deleted_person_is_gone(

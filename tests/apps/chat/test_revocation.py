@@ -14,11 +14,14 @@ import pytest
 from openai import OpenAI
 
 from apps.accounts.actions import issue_key, remove
-from apps.corpora.actions import revoke
+from apps.accounts.models import ProvisionedGroup
+from apps.corpora.actions import grant, revoke
 from apps.corpora.models import CorpusGrant
 from apps.registry.actions import quarantine
 from apps.registry.models import Composition
+from apps.tenants.models import Group
 from apps.tenants.scope import tenant_scope
+from tests.apps.accounts.test_scim import GROUP, USER, Directory
 from tests.apps.chat.making import MODEL, Visitor, make_model, site
 from tests.cast import Cast
 
@@ -58,6 +61,9 @@ def model(cast: Cast, endless: str) -> Composition:
 
 
 def end(cast: Cast, model: Composition, what: str) -> None:
+    if what.startswith("directory"):
+        end_by_directory(cast, what)
+        return
     with tenant_scope(cast.north):
         if what == "grant":
             revoke(CorpusGrant.objects.get(user=cast.bo), by=cast.ada)
@@ -67,8 +73,41 @@ def end(cast: Cast, model: Composition, what: str) -> None:
             remove(cast.north, cast.bo, by=cast.ada)
 
 
-@pytest.mark.parametrize("what", ["grant", "quarantine", "membership"])
+def end_by_directory(cast: Cast, what: str) -> None:
+    """As the tenant's directory does, by SCIM: one word about a person, or a group without them."""
+    directory = Directory(cast.north, cast.ada)
+    if what == "directory":
+        code = cast.bo.pk
+        gone = {"op": "replace", "path": "active", "value": False}
+        assert directory.patch(f"Users/{code}", gone)[0] == 200
+        return
+    with tenant_scope(cast.north):
+        group = ProvisionedGroup.objects.get().group_id
+    gone = {"op": "remove", "path": f'members[value eq "{cast.bo.pk}"]'}
+    assert directory.patch(f"Groups/{group}", gone)[0] == 200
+
+
+def know_by_directory(cast: Cast, what: str) -> None:
+    """Let the directory keep Bo, and for a group let his right come from it alone."""
+    directory = Directory(cast.north, cast.ada)
+    told = {"schemas": [USER], "userName": cast.bo.email, "displayName": cast.bo.name}
+    assert directory.send("post", "Users", told)[0] == 201
+    if what == "directory":
+        return
+    told = {"schemas": [GROUP], "displayName": "Field", "members": [{"value": str(cast.bo.pk)}]}
+    _, made = directory.send("post", "Groups", told)
+    with tenant_scope(cast.north):
+        right = CorpusGrant.objects.get(user=cast.bo)
+        grant(right.corpus, Group.objects.get(pk=made["id"]), "read", by=cast.ada)
+        revoke(right, by=cast.ada)
+
+
+@pytest.mark.parametrize(
+    "what", ["grant", "quarantine", "membership", "directory", "directory's group"]
+)
 def test_a_page_hears_no_token_two_seconds_after(cast: Cast, model: Composition, what: str) -> None:
+    if what.startswith("directory"):
+        know_by_directory(cast, what)
     with Visitor(cast.bo) as bo:
         asked = bo.ask()
         with closing(bo.events(asked["stream"])) as events:

@@ -23,7 +23,7 @@ export class Passkey extends HTMLElement {
     const [field, told] = [form.querySelector<HTMLInputElement>("[name=credential]"), form.querySelector<HTMLElement>("[role=alert]")];
     const send = form.querySelector("button");
     if (!field || !told || !send) return;
-    told.textContent = "";
+    told.hidden = true;
     send.disabled = true; // a second ceremony beside a running one is refused by the browser
     try {
       const made = this.dataset["act"] === "create" ? await create(form, await this.#options(form)) : await get(await this.#options(form));
@@ -31,6 +31,7 @@ export class Passkey extends HTMLElement {
       form.submit();
     } catch (fault) {
       told.textContent = worded(fault);
+      told.hidden = false;
       send.disabled = false;
     }
   }
