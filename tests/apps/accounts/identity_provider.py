@@ -192,6 +192,7 @@ def running(provider: IdentityProvider) -> Iterator[IdentityProvider]:
                 f'<input name="SAMLResponse" value="{answer}"></form>'
             ).encode()
             self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(page)))
             self.end_headers()
             self.wfile.write(page)
