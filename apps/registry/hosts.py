@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
-from django.db import connection
 
 from apps.registry.models import PLACEMENT_FRESH, Composition, Placement
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InternalError
 from counterpoint.env import internal_secret
+from counterpoint.live import apart
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -116,21 +116,6 @@ def _is_told(composition: Composition, state: str, now: Any) -> bool:
 
 
 # ---- steps and looks of a stream -----------------------------------------------------------------
-
-
-async def apart(function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """Run this on a thread of its own, and give its database connection back.
-
-    A stream may last minutes; a connection that it held all the while would be one too few.
-    """
-
-    def run() -> T:
-        try:
-            return function(*args, **named)
-        finally:
-            connection.close()
-
-    return await asyncio.to_thread(run)
 
 
 async def step(tenant_id: UUID, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
