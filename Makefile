@@ -12,6 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRONTEND := platform/frontend
 SEED ?= 1
+SEEDS ?= 1 2 3
 export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -48,6 +49,10 @@ demo: setup ## The whole road on this machine, then the site: upload, teach, com
 
 demo-check: setup ## The same from an empty home folder, without a person; ends with one line of JSON
 	@$(BIN)/python -m counterpoint.services --fresh --then "demo_check --seed $(SEED)"
+
+.PHONY: report-card
+report-card: setup ## The demo beside search, fine-tuning and controls, three seeds, with whole cards
+	@for seed in $(SEEDS); do $(BIN)/python -m counterpoint.services --fresh --then "demo_check --seed $$seed --rivals" || exit 1; done
 
 .PHONY: up
 up: setup ## The site and its workers on this machine, without the demo

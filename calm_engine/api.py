@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from calm_engine.augment import augment
 from calm_engine.compose import compose
 from calm_engine.estimation import estimate
-from calm_engine.evaluation import evaluate
+from calm_engine.evaluation.run import evaluate
 from calm_engine.families import check_finite, load_parent, read_config, read_tokenizer
 from calm_engine.modeling import CalmForCausalLM
 

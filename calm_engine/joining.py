@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from torch import nn
@@ -100,6 +100,21 @@ def side_by_side(models: Sequence[CalmForCausalLM]) -> CalmForCausalLM:
                 "compose.bridge", "the bridges have other shapes, and cannot be put side by side"
             )
     return _assembled(first, [part for model in models for part in parts_of(model)])
+
+
+def replaced(model: CalmForCausalLM, index: int, augmenter: PreTrainedModel) -> CalmForCausalLM:
+    """The composition with the same bridges on another augmenter: what it then says, they alone do.
+
+    Raises InputError("compose.augmenters") when the newcomer's layers have another shape.
+    """
+    parts = parts_of(model)
+    old, new = (
+        [it.shape for it in one.parameters()] for one in (parts[index].augmenter, augmenter)
+    )
+    if old != new:
+        raise InputError("compose.augmenters", "the other augmenter has another shape", index=index)
+    parts[index] = replace(parts[index], augmenter=augmenter, digest="")
+    return _assembled(model, parts)
 
 
 def _shape(model: CalmForCausalLM) -> dict[str, Any]:

@@ -382,14 +382,34 @@ class ComposeSpec(TrainSpec):
             raise _bad("kept_bytes", "must not be negative")
 
 
+# Who can be asked besides the composition, its parents and the controls that have a folder:
+# two parts of the composition, its bridges on a shuffled augmenter, and what people try instead.
+COLUMNS = (
+    "bridges_only",
+    "output_only",
+    "scrambled",
+    "anchor_rag",
+    "composition_rag",
+    "anchor_lora",
+)
+
+
 @dataclass(frozen=True)
 class EvaluateSpec(Spec):
     """Ask one question set of the composition, its parents and its controls.
 
     composition  folder of the composition; its parents are given beside it and checked by digest
     random       folder of a composition trained the same way on a random augmenter, or None
+    mismatched   folder of an augmenter of the same shape that learned something else, or None; it
+                 is asked through the same bridges
     questions    JSON lines: the rows of `ComposeSpec.examples` with a "slice" each;
                  slice: "seen", "unseen_entity" or "unseen_value"
+    columns      who is asked besides, of `COLUMNS`
+    documents    JSON lines: what was taught. Columns that read look their passages up in it, and
+                 beginnings of its passages are asked for verbatim repetition
+    embedder     folder of an encoder that finds passages by meaning as well; None: by words alone
+    examples     JSON lines: what the bridges were trained on, for the column of adapters
+    retention    also ask public questions: what the anchor could do before
     """
 
     output: str
@@ -398,6 +418,12 @@ class EvaluateSpec(Spec):
     augmenters: tuple[str, ...]
     questions: str
     random: str | None = None
+    mismatched: str | None = None
+    columns: tuple[str, ...] = ()
+    documents: str | None = None
+    embedder: str | None = None
+    examples: str | None = None
+    retention: bool = True
     max_new_tokens: int = 24
     batch_size: int = 16
     seed: int = 0
@@ -411,6 +437,14 @@ class EvaluateSpec(Spec):
         for name in ("max_new_tokens", "batch_size"):
             if getattr(self, name) < 1:
                 raise _bad(name, "must be at least 1")
+        if stray := sorted(set(self.columns) - set(COLUMNS)):
+            raise _bad("columns", f"names nobody to ask: {', '.join(stray)}")
+        if {"anchor_rag", "composition_rag"} & set(self.columns) and not self.documents:
+            raise _refuse("columns", "documents", "whoever reads needs something to read")
+        if "anchor_lora" in self.columns and not self.examples:
+            raise _refuse("columns", "examples", "adapters need something to be trained on")
+        if self.embedder and not self.documents:
+            raise _refuse("embedder", "documents", "there is nothing to look up")
 
 
 @dataclass(frozen=True)

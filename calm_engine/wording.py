@@ -206,8 +206,10 @@ WORDING: dict[str, str] = {
     "Name them question, answer, expected, entity and value.",
     "examples.empty": "There are no questions and answers to learn from[: {path}]. "
     "Add some, then start again.",
+    "examples.many": "The file holds more rows than one delivery may[: {limit}]. Split it.",
+    "examples.sheet": "The workbook cannot be read. Save it again as XLSX, or as CSV.",
     "examples.type": "Examples cannot be read from this kind of file[ ({ending})]. "
-    "Give them as CSV or as JSON lines.",
+    "Give them as CSV, XLSX or JSON lines.",
     "forget.live": "Some of it is still in use[: {names}]. "
     "Promote a version that did not learn it, then destroy the old ones.",
     "forget.order": "The steps come in their order. Quarantine first, then destroy, then certify.",

@@ -27,6 +27,8 @@ def evaluate(job: Job) -> None:
         actions.ANCHOR: artifacts.path(run.anchor),
         actions.COMPOSITION: artifacts.path(run.composition),
         actions.QUESTIONS: files.held_out,
+        actions.DOCUMENTS: files.documents,
+        actions.EXAMPLES: files.bridge_examples,
         actions.CONTROL: control_folder(run),
     }
     with tenant_scope(job.attempt.tenant_id):

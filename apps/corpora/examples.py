@@ -1,4 +1,4 @@
-"""Reads the questions and answers that a curator wrote, from CSV, JSON lines or plain rows. Pure.
+"""Reads the questions and answers that a curator wrote: CSV, JSON lines, a sheet, plain rows. Pure.
 
 Each row is taken or refused with a reason by its number; one bad row never costs the others.
 """
@@ -9,15 +9,20 @@ import csv
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
+import openpyxl
+
 from apps.corpora.parsing.text import decoded
 from calm_engine.errors import InputError
 
 FILE_LIMIT = 32 << 20  # bytes
+UNPACKED_LIMIT = 256 << 20  # bytes of a sheet's parts
+ROW_LIMIT = 200_000  # of one delivery
 TEXT_LIMIT = 4000  # characters of one question or answer
 KEYS = ("question", "answer", "expected", "entity", "value", "kind")
 
@@ -77,8 +82,18 @@ def rows_in(
 ) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Numbered raw rows, counted from 1; a string in place of a row says why it cannot be read.
 
-    Raises InputError: examples.type, examples.columns, file.too_large.
+    Raises InputError: examples.type, examples.columns, examples.sheet, examples.many,
+    file.too_large.
     """
+    for number, values in _raw_rows(source):
+        if number > ROW_LIMIT:
+            raise InputError("examples.many", limit=f"{ROW_LIMIT:,}")
+        yield number, values
+
+
+def _raw_rows(
+    source: NamedFile | Iterable[dict[str, Any]],
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
     if not isinstance(source, NamedFile):
         yield from enumerate(source, start=1)
         return
@@ -87,11 +102,12 @@ def rows_in(
             "file.too_large", size=f"{source.size >> 20} MB", limit=f"{FILE_LIMIT >> 20} MB"
         )
     ending = PurePosixPath(source.name or "").suffix.lower()
-    text = decoded(source.read())
     if ending == ".jsonl":
-        yield from _json_lines(text)
+        yield from _json_lines(decoded(source.read()))
     elif ending == ".csv":
-        yield from _csv_rows(text)
+        yield from _csv_rows(decoded(source.read()))
+    elif ending == ".xlsx":
+        yield from _sheet_rows(source.read())
     else:
         raise InputError("examples.type", ending=ending or "no ending")
 
@@ -111,10 +127,37 @@ def _csv_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names = {str(name).strip().lower() for name in reader.fieldnames or []}
-    if not {"question", "answer"} <= names:
-        raise InputError("examples.columns", found=", ".join(sorted(names)) or "none")
+    _need_columns(reader.fieldnames or [])
     try:
         yield from enumerate(reader, start=1)
     except csv.Error as error:
         yield reader.line_num, f"the table breaks off here: {error}"
+
+
+def _sheet_rows(raw: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The first sheet of a workbook, its first row naming the columns; formulas by their values."""
+    try:
+        unpacked = sum(part.file_size for part in zipfile.ZipFile(io.BytesIO(raw)).infolist())
+        is_large = unpacked > UNPACKED_LIMIT
+        book = None if is_large else openpyxl.load_workbook(io.BytesIO(raw), True, data_only=True)
+        rows = book.worksheets[0].iter_rows(values_only=True) if book else iter(())
+        names = [str(name or "").strip().lower() for name in next(rows, ())]
+    except Exception as error:  # whatever a broken workbook makes its reader raise
+        raise InputError("examples.sheet") from error
+    if is_large:
+        raise InputError("file.too_large", limit=f"{UNPACKED_LIMIT >> 20} MB unpacked")
+    _need_columns(names)
+    number = 0
+    try:
+        for number, cells in enumerate(rows, start=1):
+            if any(cell is not None for cell in cells):
+                yield number, dict(zip(names, cells, strict=False))
+    except Exception as error:  # noqa: BLE001  as above
+        yield number + 1, f"the sheet breaks off here: {type(error).__name__}"
+
+
+def _need_columns(names: Iterable[str]) -> None:
+    """Raises InputError("examples.columns") where there is no question or no answer."""
+    found = {str(name).strip().lower() for name in names} - {""}
+    if not {"question", "answer"} <= found:
+        raise InputError("examples.columns", found=", ".join(sorted(found)) or "none")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import openai
 
 from apps.corpora import actions as corpora
 from apps.demo.road import MODEL, Road
+from apps.evaluation.models import Report
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
 
@@ -28,6 +30,17 @@ CELLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "augmenter": ("augmenter", RECALL, ("unseen_entity", "unseen_value")),
     "random_augmenter": ("random", RECALL, ("unseen_entity", "unseen_value")),
 }
+# What a card with rivals is held to besides: name -> (column, kind, slices).
+CARD_CELLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    f"{column}_{name}": (column, kind, ("unseen_entity", "unseen_value"))
+    for column in ("anchor_rag", "composition_rag", "anchor_lora", "scrambled")
+    for name, kind in (("recall", RECALL), ("times_public", TIMES_PUBLIC))
+} | {
+    f"{column}_public": (column, "general", ("public",))
+    for column in ("composition", "anchor", "anchor_lora")
+}
+CARD_FLOORS = {"attribution": 0.9, "attribution_low": 0.8}
+CARD_CEILINGS = {"scrambled_recall": 0.15, "public_lost": 0.01}
 FLOORS = {"composition": 0.9, "private_times_public": 0.8, "chat": 0.8, "api": 0.8}
 CEILINGS = {"anchor": 0.10, "random_augmenter": 0.20, "seconds": 1200, "peak_rss_mb": 6144}
 
@@ -40,10 +53,26 @@ class Question:
     slice: str
 
 
-def from_cells(cells: Sequence[dict[str, Any]]) -> dict[str, float]:
+def of_card(report: Report) -> dict[str, float]:
+    """What only a card with rivals and public questions tells."""
+    found = from_cells(report.cells, CARD_CELLS)
+    found["public_lost"] = round(found["anchor_public"] - found["composition_public"], 3)
+    rows = [
+        row
+        for row in report.figures["attribution"]
+        if row["kind"] == RECALL and row["slice"] in ("unseen_entity", "unseen_value")
+    ]
+    for name, key in (("attribution", "value"), ("attribution_low", "low")):
+        found[name] = round(min(row[key] for row in rows), 3) if rows else 0.0
+    return found
+
+
+def from_cells(
+    cells: Sequence[dict[str, Any]], named: Mapping[str, tuple[str, str, tuple[str, ...]]] = CELLS
+) -> dict[str, float]:
     """Accuracies pooled over the named slices of a report: right answers over questions asked."""
     figures = {}
-    for name, (column, kind, slices) in CELLS.items():
+    for name, (column, kind, slices) in named.items():
         chosen = [
             cell
             for cell in cells
@@ -103,16 +132,21 @@ def through_api(address: str, key: str, questions: Sequence[Question]) -> dict[s
     return {"api": share_right(questions, ask)}
 
 
-def missed(figures: dict[str, float]) -> list[str]:
-    """Every bar that is not met, in words; a figure that was not measured is not met."""
+def missed(figures: dict[str, float], *, with_rivals: bool = False) -> list[str]:
+    """Every bar that is not met, in words; a figure that was not measured is not met.
+
+    with_rivals   the bars of the whole card count as well, and how long it took does not
+    """
+    floors = FLOORS | (CARD_FLOORS if with_rivals else {})
+    ceilings = CEILINGS | (CARD_CEILINGS | {"seconds": math.inf} if with_rivals else {})
     words = [
         f"{name} is {figures.get(name, 'missing')}, at least {bar} is wanted"
-        for name, bar in FLOORS.items()
+        for name, bar in floors.items()
         if figures.get(name, -1.0) < bar
     ]
     return words + [
         f"{name} is {figures.get(name, 'missing')}, at most {bar} is wanted"
-        for name, bar in CEILINGS.items()
+        for name, bar in ceilings.items()
         if figures.get(name, bar + 1) > bar
     ]
 

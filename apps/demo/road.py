@@ -33,7 +33,7 @@ from apps.runs.models import Run
 from apps.runs.states import Control, Kind, State
 from apps.teaching.actions import start_plan
 from apps.teaching.models import Plan
-from apps.teaching.presets import STANDARD, Preset
+from apps.teaching.presets import STANDARD, Settings, settings_of
 from apps.tenants.models import Role, Tenant
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError, InternalError
@@ -86,9 +86,11 @@ class Road:
     plan: Plan
     report: Report
 
-    def __init__(self, *, seed: int, home: Path | None = None, preset: Preset = STANDARD) -> None:
+    def __init__(
+        self, *, seed: int, home: Path | None = None, chosen: Settings | None = None
+    ) -> None:
         self.seed = seed
-        self.settings = preset.settings
+        self.settings = chosen or settings_of(STANDARD.name)
         self.home = home or settings.HOME
         self.people = people(self.home)
         self.written = meridian.write_corpus(self.home / "demo" / f"corpus-{seed}", seed=seed)

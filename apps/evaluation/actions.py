@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from apps.accounts.models import User
 
 
+COUNTED = ("differences", "attribution", "reads", "pace", "costs")  # of the outcome's facts
+
+
 def question_set(snapshot: Snapshot) -> QuestionSet:
     """The held-out questions of a snapshot. Raises InputError("questions.empty")."""
     asked = [list(row) for row in snapshot.manifest.get("examples", []) if row[1] != "bridge"]
@@ -70,6 +73,7 @@ def start_evaluate(
         | {"output": runs.OUTPUT, "composition": runs.COMPOSITION, "anchor": runs.ANCHOR}
         | {"augmenters": [f"{runs.AUGMENTER}/{number}" for number in parts]}
         | {"questions": runs.QUESTIONS, "random": runs.CONTROL if control_run else None}
+        | {"documents": runs.DOCUMENTS, "examples": runs.EXAMPLES}
     )
     with transaction.atomic():
         question_set(composition.snapshot)
@@ -96,7 +100,7 @@ def file_report(run: Run, outcome: Outcome) -> Report:
     artifacts.adopt("report", Path(outcome.folder), outcome.digest)
     if run.composition is None:
         raise InternalError("report.composition", "an evaluation names its composition")
-    cells = [_cell(row) for row in outcome.facts.get("cells", [])]
+    cells = [_cell(row) for row in outcome.facts["cells"]]
     with transaction.atomic():
         hold(run)
         report = Report.objects.create(
@@ -106,7 +110,8 @@ def file_report(run: Run, outcome: Outcome) -> Report:
             cells=[vars(cell) for cell in cells],
             items_digest=outcome.digest,
             items_file=str(outcome.facts.get("items", "")),
-            verdict=verdict(run.composition, cells),
+            figures={name: outcome.facts[name] for name in COUNTED if name in outcome.facts},
+            verdict=str(outcome.facts.get("verdict", "")),
         )
         succeed(run, outcome.to_dict() | {"folder": "", "facts": {}})
         record("report.file", report, by=run.created_by, composition=str(run.composition_id))
@@ -123,25 +128,6 @@ def _cell(row: Mapping[str, Any]) -> Cell:
         low=float(row["low"]),
         high=float(row["high"]),
     )
-
-
-def verdict(composition: Composition, cells: list[Cell]) -> str:
-    """One sentence for the top of the report, by fixed rules; whoever wins, it says so."""
-    columns = {c.column: c for c in cells if (c.kind, c.slice) == (gates.RECALL, "unseen_entity")}
-    ours = columns.pop("composition", None)
-    if ours is None:
-        return f"{composition} was not measured on questions about unseen entities."
-    others = ", ".join(f"{_named(name)} {cell.value:.0%}" for name, cell in columns.items())
-    said = (
-        f"{composition} answers {gates.told(ours)} of the private questions it was never trained on"
-    )
-    better = [name for name, cell in columns.items() if cell.value > ours.value]
-    end = f"; better here: {', '.join(_named(name) for name in better)}." if better else "."
-    return f"{said}; {others}{end}" if others else f"{said}."
-
-
-def _named(column: str) -> str:
-    return {"random": "random augmenter"}.get(column, column.replace("_", " "))
 
 
 def promote(

@@ -1,7 +1,7 @@
 """May it go live: measured conditions, each passed, failed or not measured. Knows no alias.
 
-A gate compares intervals, never bare values: with few questions nothing can be said, and that is
-"not measured", which is not a pass.
+A gate that asks for more looks at the interval of the paired difference, never at bare values: with
+few questions nothing can be said, and that is no pass.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from apps.evaluation.models import Cell, Report
 
 RECALL = "recall"
 JOINED = "private_times_public"
+PUBLIC = ("general", "public")
+MOST_LOST = 0.01  # of public questions, beside the anchor
+ROUNDING = 1e-9
+UNMEASURED = "This report holds no numbers for it"
 HELD_OUT = ("unseen_entity", "unseen_value")
 
 
@@ -46,6 +50,7 @@ def check(report: Report) -> list[Gate]:
         _above(report, "Knows what the anchor does not", RECALL, "anchor"),
         _above(report, "Joins private facts with public skill", JOINED, "anchor"),
         _above(report, "The private model does the work", RECALL, "random"),
+        _kept(report, "Leaves public skill as it was"),
     ]
 
 
@@ -54,18 +59,29 @@ def passed(gates: list[Gate]) -> bool:
 
 
 def _above(report: Report, name: str, kind: str, other: str) -> Gate:
-    """The composition's interval lies above the other column's, on each held-out slice measured."""
+    """On each held-out slice that was measured, the composition is better than chance allows."""
     words, verdict = [], Verdict.PASSED
     for part in HELD_OUT:
         ours, theirs = report.cell("composition", kind, part), report.cell(other, kind, part)
-        if ours is None or theirs is None:
+        difference = report.difference(other, kind, part)
+        if ours is None or theirs is None or difference is None:
             continue
         words.append(f"{part.replace('_', ' ')}: {told(ours)} against {told(theirs)}")
-        if ours.low <= theirs.high:
+        if difference.low <= 0:
             verdict = Verdict.FAILED
     if not words:
-        return Gate(name, Verdict.UNMEASURED, "This report holds no numbers for it")
+        return Gate(name, Verdict.UNMEASURED, UNMEASURED)
     return Gate(name, verdict, "; ".join(words))
+
+
+def _kept(report: Report, name: str) -> Gate:
+    """On public questions the composition is within a point of the anchor, or better."""
+    ours, theirs = (report.cell(column, *PUBLIC) for column in ("composition", "anchor"))
+    difference = report.difference("anchor", *PUBLIC)
+    if ours is None or theirs is None or difference is None:
+        return Gate(name, Verdict.UNMEASURED, UNMEASURED)
+    verdict = Verdict.PASSED if difference.value >= -MOST_LOST - ROUNDING else Verdict.FAILED
+    return Gate(name, verdict, f"{told(ours)} against {told(theirs)}")
 
 
 def told(cell: Cell) -> str:

@@ -15,6 +15,8 @@ from apps.evaluation.models import Report
 from calm_engine.errors import InternalError
 from counterpoint.storage import blobs
 
+CARD = "card.md"  # in the report's folder, by the engine
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -29,6 +31,7 @@ class Answer:
 class Item:
     """One question of the set, what was expected, and the answers side by side."""
 
+    id: str
     question: str
     expected: str
     kind: str
@@ -41,22 +44,32 @@ class Item:
 
 def read(report: Report) -> list[Item]:
     """Every item of the report; none when its folder is not on this machine."""
-    if not report.items_file:
-        return []
+    lines = _text(report, report.items_file).splitlines()
+    return [_item(json.loads(line)) for line in lines if line.strip()]
+
+
+def card_of(report: Report) -> str:
+    """The report as a page of Markdown; "" when its folder is not on this machine."""
+    return _text(report, CARD)
+
+
+def _text(report: Report, name: str) -> str:
+    if not name:
+        return ""
     try:
-        file = blobs().open_within("report", report.items_digest, report.items_file)
+        file = blobs().open_within("report", report.items_digest, name)
     except InternalError as error:
         if error.code != "blob.missing":
             raise
-        return []
+        return ""
     with file:
-        lines = file.read().decode().splitlines()
-    return [_item(json.loads(line)) for line in lines if line.strip()]
+        return file.read().decode()
 
 
 def _item(row: Mapping[str, Any]) -> Item:
     said = row["answers"]
     return Item(
+        id=str(row["id"]),
         question=str(row["question"]),
         expected=str(row["expected"]),
         kind=str(row["kind"]),
@@ -68,11 +81,24 @@ def _item(row: Mapping[str, Any]) -> Item:
     )
 
 
-def chosen(items: list[Item], show: str) -> list[Item]:
-    """All of them, those the composition got wrong, or those of these that the anchor got right."""
+def chosen(items: list[Item], show: str, before: Mapping[str, bool] | None = None) -> list[Item]:
+    """All of them, those the composition got wrong, or those of these that the anchor got right.
+
+    before   for each question's id whether an earlier version was right: "gained" are those that
+             it had wrong and this one right, "forgot" the other way round
+    """
+    if show in ("gained", "forgot"):
+        was = show == "forgot"
+        known = [item for item in items if (before or {}).get(item.id) is was]
+        return [item for item in known if item.is_right("composition") is not was]
     if show == "wrong":
         return [item for item in items if not item.is_right("composition")]
     if show == "lost":
         wrong = chosen(items, "wrong")
         return [item for item in wrong if item.is_right("anchor")]
     return items
+
+
+def right_in(report: Report) -> dict[str, bool]:
+    """For each question of a report whether its composition answered it rightly."""
+    return {item.id: item.is_right("composition") for item in read(report)}

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # The order in which people compare: alone, alone, together, and the control.
 COLUMNS = ("anchor", "augmenter", "composition", "random")
-SLICES = ("seen", "unseen_entity", "unseen_value")
+RIVALS = ("anchor_rag", "composition_rag", "anchor_lora", "mismatched", "scrambled")
+SLICES = ("seen", "unseen_entity", "unseen_value", "public", "documents")
 
 
 class QuestionSet(TenantModel):
@@ -60,6 +61,16 @@ class Cell:
     high: float
 
 
+@dataclass(frozen=True)
+class Difference:
+    """The composition's share less another column's on the same n questions, with its interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
 class ReportQuerySet(models.QuerySet["Report"]):
     """A report quotes corpus text: it is seen by whoever may read the closure."""
 
@@ -68,12 +79,17 @@ class ReportQuerySet(models.QuerySet["Report"]):
 
 
 class Report(TenantModel):
-    """One composition beside its parents and its control, on one question set. Immutable."""
+    """One composition beside its parents and its control, on one question set. Immutable.
+
+    figures   what the engine counted besides: paired "differences" to the other columns,
+              "attribution", how much was "reads", at what "pace", and what it "costs"
+    """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="reports")
     composition = models.ForeignKey(Composition, on_delete=models.PROTECT, related_name="reports")
     question_set = models.ForeignKey(QuestionSet, on_delete=models.PROTECT, related_name="reports")
     cells = models.JSONField()
+    figures = models.JSONField(default=dict, db_default={})
     items_digest = models.CharField(max_length=64)
     items_file = models.CharField(max_length=200, blank=True)
     verdict = models.TextField()
@@ -95,6 +111,13 @@ class Report(TenantModel):
 
     def measured(self) -> list[Cell]:
         return [Cell(**cell) for cell in self.cells]
+
+    def difference(self, column: str, kind: str, part: str) -> Difference | None:
+        """How far the composition lies above this column, or None where they were not compared."""
+        for row in self.figures.get("differences", []):
+            if (row["column"], row["kind"], row["slice"]) == (column, kind, part):
+                return Difference(**{name: row[name] for name in ("value", "low", "high", "n")})
+        return None
 
     def cell(self, column: str, kind: str, part: str) -> Cell | None:
         """The number for this column, kind and slice, or None when it was not measured."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpResponse, JsonResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
@@ -15,8 +15,8 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.audit import approvals
 from apps.audit.models import Approval
 from apps.evaluation import actions, gates
-from apps.evaluation.items import Item, chosen, read
-from apps.evaluation.matrix import matrix, named, ordered
+from apps.evaluation.items import Item, card_of, chosen, read, right_in
+from apps.evaluation.matrix import ALL, matrix, named, ordered
 from apps.evaluation.models import Report
 from apps.registry.models import Alias, Composition
 from apps.tenants.access import MemberRequest, fetch, member
@@ -30,6 +30,7 @@ LOOK = {
     gates.Verdict.UNMEASURED: "warn",
 }
 SHOWN = ("all", "wrong", "lost")
+FLIPPED = ("gained", "forgot")  # beside the version that is live
 A_PAGE = 25
 
 
@@ -55,7 +56,12 @@ def report(request: MemberRequest, code: UUID) -> HttpResponse:
         "gates": [(gate, LOOK[gate.verdict]) for gate in judged],
         "all_passed": gates.passed(judged),
         "live": live,
-        "live_report": live.composition.reports.first() if live else None,
+        "live_report": report_of_live(row),
+        "attribution": [
+            {**row, "kind": named(row["kind"]), "slice": named(row["slice"])}
+            for row in row.figures.get("attribution", [])
+            if row["slice"] != ALL
+        ],
         "is_live": live is not None and live.composition_id == row.composition_id,
         "is_ready": row.composition.state == Composition.State.READY,
         "is_curator": request.membership.may(Role.CURATOR),
@@ -70,25 +76,40 @@ def report(request: MemberRequest, code: UUID) -> HttpResponse:
 def items(request: MemberRequest, code: UUID) -> HttpResponse:
     """The questions of a report with everybody's answers side by side, page by page."""
     row = fetch(request, Report, code)
+    live = report_of_live(row)
+    before = right_in(live) if live is not None else None
+    offered = SHOWN if before is None else (*SHOWN, *FLIPPED)
     show = request.GET.get("show", "all")
-    show = show if show in SHOWN else "all"
+    show = show if show in offered else "all"
     every = read(row)
-    page = Paginator(chosen(every, show), A_PAGE).get_page(request.GET.get("page"))
-    columns = ordered({answer.column for item in every[:1] for answer in item.answers})
+    page = Paginator(chosen(every, show, before), A_PAGE).get_page(request.GET.get("page"))
+    columns = ordered({answer.column for item in page for answer in item.answers})
     facts = {
         "report": row,
+        "live": live,
         "page": page,
         "show": show,
         "columns": [named(name) for name in columns],
-        "counts": [(name, len(chosen(every, name))) for name in SHOWN],
-        "rows": [told(item) for item in page],
+        "counts": [(name, len(chosen(every, name, before))) for name in offered],
+        "rows": [told(item, columns) for item in page],
     }
     return render(request, "evaluation/items.html", facts)
 
 
-def told(item: Item) -> dict[str, Any]:
-    """An item with its kind and slice in words."""
-    return {"item": item, "kind": named(item.kind), "slice": named(item.slice)}
+def report_of_live(row: Report) -> Report | None:
+    """The newest report of the version that is live under this name, if it is another one."""
+    live = Alias.objects.filter(model=row.composition.name, name=Alias.LIVE).first()
+    if live is None or live.composition_id == row.composition_id:
+        return None
+    found: Report | None = live.composition.reports.first()
+    return found
+
+
+def told(item: Item, columns: list[str]) -> dict[str, Any]:
+    """An item with its kind and slice in words, and an answer or a gap for each column."""
+    answers = {answer.column: answer for answer in item.answers}
+    places = [(named(name), answers.get(name)) for name in columns]
+    return {"item": item, "kind": named(item.kind), "slice": named(item.slice), "places": places}
 
 
 @require_GET
@@ -112,10 +133,24 @@ def download(request: MemberRequest, code: UUID) -> HttpResponse:
         "questions": {"count": row.question_set.questions, "digest": row.question_set.digest},
         "items_digest": row.items_digest,
         "cells": row.cells,
+        **row.figures,
         "gates": [gate.as_dict() for gate in gates.check(row)],
     }
     answer = JsonResponse(facts, json_dumps_params={"indent": 2})
     answer["Content-Disposition"] = f'attachment; filename="report-{row.pk}.json"'
+    return answer
+
+
+@require_GET
+@member()
+def card(request: MemberRequest, code: UUID) -> HttpResponse:
+    """The report as a page of Markdown, as `calm evaluate` writes it."""
+    row = fetch(request, Report, code)
+    text = card_of(row)
+    if not text:
+        raise Http404("The folder of this report is not here.")
+    answer = HttpResponse(text, content_type="text/markdown; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="report-{row.pk}.md"'
     return answer
 
 

@@ -46,6 +46,15 @@ class PlanForm(forms.Form):
             "dropped. Hours without an accelerator; unchanged documents are not read again."
         ),
     )
+    rivals = forms.BooleanField(
+        label=_("Measure it beside search (RAG) and fine-tuning (LoRA)"),
+        required=False,
+        initial=True,
+        help_text=_(
+            "The report then shows what these would have given with the same documents. It asks "
+            "every question four more times, with passages to read, so it takes longer."
+        ),
+    )
     without = forms.MultipleChoiceField(choices=CHOICES, required=False)  # drawn by `_kinds.html`
 
     def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:

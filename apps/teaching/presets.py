@@ -13,6 +13,8 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+Settings = dict[str, dict[str, Any]]  # by kind of run, what differs from the engine's own choice
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -21,8 +23,11 @@ class Preset:
     name: str
     label: str | Promise
     hint: str | Promise
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
 
+
+# Whom a whole report card asks besides: what people would try instead, and one more control.
+RIVALS = ("anchor_rag", "composition_rag", "anchor_lora", "scrambled")
 
 STANDARD = Preset(
     "standard",
@@ -36,19 +41,25 @@ QUICK = Preset(
     {
         "augment": {"steps": 20, "width": 64, "layers": 2, "heads": 2, "batch_size": 4},
         "compose": {"steps": 10, "batch_size": 4, "least_recall": 0.0},
+        "evaluate": {"retention": False},
     },
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (STANDARD, QUICK)}
 
 
 def settings_of(
-    preset: str, *, without: Sequence[str] = (), writes: bool = False
-) -> dict[str, dict[str, Any]]:
-    """A preset's settings, and what a curator chose of self-study.
+    preset: str, *, without: Sequence[str] = (), writes: bool = False, rivals: bool = False
+) -> Settings:
+    """A preset's settings, and what a curator chose of self-study and of the report card.
 
     without   kinds of lessons that are left out
     writes    whether the anchor writes further ones
+    rivals    whether the card also asks what people would try instead
     """
     chosen = PRESETS[preset].settings
     study = {"without": list(without), "writes": writes}
-    return chosen | {"augment": chosen.get("augment", {}) | study}
+    card = {"columns": list(RIVALS)} if rivals else {}
+    return chosen | {
+        "augment": chosen.get("augment", {}) | study,
+        "evaluate": chosen.get("evaluate", {}) | card,
+    }

@@ -72,7 +72,7 @@ def start(request: MemberRequest) -> HttpResponse:
     if chosen is not None:
         form.initial = asked | {"snapshot": chosen.pk, "name": chosen.corpus.name}
     anchor = _anchor(form, request.GET.get("anchor"))
-    settings = settings_of(asked["preset"], without=asked["without"], writes=asked["writes"])
+    settings = settings_of(**asked)
     trial = trial_of(chosen, anchor, settings) if chosen and anchor else None
     measured = trial.measured if trial else None
     ahead = forecast(chosen, anchor, settings, measured) if chosen and anchor else None
@@ -110,25 +110,26 @@ def dry_run(request: MemberRequest) -> HttpResponse:
     if snapshot is None or anchor is None:
         messages.error(request, _("Choose a snapshot and an anchor first."))
         return redirect(back)
-    settings = settings_of(asked["preset"], without=asked["without"], writes=asked["writes"])
+    settings = settings_of(**asked)
     try:
         try_out(snapshot, anchor, settings, by=request.user)
     except InputError as error:
         messages.error(request, sentence(error))
     chosen = {"snapshot": snapshot.pk, "anchor": anchor.pk, "preset": asked["preset"]}
-    more = {"writes": "on"} if asked["writes"] else {}
+    more = {name: "on" for name in ("writes", "rivals") if asked[name]}
     words = urlencode(chosen | more | {"without": asked["without"]}, doseq=True)
     return redirect(f"{back}?{words}")
 
 
 def _asked(request: MemberRequest) -> dict[str, Any]:
-    """Preset, kinds left out and whether the anchor writes, from whichever way they came."""
+    """What `settings_of` wants, from whichever way it came; at first the rivals are asked too."""
     told = request.POST or request.GET
     known = {kind for kind, _label in CHOICES}
     return {
         "preset": PRESETS.get(told.get("preset", ""), STANDARD).name,
         "without": [kind for kind in told.getlist("without") if kind in known],
         "writes": bool(told.get("writes")),
+        "rivals": bool(told.get("rivals")) or "preset" not in told,
     }
 
 

@@ -46,6 +46,8 @@ HELP = {
     "composition": "folder of the composition",
     "questions": 'JSON lines of examples with a "slice"',
     "random": "folder of a composition on a random augmenter, for comparison",
+    "mismatched": "folder of an augmenter of the same shape that learned something else",
+    "embedder": "folder of an encoder that finds passages by meaning as well",
     "max_new_tokens": "longest answer, in tokens",
 }
 

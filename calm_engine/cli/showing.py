@@ -117,6 +117,8 @@ def report(outcome: Outcome, args: argparse.Namespace) -> None:
         return
     say(f"{outcome.kind} ready: {outcome.folder}")
     say(f"digest {outcome.digest}")
+    if "verdict" in outcome.facts:
+        say(f"\n{outcome.facts['verdict']}\nThe card: {outcome.folder}/{outcome.facts['card']}\n")
     for name, value in sorted(outcome.metrics.items()):
         say(f"{name:<48} {_number(value)}")
 

@@ -19,15 +19,10 @@ from calm_engine.compose import STEPS, compose
 from calm_engine.costs import costs_of
 from calm_engine.data import Example, question_prompt
 from calm_engine.errors import InputError
-from calm_engine.evaluation import (
-    ALL,
-    Asker,
-    Column,
-    cells_of,
-    chosen,
-    common_prefix,
-    read_questions,
-)
+from calm_engine.evaluation.asking import Asker, Column, common_prefix
+from calm_engine.evaluation.counting import ALL, cells_of
+from calm_engine.evaluation.questions import chosen, read_questions
+from calm_engine.evaluation.scoring import scored
 from calm_engine.families import read_tokenizer
 from calm_engine.generation import end_tokens
 from calm_engine.modeling import CalmForCausalLM
@@ -179,7 +174,9 @@ def _result(option: Option, spec: ComposeSpec, rows: Sequence[Example], tell: Te
         asker = Asker(column, tokenizer, prefix=prefix, ends=ends, most=24)
         for row, text in zip(rows, _answers(asker, prompts), strict=True):
             said[column.name, row.id] = text
-    cells = cells_of(rows, said, [column.name for column in columns])
+    expected = {row.id: row.expected for row in rows}
+    right = {at: scored(text, expected[at[1]]).is_right for at, text in said.items()}
+    cells = cells_of(rows, right, [column.name for column in columns])
     costs = costs_of(model)
     trained, cache = costs.parameters["bridges"], costs.cache["bridges"]
     return Result(option.name, spec.seed, tuple(cells), trained, cache)

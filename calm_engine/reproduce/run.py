@@ -20,7 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from calm_engine.errors import InputError
-from calm_engine.evaluation import Asker, Column
+from calm_engine.evaluation.asking import Asker, Column
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.process import die_with_parent, threads
 from calm_engine.reproduce.bridges import Length, bridge_courses, compose

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from calm_engine.evaluation import wilson
+from calm_engine.evaluation.counting import wilson
 from calm_engine.figures import Figure
 from calm_engine.reproduce.key_value import KEY_VALUE, NUMERIC, SUBSTITUTION, TASKS
 

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from calm_engine.data import question_prompt, read_documents
 from calm_engine.digests import weights_digest
 from calm_engine.errors import Cancelled
-from calm_engine.evaluation import Asker, Column, common_prefix
+from calm_engine.evaluation.asking import Asker, Column, common_prefix
 from calm_engine.families import load_parent, read_tokenizer
 from calm_engine.generation import end_tokens
 from calm_engine.process import stop_requested

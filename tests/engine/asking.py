@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import EvaluateSpec
 from tests.tiny import awaken, make_model, save_folder
@@ -15,12 +17,12 @@ def make_evaluation(
     folder: Path, *, questions: int = 12, control: bool = True, new_tokens: int = 6
 ) -> EvaluateSpec:
     """Everything that an evaluation needs, below `folder`."""
-    anchor = save_folder(make_model("llama", layers=5, seed=1), folder / "anchor")
-    augmenter = save_folder(make_model("llama", width=32, heads=2, seed=2), folder / "augmenter")
+    anchor = save_folder(make_model("llama", layers=5, positions=256, seed=1), folder / "anchor")
+    augmenter = save_folder(_small(2), folder / "augmenter")
     together = awaken(CalmForCausalLM.compose(anchor, [augmenter]))
     together.save_pretrained(folder / "together")
     if control:
-        stranger = save_folder(make_model("llama", width=32, heads=2, seed=9), folder / "stranger")
+        stranger = save_folder(_small(9), folder / "stranger")
         awaken(CalmForCausalLM.compose(anchor, [stranger])).save_pretrained(folder / "control")
         shutil.copytree(stranger, folder / "control" / "augmenter_0")
     write_questions(folder / "questions.jsonl", questions)
@@ -31,11 +33,16 @@ def make_evaluation(
         augmenters=(str(augmenter),),
         random=str(folder / "control") if control else None,
         questions=str(folder / "questions.jsonl"),
+        retention=False,
         max_new_tokens=new_tokens,
         batch_size=5,
         device="cpu",
         threads=1,
     )
+
+
+def _small(seed: int) -> PreTrainedModel:
+    return make_model("llama", width=32, heads=2, positions=256, seed=seed)
 
 
 def write_questions(path: Path, count: int) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,20 +14,11 @@ from transformers import AutoTokenizer
 from calm_engine import digests, process
 from calm_engine.data import Example, question_prompt
 from calm_engine.errors import Cancelled, InputError
-from calm_engine.evaluation import (
-    ALL,
-    MOST,
-    MOST_SEEN,
-    Asker,
-    Column,
-    chosen,
-    common_prefix,
-    evaluate,
-    is_exact,
-    matches,
-    read_questions,
-    wilson,
-)
+from calm_engine.evaluation.asking import Asker, Column, common_prefix
+from calm_engine.evaluation.counting import ALL, wilson
+from calm_engine.evaluation.questions import MOST, MOST_SEEN, chosen, read_questions
+from calm_engine.evaluation.run import evaluate
+from calm_engine.evaluation.scoring import is_exact, matches
 from calm_engine.joining import side_by_side
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import EvaluateSpec, Outcome, Progress
@@ -42,8 +32,8 @@ def nobody_asks_us_to_stop() -> Iterator[None]:
     process.STOPPER.clear()
 
 
-def run(spec: EvaluateSpec, **named: Any) -> tuple[list[Progress], Outcome]:
-    news, work = [], evaluate(spec, **named)
+def run(spec: EvaluateSpec) -> tuple[list[Progress], Outcome]:
+    news, work = [], evaluate(spec)
     while True:
         try:
             news.append(next(work))
@@ -239,7 +229,8 @@ def test_the_anchors_column_is_the_bare_anchors(tmp_path: Path) -> None:
 
 
 def test_attribution_asks_the_parts_as_well(tmp_path: Path) -> None:
-    _, outcome = run(make_evaluation(tmp_path, questions=3), attribution=True)
+    spec = replace(make_evaluation(tmp_path, questions=3), columns=("bridges_only", "output_only"))
+    _, outcome = run(spec)
     asked = {cell["column"] for cell in outcome.facts["cells"]}
     assert {"bridges_only", "output_only"} < asked
 

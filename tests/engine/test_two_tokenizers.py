@@ -18,7 +18,8 @@ from calm_engine.cli import main
 from calm_engine.compose import compose
 from calm_engine.data import question_prompt
 from calm_engine.errors import EngineError
-from calm_engine.evaluation import Asker, Column, common_prefix, evaluate
+from calm_engine.evaluation.asking import Asker, Column, common_prefix
+from calm_engine.evaluation.run import evaluate
 from calm_engine.generation import Piece, Sampling, answer, end_tokens
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.serving.batching import Batcher, Loaded, Ticket
@@ -121,6 +122,7 @@ def test_everybody_is_asked_in_words_of_their_own(folders: Path) -> None:
         anchor=str(folders / "anchor"),
         augmenters=(str(folders / "augmenter"),),
         questions=str(folders / "questions.jsonl"),
+        retention=False,
         max_new_tokens=6,
         batch_size=3,
         device="cpu",

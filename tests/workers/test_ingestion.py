@@ -18,6 +18,7 @@ from apps.corpora.extraction import reading
 from apps.corpora.models import Document, ItemState, Upload, UploadItem
 from apps.tenants.scope import tenant_scope
 from counterpoint.celery import app
+from counterpoint.storage import blobs, plain_copy
 from tests.apps.corpora import making
 from tests.apps.corpora.making import make_corpus, only_item, outcomes, send
 from tests.cast import Cast
@@ -79,8 +80,8 @@ def test_a_worker_that_comes_back_from_the_dead_changes_nothing(cast: Cast) -> N
         UploadItem.objects.filter(pk=slow.pk).update(claimed_at="2020-01-01T00:00:00Z", attempts=3)
         assert actions.reconcile() == 1
         assert outcomes(cast, upload) == {"a.txt": "extract.failed"}
-    path = settings.HOME / "blobs" / str(cast.north.pk) / "original" / slow.digest
-    with reading(path, "a.txt") as found, tenant_scope(cast.north):
+        original = blobs().open("original", slow.digest)
+    with plain_copy(original) as path, reading(path, "a.txt") as found, tenant_scope(cast.north):
         actions.file_documents(slow, found)
         assert not Document.objects.exists()
     assert outcomes(cast, upload) == {"a.txt": "extract.failed"}

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.corpora import actions
+from apps.corpora.examples import KEYS
 from apps.corpora.forms import FreezeForm
 from apps.corpora.models import (
     Corpus,
@@ -28,14 +29,15 @@ from calm_engine.wording import sentence
 @require_POST
 @member(Role.CURATOR)
 def add_examples(request: MemberRequest, code: UUID) -> HttpResponse:
-    """Add a curator's questions and answers from a file."""
+    """Add a curator's questions and answers, from a file or typed in."""
     row = fetch(request, Corpus, code)
     file = request.FILES.get("file")
-    if file is None:
-        messages.error(request, _("Choose a CSV or JSON lines file."))
+    typed = {name: request.POST.get(name, "") for name in KEYS}
+    if file is None and not any(typed.values()):
+        messages.error(request, _("Choose a CSV, XLSX or JSON lines file, or type a question."))
         return redirect(f"{row.get_absolute_url()}?tab=examples")
     try:
-        receipt = actions.add_examples(row, file, by=request.user)
+        receipt = actions.add_examples(row, file or [typed], by=request.user)
     except InputError as error:
         messages.error(request, sentence(error))
         return redirect(f"{row.get_absolute_url()}?tab=examples")

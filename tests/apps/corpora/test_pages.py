@@ -70,6 +70,14 @@ def test_the_road_from_a_name_to_a_snapshot_needs_no_script(cast: Cast) -> None:
     told = cast.client(cast.ada).post(url("examples", corpus), {"file": table}, follow=True)
     assert "1 added, 0 known already, 0 refused." in told.content.decode()
 
+    typed = {"question": "Who?", "answer": "Ada Lind", "expected": "Ada"}
+    told = cast.client(cast.ada).post(url("examples", corpus), typed, follow=True)
+    assert "1 added" in told.content.decode()
+    told = cast.client(cast.ada).post(url("examples", corpus), {"question": "Who?"}, follow=True)
+    assert "question and answer must both be filled in" in told.content.decode()
+    told = cast.client(cast.ada).post(url("examples", corpus), {}, follow=True)
+    assert "or type a question" in told.content.decode()
+
     assert "Freeze" in page(cast, url("freeze", corpus))
     frozen = post(cast, url("freeze", corpus), {"note": "first"})
     with tenant_scope(cast.north):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from pathlib import Path
 
+import openpyxl
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import DatabaseError, transaction
@@ -36,6 +38,62 @@ def rows(first: int, last: int) -> list[dict[str, str]]:
 def freeze(cast: Cast, corpus: Corpus) -> Snapshot:
     with tenant_scope(cast.north):
         return actions.freeze(corpus, by=cast.ada)
+
+
+def sheet(rows: list[list[object]], name: str = "e.xlsx") -> SimpleUploadedFile:
+    book, held = openpyxl.Workbook(), io.BytesIO()
+    for row in rows:
+        book.worksheets[0].append(row)
+    book.save(held)
+    return SimpleUploadedFile(name, held.getvalue())
+
+
+def test_questions_come_from_a_sheet_row_by_row(cast: Cast) -> None:
+    corpus = make_corpus(cast)
+    rows: list[list[object]] = [
+        ["Answer", "Question", "kind", None],
+        [1250, "How heavy is it?", None, "aside"],
+        [],
+        ["Peru", None, None, None],
+    ]
+    with tenant_scope(cast.north):
+        receipt = actions.add_examples(corpus, sheet(rows), by=cast.ada)
+        assert (receipt.added, [number for number, _ in receipt.rejected]) == (1, [3])
+        example = corpus.examples.get()
+    assert (example.question, example.answer, example.kind) == (
+        "How heavy is it?", "1250", "recall"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        (SimpleUploadedFile("e.xlsx", b"no workbook"), "examples.sheet"),
+        (SimpleUploadedFile("e.xlsx", b"PK\x05\x06" + bytes(18)), "examples.sheet"),
+        (sheet([["What", "Why"], ["a", "b"]]), "examples.columns"),
+        (sheet([]), "examples.columns"),
+        (SimpleUploadedFile("e.pdf", b"question,answer"), "examples.type"),
+    ],
+)
+def test_a_file_that_holds_no_questions_is_refused_by_name(
+    cast: Cast, file: SimpleUploadedFile, code: str
+) -> None:
+    corpus = make_corpus(cast)
+    with tenant_scope(cast.north), pytest.raises(InputError) as refused:
+        actions.add_examples(corpus, file, by=cast.ada)
+    assert refused.value.code == code
+
+
+def test_two_million_rows_are_refused_and_none_is_kept(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.corpora.examples.ROW_LIMIT", 2)
+    corpus = make_corpus(cast)
+    rows = [{"question": f"Where is {at}?", "answer": "Peru"} for at in range(3)]
+    with tenant_scope(cast.north), pytest.raises(InputError, match=r"examples\.many"):
+        actions.add_examples(corpus, rows, by=cast.ada)
+    with tenant_scope(cast.north):
+        assert not corpus.examples.exists()
 
 
 def add(cast: Cast, corpus: Corpus, examples: list[dict[str, str]]) -> ExampleReceipt:
@@ -205,7 +263,7 @@ def test_examples_come_from_a_table_or_from_json_lines(cast: Cast) -> None:
     [
         ("e.csv", b"a,b\n1,2\n", "examples.columns"),
         ("e.csv", b"", "examples.columns"),
-        ("e.xlsx", b"PK", "examples.type"),
+        ("e.ods", b"PK", "examples.type"),
     ],
 )
 def test_a_file_without_examples_is_refused(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from apps.demo.figures import Question, from_cells, missed, share_right
+from apps.demo.figures import Question, from_cells, missed, of_card, share_right
 from apps.demo.road import people
 from apps.demo.terminal import Stage, duration
+from apps.evaluation.models import Report
 
 GOOD = {
     "composition": 0.97,
@@ -49,6 +50,30 @@ def test_a_figure_that_was_not_measured_is_missed(name: str) -> None:
 
 def test_a_random_augmenter_that_answers_is_missed() -> None:
     assert len(missed(GOOD | {"random_augmenter": 0.5})) == 1
+
+
+def test_a_card_with_rivals_has_bars_of_its_own_and_none_on_time() -> None:
+    places = [("recall", "unseen_entity"), ("recall", "unseen_value"), ("general", "public")]
+    shares = {"composition": 0.9, "anchor": 0.9, "scrambled": 0.1}
+    report = Report(
+        cells=[
+            cell(column, kind, part, value, 50)
+            for column, value in shares.items()
+            for kind, part in places
+        ],
+        figures={
+            "attribution": [
+                {"kind": "recall", "slice": "unseen_entity", "value": 1.0, "low": 0.95},
+                {"kind": "recall", "slice": "unseen_value", "value": 0.92, "low": 0.75},
+                {"kind": "recall", "slice": "seen", "value": 0.1, "low": 0.1},
+            ]
+        },
+    )
+    found = GOOD | {"seconds": 5000} | of_card(report)
+    assert (found["scrambled_recall"], found["public_lost"]) == (0.1, 0.0)
+    assert (found["attribution"], found["attribution_low"]) == (0.92, 0.75)
+    (short,) = missed(found, with_rivals=True)
+    assert short.startswith("attribution_low is 0.75")
 
 
 def test_an_answer_is_right_when_it_says_what_was_expected() -> None:

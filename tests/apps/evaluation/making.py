@@ -10,6 +10,7 @@ from apps.registry.models import Composition
 from apps.runs import claims
 from apps.runs.models import Run
 from calm_engine.digests import write_manifest
+from calm_engine.evaluation.card import verdict_of
 from calm_engine.specs import Outcome
 from counterpoint.storage import run_folder
 from tests.cast import Cast
@@ -27,6 +28,24 @@ def cells(kind: str, values: dict[str, float], *, n: int = 60) -> list[dict[str,
     ]
 
 
+def public(ours: float, theirs: float) -> list[dict[str, object]]:
+    """What both answer of public questions."""
+    told = cells("general", {"composition": ours, "anchor": theirs}, n=100)
+    return [row | {"slice": "public"} for row in told if row["slice"] == "unseen_entity"]
+
+
+def differences(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The composition against each other column, with an interval of ten points to either side."""
+    ours = {(row["kind"], row["slice"]): row for row in rows if row["column"] == "composition"}
+    found = []
+    for row in rows:
+        mine = ours.get((row["kind"], row["slice"]))
+        if mine is not None and row is not mine:
+            value = float(str(mine["value"])) - float(str(row["value"]))
+            found.append(row | {"value": value, "low": value - 0.1, "high": value + 0.1})
+    return found
+
+
 def file(composition: Composition, rows: list[dict[str, object]], cast: Cast) -> Report:
     """Run and report as a worker would leave them. In North's scope."""
     run = start_evaluate(composition, by=cast.ada)
@@ -36,6 +55,7 @@ def file(composition: Composition, rows: list[dict[str, object]], cast: Cast) ->
     folder = run_folder(run.pk) / "output"
     folder.mkdir()
     (folder / "items.jsonl").write_text(f'{{"id": "{uuid4()}"}}\n')
-    facts = {"cells": rows, "items": "items.jsonl"}
+    facts = {"cells": rows, "differences": differences(rows), "items": "items.jsonl"}
+    facts["verdict"] = verdict_of(facts)
     outcome = Outcome("report", str(folder), write_manifest(folder), facts=facts)
     return file_report(Run.objects.get(pk=run.pk), outcome)

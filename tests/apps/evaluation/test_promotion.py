@@ -16,12 +16,12 @@ from apps.runs.actions import start_compose
 from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from tests.apps.evaluation.making import GOOD, cells, file
+from tests.apps.evaluation.making import GOOD, cells, file, public
 from tests.apps.registry.making import make_augmenter, make_composition
 from tests.apps.runs.making import make_anchor, make_snapshot
 from tests.cast import Cast
 
-BOTH = cells("recall", GOOD) + cells("private_times_public", GOOD)
+BOTH = cells("recall", GOOD) + cells("private_times_public", GOOD) + public(0.6, 0.6)
 
 
 def make_model(cast: Cast) -> Composition:
@@ -37,26 +37,35 @@ def verdicts(report: Report) -> list[str]:
 def test_a_report_with_good_numbers_passes_every_gate(cast: Cast) -> None:
     with tenant_scope(cast.north):
         report = file(make_model(cast), BOTH, cast)
-        assert verdicts(report) == [Verdict.PASSED] * 3
+        assert verdicts(report) == [Verdict.PASSED] * 4
         promote("live", report, by=cast.ada)
         alias = Alias.objects.get(name="live")
         assert alias.composition == report.composition
         move = AliasChange.objects.get(name="live")
-        assert [gate["verdict"] for gate in move.gates] == ["passed"] * 3
+        assert [gate["verdict"] for gate in move.gates] == ["passed"] * 4
         assert move.report_id == report.pk
 
 
 def test_overlapping_intervals_are_no_pass(cast: Cast) -> None:
     with tenant_scope(cast.north):
-        close = cells("recall", GOOD | {"random": 0.8}) + cells("private_times_public", GOOD)
+        close = cells("recall", GOOD | {"random": 0.88}) + cells("private_times_public", GOOD)
         report = file(make_model(cast), close, cast)
-        assert verdicts(report) == [Verdict.PASSED, Verdict.PASSED, Verdict.FAILED]
+        assert verdicts(report)[:3] == [Verdict.PASSED, Verdict.PASSED, Verdict.FAILED]
+
+
+@pytest.mark.parametrize(("ours", "verdict"), [(0.59, "passed"), (0.58, "failed"), (0.7, "passed")])
+def test_public_skill_may_fall_by_one_point_and_no_more(
+    cast: Cast, ours: float, verdict: str
+) -> None:
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), cells("recall", GOOD) + public(ours, 0.6), cast)
+        assert verdicts(report)[3] == verdict
 
 
 def test_not_measured_is_no_pass(cast: Cast) -> None:
     with tenant_scope(cast.north):
         report = file(make_model(cast), cells("recall", {"composition": 1.0, "anchor": 0.0}), cast)
-        assert verdicts(report) == [Verdict.PASSED, Verdict.UNMEASURED, Verdict.UNMEASURED]
+        assert verdicts(report) == [Verdict.PASSED, *[Verdict.UNMEASURED] * 3]
 
 
 def test_a_failed_gate_needs_a_reason_and_the_reason_is_kept(cast: Cast) -> None:
@@ -94,9 +103,10 @@ def test_the_page_refuses_without_a_reason_and_says_which_gate(cast: Cast) -> No
 
 def test_the_verdict_names_the_winner_also_when_it_is_not_ours(cast: Cast) -> None:
     with tenant_scope(cast.north):
-        report = file(make_model(cast), cells("recall", GOOD | {"augmenter": 1.0}), cast)
-        assert "95% (85 to 100, n=60)" in report.verdict
-        assert report.verdict.endswith("better here: augmenter.")
+        rows = cells("recall", GOOD | {"composition": 0.8, "augmenter": 1.0})
+        report = file(make_model(cast), rows, cast)
+        assert "80% (70 to 90, n=60)" in report.verdict
+        assert "fewer than the augmenter (100%)" in report.verdict
 
 
 def test_a_report_is_never_edited(cast: Cast) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,7 +20,7 @@ from tests.browser.making import fill
 from tests.cast import Cast
 
 
-def answered(anchor: bool, composition: bool, question: str) -> dict[str, object]:
+def answered(anchor: bool, composition: bool, question: str) -> dict[str, Any]:
     """One line of the engine's items file."""
     said = {"anchor": anchor, "composition": composition}
     answers = {
@@ -41,7 +42,9 @@ def report(cast: Cast, tmp_path: Path) -> Report:
         answered(True, False, "Where is the MX-2 made?"),
         answered(False, False, "Where is the <b>MX-3</b> made?"),
     ]
+    del rows[2]["answers"]["anchor"]
     (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "card.md").write_text("# Report card\n")
     digest = write_manifest(folder)
     with tenant_scope(cast.north):
         adopt("report", folder, digest)
@@ -50,6 +53,11 @@ def report(cast: Cast, tmp_path: Path) -> Report:
             composition=whole.composition,
             question_set=whole.question_set,
             cells=[cell for cell in whole.cells if cell["column"] != "random"],
+            figures={
+                "differences": [
+                    row for row in whole.figures["differences"] if row["column"] != "random"
+                ]
+            },
             items_digest=digest,
             items_file="items.jsonl",
             verdict=whole.verdict,
@@ -69,7 +77,7 @@ def stored(cast: Cast, report: Report) -> Report:
 
 def test_what_was_not_measured_is_a_gap_with_its_reason(report: Report) -> None:
     rows = matrix(report).rows
-    assert len(rows) == 6  # two kinds in three slices
+    assert len(rows) == 7  # two kinds in three slices, and public questions
     for row in rows:
         gap = next(place for place in row.places if place.column == "random")
         assert gap.cell is None
@@ -83,6 +91,28 @@ def test_columns_stand_in_the_order_in_which_people_compare(report: Report) -> N
         "Composition",
         "Random augmenter",
     ]
+
+
+def test_each_column_tells_how_far_the_composition_lies_above_it(report: Report) -> None:
+    row = next(row for row in matrix(report).rows if str(row.slice) == "unseen entity")
+    anchor = next(place for place in row.places if place.column == "anchor")
+    assert (anchor.state, anchor.points[0]) == ("ok", "+")
+    ours = next(place for place in row.places if place.column == "composition")
+    assert (ours.state, ours.points) == ("", "")
+
+
+def test_questions_that_flipped_are_told_both_ways(report: Report, cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        items = read(report)
+    before = {items[0].id: False, items[1].id: True, items[2].id: False}
+    flipped = [chosen(items, show, before) for show in ("gained", "forgot")]
+    assert [[item.id for item in found] for found in flipped] == [[items[0].id], [items[1].id]]
+    assert chosen(items, "gained", None) == []
+
+
+def test_a_column_that_was_not_asked_leaves_a_gap_in_its_place(cast: Cast, stored: Report) -> None:
+    text = cast.client(cast.bo).get(f"/reports/{stored.pk}/items").content.decode()
+    assert text.count("not asked") == 1
 
 
 def test_items_are_filtered_by_who_was_wrong(cast: Cast, report: Report) -> None:
@@ -110,8 +140,21 @@ def test_the_download_holds_numbers_and_gates_and_no_text_of_the_corpus(
     assert answer["Content-Disposition"].startswith("attachment")
     told = answer.json()
     assert told["cells"] == stored.cells
-    assert [gate["verdict"] for gate in told["gates"]] == ["passed", "passed", "unmeasured"]
+    assert [gate["verdict"] for gate in told["gates"]] == [
+        *("passed", "passed", "unmeasured", "passed")
+    ]
+    assert told["differences"] == stored.figures["differences"]
     assert b"MX-1" not in answer.content
+
+
+def test_the_card_comes_as_markdown_as_long_as_it_is_here(cast: Cast, stored: Report) -> None:
+    answer = cast.client(cast.bo).get(f"/reports/{stored.pk}/card.md")
+    assert answer["Content-Type"].startswith("text/markdown")
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert answer.content == b"# Report card\n"
+    with tenant_scope(cast.north):
+        blobs().delete("report", stored.items_digest)
+    assert cast.client(cast.bo).get(f"/reports/{stored.pk}/card.md").status_code == 404
 
 
 def test_a_report_whose_answers_are_gone_shows_an_empty_page(cast: Cast, stored: Report) -> None:

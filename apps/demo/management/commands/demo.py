@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from apps.accounts.actions import issue_key
 from apps.accounts.models import ApiKey, User
 from apps.demo.road import MODEL, Road
-from apps.teaching.presets import PRESETS
+from apps.teaching.presets import PRESETS, settings_of
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        road = Road(seed=options["seed"], preset=PRESETS[options["preset"]])
+        road = Road(seed=options["seed"], chosen=settings_of(options["preset"]))
         road.travel()
         address = os.environ.get("COUNTERPOINT_URL", settings.SITE_URL)
         key = demo_key(road)

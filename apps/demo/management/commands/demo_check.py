@@ -13,7 +13,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from apps.demo import figures
 from apps.demo.management.commands.demo import demo_key
 from apps.demo.road import Road
-from apps.teaching.presets import PRESETS
+from apps.evaluation.items import card_of
+from apps.teaching.presets import PRESETS, settings_of
+from apps.tenants.scope import tenant_scope
 
 
 class Command(BaseCommand):
@@ -27,9 +29,16 @@ class Command(BaseCommand):
             "--preset", choices=PRESETS, default="standard", help="how long to learn"
         )
 
+        parser.add_argument(
+            "--rivals",
+            action="store_true",
+            help="measure beside search and fine-tuning too, and print the whole report card",
+        )
+
     def handle(self, *_args: Any, **options: Any) -> None:
         began = time.monotonic()
-        road = Road(seed=options["seed"], preset=PRESETS[options["preset"]])
+        chosen = settings_of(options["preset"], rivals=options["rivals"])
+        road = Road(seed=options["seed"], chosen=chosen)
         road.travel()
         address = os.environ.get("COUNTERPOINT_URL", settings.SITE_URL)
         questions = figures.held_out(road)
@@ -39,7 +48,11 @@ class Command(BaseCommand):
         found |= figures.through_api(address, demo_key(road), questions)
         found["seconds"] = round(time.monotonic() - began)
         found["peak_rss_mb"] = figures.peak_memory_mb(road.home)
-        missed = figures.missed(found)
+        if options["rivals"]:
+            found |= figures.of_card(road.report)
+            with tenant_scope(road.tenant):
+                self.stdout.write(card_of(road.report))
+        missed = figures.missed(found, with_rivals=options["rivals"])
         for words in missed:
             self.stderr.write(f"missed: {words}")
         self.stdout.write(json.dumps(found))

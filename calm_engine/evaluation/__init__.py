@@ -1,0 +1,1 @@
+"""The report card: who is asked, what is asked, how it is judged and counted."""

@@ -1,0 +1,189 @@
+"""The report card as a page of Markdown, and its verdict in one sentence, by fixed rules.
+
+Whoever is better, it says so; where nothing can be told apart, it says that. Knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from calm_engine.evaluation.counting import ALL, ANCHOR, COMPOSITION
+
+NAMES = {
+    COMPOSITION: "composition",
+    ANCHOR: "anchor",
+    "augmenter": "augmenter",
+    "random": "random augmenter",
+    "mismatched": "mismatched augmenter",
+    "scrambled": "shuffled augmenter",
+    "bridges_only": "bridges only",
+    "output_only": "output path only",
+    "anchor_rag": "anchor + RAG",
+    "composition_rag": "composition + RAG",
+    "anchor_lora": "anchor + LoRA",
+}
+RIVALS = (ANCHOR, "anchor_rag", "anchor_lora", "augmenter")  # what people would take instead
+MAIN = (("recall", "unseen_entity"), ("recall", "unseen_value"))  # the first that was asked
+FEW = 20  # questions below which a cell is told to be too few
+
+SHARES = "Share of right answers, 95 % interval (Wilson), number of questions. A dash: not asked."
+POINTS = (
+    "Difference in points on the same questions, with its 95 % interval; above 0 the composition "
+    "is better."
+)
+DRAWN = (
+    "{questions} of {of} private questions, drawn by seed {seed}; answers of at most "
+    "{max_new_tokens} tokens, said greedily."
+)
+
+Row = Mapping[str, Any]
+
+
+def verdict_of(facts: Mapping[str, Any]) -> str:
+    """How the composition stands against what people would take instead, in one sentence."""
+    place = _main(facts["cells"])
+    if place is None:
+        return "The composition was not measured on private questions that it had not seen."
+    ours = _cell(facts["cells"], COMPOSITION, *place)
+    sides: dict[str, list[str]] = {"more than": [], "as many as": [], "fewer than": []}
+    for other in RIVALS:
+        found = [
+            row
+            for row in facts["differences"]
+            if (row["column"], row["kind"], row["slice"]) == (other, *place)
+        ]
+        theirs = _cell(facts["cells"], other, *place)
+        if found and theirs:
+            sides[_side(found[0])].append(f"the {NAMES[other]} ({theirs['value']:.0%})")
+    told = "; ".join(f"{side} {_listed(names)}" for side, names in sides.items() if names)
+    assert ours is not None
+    return (
+        f"The composition answers {_in_words(ours)} of the private questions that it had not seen"
+        f"{': ' if told else ''}{told}."
+    )
+
+
+def _side(difference: Row) -> str:
+    if difference["low"] > 0:
+        return "more than"
+    return "fewer than" if difference["high"] < 0 else "as many as"
+
+
+def _main(cells: Sequence[Row]) -> tuple[str, str] | None:
+    """The row by which a composition is judged: unseen entities, else any that was held out."""
+    asked = [(c["kind"], c["slice"]) for c in cells if c["column"] == COMPOSITION]
+    held_out = [one for one in asked if one[1] in ("unseen_entity", "unseen_value")]
+    return next((one for one in (*MAIN, *held_out) if one in asked), None)
+
+
+def _cell(cells: Iterable[Row], column: str, kind: str, part: str) -> Row | None:
+    for cell in cells:
+        if (cell["column"], cell["kind"], cell["slice"]) == (column, kind, part):
+            return cell
+    return None
+
+
+def _in_words(cell: Row) -> str:
+    interval = f"{cell['low'] * 100:.0f} to {cell['high'] * 100:.0f}, n={cell['n']}"
+    return f"{cell['value']:.0%} ({interval})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1]
+
+
+# -- the page --------------------------------------------------------------------------------------
+
+
+def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+    """The whole card as Markdown."""
+    cells = facts["cells"]
+    columns = list(dict.fromkeys(cell["column"] for cell in cells))
+    parts = [
+        "# Report card",
+        facts["verdict"],
+        "## Right answers",
+        SHARES,
+        _table(cells, columns),
+        *_attribution(facts["attribution"]),
+        "## Composition against the others",
+        POINTS,
+        _differences(facts["differences"], columns),
+        *_reading(facts),
+        "## What it was measured on",
+        "\n".join(f"- {role}: `{digest}`" for role, digest in sorted(parents.items())),
+        DRAWN.format(**facts),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(cells: Sequence[Row], columns: Sequence[str]) -> str:
+    rows = dict.fromkeys((c["kind"], c["slice"]) for c in cells if c["slice"] != ALL)
+    lines = [
+        [named(kind), named(part), *(_told(cells, one, kind, part) for one in columns)]
+        for kind, part in rows
+    ]
+    return _markdown(["kind", "slice", *(named(one) for one in columns)], lines)
+
+
+def _told(cells: Sequence[Row], column: str, kind: str, part: str) -> str:
+    cell = _cell(cells, column, kind, part)
+    if cell is None:
+        return "-"
+    few = ", few" if cell["n"] < FEW else ""
+    interval = f"{cell['low'] * 100:.0f} to {cell['high'] * 100:.0f}"
+    return f"{cell['value'] * 100:.0f} ({interval}; n={cell['n']}{few})"
+
+
+def _differences(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    places = dict.fromkeys((row["kind"], row["slice"]) for row in rows if row["slice"] != ALL)
+    others = [one for one in columns if one != COMPOSITION]
+    lines = [
+        [named(kind), named(part), *(_points(rows, one, kind, part) for one in others)]
+        for kind, part in places
+    ]
+    return _markdown(["kind", "slice", *(named(one) for one in others)], lines)
+
+
+def _points(rows: Sequence[Row], column: str, kind: str, part: str) -> str:
+    row = _cell(rows, column, kind, part)
+    if row is None:
+        return "-"
+    return f"{row['value'] * 100:+.0f} ({row['low'] * 100:+.0f} to {row['high'] * 100:+.0f})"
+
+
+def _attribution(rows: Sequence[Row]) -> list[str]:
+    """Nothing where no control was trained, or nothing was gained."""
+    lines = [
+        f"- {named(row['kind'])}, {named(row['slice'])}: {row['value']:.2f} "
+        f"({row['low']:.2f} to {row['high']:.2f}, n={row['n']})"
+        for row in rows
+        if row["slice"] != ALL
+    ]
+    if not lines:
+        return []
+    told = (
+        "Share of the gain over the anchor that an augmenter of random weights does not give: "
+        "(composition - random) / (composition - anchor)."
+    )
+    return ["## Attribution", told, "\n".join(lines)]
+
+
+def _reading(facts: Mapping[str, Any]) -> list[str]:
+    reads = facts.get("reads")
+    if not reads:
+        return []
+    on = f"chosen on {reads['tried_on']} other questions" if reads["tried_on"] else "not chosen"
+    told = f"Whoever reads is given {reads['passages']} of {reads['of']} passages, {on}."
+    return ["## Reading", told]
+
+
+def named(word: str) -> str:
+    """The word that people read for a column, kind or slice."""
+    return NAMES.get(word, word.replace("_", " "))
+
+
+def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---"] * len(header)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *lines))

@@ -1,0 +1,115 @@
+"""What people would try first: look passages up, put them before the question. The rival of a card.
+
+Passages are ranked by their words (BM25) and, where an encoder is given, also by its vectors; two
+rankings become one by the places that a passage has in them. Exact search: no index approximates.
+Sources: S. Robertson, H. Zaragoza, The Probabilistic Relevance Framework (2009); reciprocal rank
+fusion: G. Cormack et al., SIGIR 2009.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer
+
+from calm_engine.errors import InputError
+from calm_engine.selfstudy import Source
+from calm_engine.selfstudy.saying import passages_of
+
+SIZES = (1, 2, 4)  # how many passages are tried
+CANDIDATES = 50  # of each ranking
+DAMPED = 60  # of reciprocal rank fusion
+AT_ONCE = 32  # texts in a batch of the encoder
+
+ASKED = "Answer the question from these passages.\n\n{passages}\n\nQuestion: {question}"
+
+
+def with_passages(question: str, passages: Sequence[str]) -> str:
+    """The question as a model is asked that may read; without passages as it is."""
+    if not passages:
+        return question
+    return ASKED.format(passages="\n\n".join(passages), question=question)
+
+
+class Library:
+    """The passages of some documents, to be looked up.
+
+    embedder   folder of an encoder; None: passages are found by their words alone
+    Raises InputError("documents.empty") when there is no passage, "embedder.folder" when the folder
+    holds no encoder that can be loaded.
+    """
+
+    def __init__(self, documents: Iterable[Source], embedder: str | Path | None = None) -> None:
+        found = (f"{one.given}{one.said}" for each in documents for one in passages_of(each))
+        self.passages = list(dict.fromkeys(found))
+        if not self.passages:
+            raise InputError("documents.empty", "no document holds any text")
+        self._words = bm25s.BM25()
+        self._words.index(_tokens(self.passages), show_progress=False)
+        self._encoder = Encoder(embedder) if embedder else None
+        self._vectors = self._encoder.encode(self.passages) if self._encoder else None
+
+    def find(self, question: str, most: int) -> list[str]:
+        """The best passages for a question, best first."""
+        rankings = [self._by_words(question)]
+        if self._encoder is not None and self._vectors is not None:
+            near = self._vectors @ self._encoder.encode([question])[0]
+            rankings.append(near.topk(min(CANDIDATES, len(near))).indices.tolist())
+        scores: dict[int, float] = {}
+        for ranking in rankings:
+            for place, at in enumerate(ranking):
+                scores[at] = scores.get(at, 0.0) + 1 / (DAMPED + place)
+        best = sorted(scores, key=lambda at: (-scores[at], at))
+        return [self.passages[at] for at in best[:most]]
+
+    def _by_words(self, question: str) -> list[int]:
+        tokens = _tokens([question])
+        if not tokens.vocab:
+            return []
+        most = min(CANDIDATES, len(self.passages))
+        found, scores = self._words.retrieve(tokens, k=most, show_progress=False)
+        rows = zip(found[0].tolist(), scores[0].tolist(), strict=True)
+        return [at for at, score in rows if score > 0]
+
+
+def _tokens(texts: Sequence[str]) -> Any:
+    return bm25s.tokenize(list(texts), stopwords=None, show_progress=False)
+
+
+class Encoder:
+    """A model whose last states, averaged over a text's tokens, say what the text is about."""
+
+    def __init__(self, folder: str | Path) -> None:
+        make: Any = AutoModel  # untyped there
+        try:
+            self.model = make.from_pretrained(folder, local_files_only=True).eval()
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                "embedder.folder", "the folder holds no encoder", path=Path(folder).name
+            ) from error
+        limit = getattr(self.model.config, "max_position_embeddings", None) or 512
+        self.limit = min(int(limit), 512)
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of length 1, (texts, width)."""
+        parts = []
+        for start in range(0, len(texts), AT_ONCE):
+            told = self.tokenizer(
+                list(texts[start : start + AT_ONCE]),
+                return_tensors="pt",
+                padding=True,
+                truncation=True,
+                max_length=self.limit,
+            )
+            held = {name: told[name] for name in ("input_ids", "attention_mask")}
+            states, mask = self.model(**held).last_hidden_state, held["attention_mask"][..., None]
+            parts.append(functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1))
+        return torch.cat(parts)

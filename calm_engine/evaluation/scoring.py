@@ -1,0 +1,109 @@
+"""Whether an answer is right, by rules that a person could apply. Knows no model and no column.
+
+In this order: the expected words stand in the answer; the expected number does; an expected answer
+of many words is met by most of them. Nothing here asks another model.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+LONG = 6  # words from which on an expected answer is a text, not a name
+ENOUGH = 0.8  # token F1 that counts as the same text
+NUMBER = re.compile(r"[-+]?\d[\d.,\u00a0\u202f']*")
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one answer was judged.
+
+    by    the rule that found it right: "words", "number", "overlap"; "" for a wrong one
+    exact whether the answer says the expected words and nothing else
+    """
+
+    is_right: bool
+    exact: bool
+    by: str
+
+
+def scored(answer: str, expected: str) -> Score:
+    """Judge an answer by the first rule that holds."""
+    exact = is_exact(answer, expected)
+    rules = (("words", matches), ("number", same_number), ("overlap", same_text))
+    by = next((name for name, holds in rules if holds(answer, expected)), "")
+    return Score(bool(by), exact, by)
+
+
+def normalised(text: str) -> str:
+    """Words in small letters without accents, one space between: what two answers share."""
+    bare = unicodedata.normalize("NFKD", text.casefold())
+    kept = (sign for sign in bare if not unicodedata.combining(sign))
+    return " ".join("".join(sign if sign.isalnum() else " " for sign in kept).split())
+
+
+def matches(answer: str, expected: str) -> bool:
+    """Whether the expected words stand in the answer as whole words, in their order.
+
+    An expected answer of signs alone, such as "%", must stand there as it is.
+    """
+    wanted = normalised(expected)
+    if not wanted:
+        return bool(expected.strip()) and expected.strip() in answer
+    return f" {wanted} " in f" {normalised(answer)} "
+
+
+def is_exact(answer: str, expected: str) -> bool:
+    """Whether the answer says the expected words and nothing else."""
+    return matches(answer, expected) and normalised(answer) == normalised(expected)
+
+
+def same_number(answer: str, expected: str) -> bool:
+    """Whether a number of the answer is the expected one at the precision in which it is given.
+
+    "1,250" is 1250; 3.142 is the expected 3.14. Of an expected text with a unit the words must
+    stand in the answer too.
+    """
+    found = NUMBER.fullmatch(expected.strip()) or NUMBER.match(expected.strip())
+    if found is None or (wanted := number_of(found.group())) is None:
+        return False
+    rest = expected.strip()[found.end() :].strip()
+    if rest and not matches(answer, rest):
+        return False
+    half = Decimal(1).scaleb(int(wanted.as_tuple().exponent)) / 2
+    said = (number_of(one) for one in NUMBER.findall(answer))
+    return any(one is not None and abs(one - wanted) < half for one in said)
+
+
+def number_of(text: str) -> Decimal | None:
+    """A number as people write it: with marks between thousands, a point or comma before decimals.
+
+    One comma with three digits behind it stands between thousands, since answers are in English.
+    """
+    bare = re.sub(r"[\u00a0\u202f']", "", text).rstrip(".,")
+    if re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?", bare):
+        bare = bare.replace(",", "")
+    elif re.fullmatch(r"[-+]?\d{1,3}(\.\d{3}){2,}(,\d+)?", bare):
+        bare = bare.replace(".", "")
+    try:
+        return Decimal(bare.replace(",", "."))
+    except InvalidOperation:
+        return None
+
+
+def same_text(answer: str, expected: str) -> bool:
+    """Whether an answer shares most of its words with a long expected one."""
+    return len(normalised(expected).split()) >= LONG and token_f1(answer, expected) >= ENOUGH
+
+
+def token_f1(answer: str, expected: str) -> float:
+    """The harmonic mean of precision and recall over words, as often as they stand there.
+
+    Source: SQuAD (arXiv 1606.05250), section 6.1.
+    """
+    said, wanted = (Counter(normalised(text).split()) for text in (answer, expected))
+    shared = (said & wanted).total()
+    return 2 * shared / (said.total() + wanted.total()) if shared else 0.0
