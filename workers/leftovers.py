@@ -37,17 +37,16 @@ def sweep() -> list[str]:
     found: list[str] = []
     for tenant in Tenant.objects.all():
         with tenant_scope(tenant):
-            runs = {run.pk: run for run in Run.objects.all()}
-            found += _folders(Path(settings.HOME) / "runs" / str(tenant.pk), runs)
+            found += _folders(Path(settings.HOME) / "runs" / str(tenant.pk))
             found += _blobs()
     return found[:SHOWN]
 
 
-def _folders(root: Path, runs: dict[UUID, Run]) -> Iterator[str]:
+def _folders(root: Path) -> Iterator[str]:
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         run = None
         with suppress(ValueError):
-            run = runs.get(UUID(folder.name))
+            run = Run.objects.filter(pk=UUID(folder.name)).first()
         place = Place(folder)
         if run is None:
             yield f"Folder {folder.name} of no run, {size_of(folder) >> 20} MB"

@@ -34,6 +34,7 @@ from apps.registry.closure import can_use
 from apps.registry.models import Composition
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import EngineError
+from counterpoint.live import apart
 
 log = structlog.get_logger(__name__)
 
@@ -74,13 +75,13 @@ def door(method: str) -> Callable[[View], View]:
 @door("GET")
 async def models(request: HttpRequest) -> HttpResponse:
     """Every live model that the key's owner may use."""
-    listed = await hosts.apart(models_of, bearer(request))
+    listed = await apart(models_of, bearer(request))
     return JsonResponse({"object": "list", "data": listed})
 
 
 @door("GET")
 async def model(request: HttpRequest, name: str) -> HttpResponse:
-    return JsonResponse(await hosts.apart(model_of, bearer(request), name))
+    return JsonResponse(await apart(model_of, bearer(request), name))
 
 
 @csrf_exempt
@@ -141,7 +142,7 @@ async def completion(request: HttpRequest, kind: type[Completion], path: str) ->
     """Check, admit, and pass on what the model server says."""
     secret = bearer(request)
     asked = read(kind, body_of(request))
-    admission = await hosts.apart(admit, secret, asked, path)
+    admission = await apart(admit, secret, asked, path)
     body = asked.body() | {"model": admission.served}
 
     async def look() -> None:

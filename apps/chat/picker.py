@@ -27,7 +27,7 @@ class Choice:
     """One live model as one person sees it.
 
     knows_until   when the newest documents that it learned were frozen
-    state         "ready", "starting" or "off"
+    state         "ready", "starting", "resting" (a training has its accelerator) or "off"
     missing       corpora that this person may not read; empty when they may use the model
     """
 
@@ -54,10 +54,17 @@ def choices(user: User, tenant: Tenant) -> list[Choice]:
 
 
 def _choice(composition: Composition, *, is_usable: bool, missing: Sequence[Corpus] = ()) -> Choice:
-    is_starting = hosts.is_starting(composition, now=timezone.now())
-    state = "ready" if hosts.address_of(composition) else "starting" if is_starting else "off"
     until = composition.snapshot.created_at
-    return Choice(composition.name, composition, until, state, is_usable, missing)
+    return Choice(composition.name, composition, until, _state(composition), is_usable, missing)
+
+
+def _state(composition: Composition) -> str:
+    now = timezone.now()
+    if hosts.address_of(composition):
+        return "ready"
+    if hosts.is_starting(composition, now=now):
+        return "starting"
+    return "resting" if hosts.is_resting(composition, now=now) else "off"
 
 
 def last_used(user: User, among: Sequence[Choice]) -> str:

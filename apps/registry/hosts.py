@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
-from django.db import connection
 
 from apps.registry.models import PLACEMENT_FRESH, Composition, Placement
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InternalError
 from counterpoint.env import internal_secret
+from counterpoint.live import apart
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -101,31 +101,21 @@ def address_of(composition: Composition) -> str:
 
 def is_starting(composition: Composition, *, now: Any) -> bool:
     """Whether a host is loading it: worth waiting for."""
-    return bool(
-        Placement.objects.filter(
-            composition=composition,
-            state=Placement.State.STARTING,
-            seen_at__gte=now - PLACEMENT_FRESH,
-        ).exists()
-    )
+    return _is_told(composition, Placement.State.STARTING, now)
+
+
+def is_resting(composition: Composition, *, now: Any) -> bool:
+    """Whether it has left its accelerator to a training, and comes back by itself."""
+    return _is_told(composition, Placement.State.RESTING, now)
+
+
+def _is_told(composition: Composition, state: str, now: Any) -> bool:
+    fresh = now - PLACEMENT_FRESH
+    rows = Placement.objects.filter(composition=composition, state=state, seen_at__gte=fresh)
+    return bool(rows.exists())
 
 
 # ---- steps and looks of a stream -----------------------------------------------------------------
-
-
-async def apart(function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """Run this on a thread of its own, and give its database connection back.
-
-    A stream may last minutes; a connection that it held all the while would be one too few.
-    """
-
-    def run() -> T:
-        try:
-            return function(*args, **named)
-        finally:
-            connection.close()
-
-    return await asyncio.to_thread(run)
 
 
 async def step(tenant_id: UUID, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:

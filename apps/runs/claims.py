@@ -131,10 +131,12 @@ def _clock() -> dict[str, Any]:
 @contextmanager
 def dispatching() -> Iterator[Any]:
     """A cursor that sees the scheduling columns of every tenant's runs, and nothing else."""
+    is_inner = connection.in_atomic_block
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL ROLE app_dispatch")
         yield cursor
-        cursor.execute("RESET ROLE")  # for an outer transaction; otherwise the commit does it
+        if is_inner:  # otherwise the commit does it
+            cursor.execute("RESET ROLE")
 
 
 def claim(queue: str, slot: str, *, memory: int = NO_LIMIT) -> Claimed | None:
@@ -146,14 +148,24 @@ def claim(queue: str, slot: str, *, memory: int = NO_LIMIT) -> Claimed | None:
     with dispatching() as cursor:
         held = sharing.locked(cursor, slot)
         room = sharing.room_for_training(held, memory)
-        with transaction.atomic():
-            cursor.execute(CLAIM, asked(queue, slot, memory if room is None else room))
-            row = cursor.fetchone()
-            is_refused = row is not None and room is None
-            transaction.set_rollback(is_refused)  # chat has the device: the run goes on waiting
-        if row is not None:
-            sharing.ask_for_training(cursor, slot, is_over=not is_refused)
-    return Claimed(*row) if row and not is_refused else None
+        if room is None:  # chat has the device: the run goes on waiting
+            if _is_wanted(cursor, asked(queue, slot, memory)):
+                sharing.ask_for_training(cursor, slot)
+            return None
+        cursor.execute(CLAIM, asked(queue, slot, room))
+        row = cursor.fetchone()
+        if row is not None and held.training_asks:
+            sharing.forget_that_training_asked(cursor, slot)
+    return Claimed(*row) if row else None
+
+
+def _is_wanted(cursor: Any, facts: dict[str, Any]) -> bool:
+    """Whether a run would be claimed: it is, and that is taken back."""
+    with transaction.atomic():
+        cursor.execute(CLAIM, facts)
+        is_found = cursor.fetchone() is not None
+        transaction.set_rollback(True)
+    return is_found
 
 
 def asked(queue: str, slot: str, memory: int = NO_LIMIT) -> dict[str, Any]:

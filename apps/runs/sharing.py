@@ -37,10 +37,8 @@ TRAINS = """
 SELECT count(*), coalesce(sum(device_bytes), 0) FROM runs_run
  WHERE state = 'running' AND owner = %(slot)s
 """
-ASK_FOR_TRAINING = """
-UPDATE runs_slot SET training_asked_at = CASE WHEN %(is_over)s THEN NULL ELSE now() END
- WHERE name = %(slot)s
-"""
+ASK_FOR_TRAINING = "UPDATE runs_slot SET training_asked_at = now() WHERE name = %(slot)s"
+FORGET_TRAINING = "UPDATE runs_slot SET training_asked_at = NULL WHERE name = %(slot)s"
 ASK_FOR_SERVING = "UPDATE runs_slot SET serving_asked_at = now() WHERE name = %(slot)s"
 HOLD = """
 UPDATE runs_slot SET serving_until = now() + %(held)s, serving_bytes = %(bytes)s,
@@ -119,9 +117,14 @@ def locked(cursor: Any, slot: str) -> Held:
     return Held(*row) if row else Held()
 
 
-def ask_for_training(cursor: Any, slot: str, *, is_over: bool) -> None:
-    """Say that a run waits for this device, or no longer; a host that must give way sees it."""
-    cursor.execute(ASK_FOR_TRAINING, {"slot": slot, "is_over": is_over})
+def ask_for_training(cursor: Any, slot: str) -> None:
+    """Say that a run waits for this device; a host that must give way sees it."""
+    cursor.execute(ASK_FOR_TRAINING, {"slot": slot})
+
+
+def forget_that_training_asked(cursor: Any, slot: str) -> None:
+    """It has the device now: chat may come back as soon as it ends."""
+    cursor.execute(FORGET_TRAINING, {"slot": slot})
 
 
 def why_training_leaves(*, serving_asks: bool) -> str:

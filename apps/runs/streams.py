@@ -3,7 +3,8 @@
 The numbers carry their step as the event's id: a page that comes back names the last one it has
 seen (Last-Event-ID) and is told what came since, from the rows, which outlive every process. Rights
 are checked again while a page watches; regions are drawn when something has happened, at most once
-a second, and are the same for everybody who may see the run.
+a second, and are the same for everybody who may see the run. No page holds a connection to the
+database while it waits.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any
 from uuid import UUID
 
 import redis
-from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.template.loader import render_to_string
@@ -27,7 +27,7 @@ from apps.runs.pages import facts_of
 from apps.tenants.access import MemberRequest, fetch
 from apps.tenants.scope import tenant_scope
 from counterpoint.database import current_tenant_id
-from counterpoint.live import HEARTBEAT, listen, sse
+from counterpoint.live import HEARTBEAT, apart, listen, sse
 
 REGIONS = ("strip", "status", "device", "samples", "checkpoints", "story")
 REGION_SECONDS = 1.0  # regions are drawn again at most this often
@@ -75,7 +75,7 @@ class Watch:
     async def draw(self) -> list[bytes]:
         """Draw the regions; those that have changed, as events."""
         self.draws += 1
-        self.phase, fresh = await sync_to_async(_drawn)(self.tenant_id, self.code)
+        self.phase, fresh = await apart(_drawn, self.tenant_id, self.code)
         changed = [
             region_event(name, html) for name, html in fresh.items() if self.drawn.get(name) != html
         ]
@@ -129,7 +129,7 @@ async def events(
         if not watch.drawn:
             await watch.draw()
         if seen is not None:
-            missed = await sync_to_async(_rows_since)(tenant_id, code, seen)
+            missed = await apart(_rows_since, tenant_id, code, seen)
             if missed:
                 yield metrics_event(missed)
         for name, html in watch.drawn.items():
@@ -143,16 +143,16 @@ async def events(
 async def _following(
     request: MemberRequest, watch: Watch, page: asyncio.Queue[bytes | None]
 ) -> AsyncIterator[bytes]:
-    still, buttons = sync_to_async(may_see), sync_to_async(_buttons)
     phase, checked = "", time.monotonic()
     with suppress(Http404, PermissionDenied):  # a right that was taken ends the stream
         while True:
             if phase != watch.phase:
                 phase, checked = watch.phase, time.monotonic()
-                yield region_event("actions", await buttons(request, watch.tenant_id, watch.code))
+                drawn = await apart(_buttons, request, watch.tenant_id, watch.code)
+                yield region_event("actions", drawn)
             elif time.monotonic() - checked >= RIGHTS_SECONDS:
                 checked = time.monotonic()
-                await still(request, watch.tenant_id, watch.code)
+                await apart(may_see, request, watch.tenant_id, watch.code)
             with suppress(TimeoutError):
                 piece = await asyncio.wait_for(page.get(), RIGHTS_SECONDS)
                 if piece is None:

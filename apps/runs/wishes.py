@@ -127,10 +127,15 @@ def retry(run: Run, *, by: User, with_fix: bool = False) -> Run:
 def repeat(run: Run, *, by: User) -> Run:
     """Queue a new run of the same stored spec and the same inputs, from the beginning.
 
+    Asked twice, as by a second click, the repeat that still waits or works is given back.
     Raises InputError as a start does: a spec that this release no longer knows, or a closure that
     `by` may not read.
     """
-    return _descend(run, run.asked, branch_step=None, by=by)
+    with transaction.atomic():
+        Run.objects.select_for_update().get(pk=run.pk)  # one at a time
+        active = run.descendants.filter(state__in=ACTIVE, branch_step=None, created_by=by)
+        twin: Run | None = active.first()
+        return twin or _descend(run, run.asked, branch_step=None, by=by)
 
 
 def branch(run: Run, step: int, *, settings: Settings, by: User) -> Run:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import connection, transaction
 
 from apps.accounts import quotas
 from apps.audit.actions import record
@@ -52,6 +52,7 @@ def start_plan(
     """Open a plan and queue its first run. The name becomes the model's name.
 
     settings   {"augment": {...}, "compose": {...}, "evaluate": {...}}: fields of the engine's specs
+    Asked twice, as by a second click, the same plan is given back while it still waits or works.
     Refused now rather than an hour later: InputError("corpus.empty"), ("examples.empty"),
     ("questions.empty"), ("quota.used"); PermissionDenied without the right to curate the corpus.
     """
@@ -62,10 +63,14 @@ def start_plan(
     quotas.require(by, quotas.Kind.GPU_MINUTES)
     if not bridge_examples(snapshot):
         raise InputError("examples.empty", "The snapshot holds no example to learn from.")
+    name = name.strip() or snapshot.corpus.name
     with transaction.atomic():
         question_set(snapshot)
+        twin = _twin(snapshot, anchor, name, dict(settings or {}))
+        if twin is not None:
+            return twin
         plan = Plan.objects.create(
-            name=name.strip() or snapshot.corpus.name,
+            name=name,
             corpus=snapshot.corpus,
             snapshot=snapshot,
             anchor=anchor,
@@ -75,6 +80,16 @@ def start_plan(
         record("plan.start", plan, by=by, snapshot=str(snapshot.pk), anchor=str(anchor.pk))
         advance(plan)
     return plan
+
+
+def _twin(snapshot: Snapshot, anchor: Anchor, name: str, settings: Any) -> Plan | None:
+    """The plan of exactly these choices whose first run waits or works; the second start waits."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 13))", [str(snapshot.pk)])
+    same = Plan.objects.filter(snapshot=snapshot, anchor=anchor, name=name, settings=settings)
+    active = Run.objects.active().filter(plan__isnull=False).values("plan")
+    found: Plan | None = same.filter(pk__in=active).first()
+    return found
 
 
 def advance(plan: Plan) -> Run | None:

@@ -43,7 +43,7 @@ from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 from counterpoint.database import current_tenant_id
-from counterpoint.live import HEARTBEAT, sse, sse_response
+from counterpoint.live import HEARTBEAT, apart, sse, sse_response
 
 LOOK_SECONDS = 2.0  # a plan hops from run to run: its rows are looked at, not one run's topic
 BEAT_SECONDS = 15.0
@@ -274,12 +274,11 @@ async def _events(request: MemberRequest, tenant_id: UUID, code: UUID) -> AsyncI
 
 async def _watch(request: MemberRequest, tenant_id: UUID, code: UUID) -> AsyncIterator[bytes]:
     current_tenant_id.set(tenant_id)  # this stream's own context: the request's has ended
-    draw = sync_to_async(_regions)
     shown: dict[str, str] = {}
     beaten = time.monotonic()
     while True:
         # Through the same check as the page, each time.
-        drawn = await draw(request, tenant_id, code)
+        drawn = await apart(_regions, request, tenant_id, code)
         for name, html in drawn.items():
             if shown.get(name) != html:
                 yield sse("region", {"id": f"plan-{name}", "html": html})

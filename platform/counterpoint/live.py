@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import redis
 import redis.asyncio
 import structlog
+from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import connection, connections
 from django.http import StreamingHttpResponse
 
 from calm_engine.errors import InternalError
 from counterpoint.database import current_tenant_id
 
 log = structlog.get_logger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 15.0
 STREAM_SECONDS = 3600  # a reply can be read again for an hour; after that its row has the text
@@ -109,6 +113,21 @@ async def follow(
                 yield after, json.loads(fields[b"e"])
 
 
+async def apart(function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Run this on a thread of its own, and give its database connection back.
+
+    A stream may last minutes; a connection that it held all the while would be one too few.
+    """
+
+    def run() -> T:
+        try:
+            return function(*args, **named)
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(run)
+
+
 def sse(event: str, data: object, id: str | None = None) -> bytes:  # noqa: A002  the field's name
     """One server-sent event; data as JSON, which holds no line break."""
     mark = f"id: {id}\n" if id else ""
@@ -118,10 +137,18 @@ def sse(event: str, data: object, id: str | None = None) -> bytes:  # noqa: A002
 HEARTBEAT = b": still here\n\n"
 
 
+def _let_go() -> None:
+    """Give the request's connection back: a stream lasts, and the server has a hundred of them."""
+    for each in connections.all(initialized_only=True):
+        if not each.in_atomic_block:
+            each.close()
+
+
 def sse_response(events: AsyncIterator[bytes]) -> StreamingHttpResponse:
     """An event stream that no proxy buffers or keeps; the generator is closed with the client."""
 
     async def body() -> AsyncIterator[bytes]:
+        await sync_to_async(_let_go)()
         async with aclosing(events) as open_events:  # type: ignore[type-var]  # generators have aclose
             yield HEARTBEAT  # headers leave at once, and the page knows that it is connected
             async for event in open_events:

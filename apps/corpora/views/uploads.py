@@ -38,7 +38,7 @@ from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 from counterpoint.database import current_tenant_id
-from counterpoint.live import HEARTBEAT_SECONDS, listen, sse, sse_response
+from counterpoint.live import HEARTBEAT_SECONDS, apart, listen, sse, sse_response
 
 PAGE = 50
 REDRAWN_EVERY = 1.0  # seconds at least between two drawings of an upload's card
@@ -121,7 +121,7 @@ async def _events(request: HttpRequest, tenant_id: UUID, code: UUID) -> AsyncIte
     try:
         while not watching.done():
             changed.clear()
-            yield await sync_to_async(_region)(request, tenant_id, code)
+            yield await apart(_region, request, tenant_id, code)
             await asyncio.sleep(REDRAWN_EVERY)
             with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS - REDRAWN_EVERY)

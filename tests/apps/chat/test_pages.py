@@ -22,7 +22,7 @@ from apps.registry.models import Composition
 from apps.tenants.models import Membership
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from tests.apps.chat.making import MODEL, make_model
+from tests.apps.chat.making import MODEL, make_model, place
 from tests.cast import Cast
 
 PLANTED = "the heron wears a copper ring"
@@ -301,3 +301,11 @@ def test_opening_a_conversation_needs_a_usable_model(cast: Cast, model: Composit
         open_conversation("handbook@2", by=cast.bo)
     with tenant_scope(cast.north):
         assert open_conversation("handbook@1", by=cast.bo).model == "handbook@1"
+
+
+def test_a_model_that_rests_for_a_training_says_so(
+    cast: Cast, model: Composition, bo: Client
+) -> None:
+    with tenant_scope(cast.north):
+        place(model, "", state="resting")
+    assert "rests while a training works" in bo.get("/chat/").content.decode()

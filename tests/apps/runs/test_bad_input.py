@@ -155,3 +155,14 @@ def test_a_page_that_comes_back_is_told_what_it_missed(cast: Cast, run: Run) -> 
             RunMetric.objects.create(run=run, step=step, name="loss", value=float(step))
     missed = _rows_since(cast.north.pk, run.pk, 3)
     assert [row[0] for row in missed] == [3, 4, 5]
+
+
+def test_two_repeats_are_one_while_the_first_waits(cast: Cast, run: Run) -> None:
+    with executing(claimed()):
+        raise Cancelled
+    client = cast.client(cast.ada)
+    first, second = (client.post(f"/runs/{run.pk}/repeat").headers["location"] for _ in range(2))
+    assert first == second != f"/runs/{run.pk}/"
+    with tenant_scope(cast.north):
+        repeated = Run.objects.get(source=run)
+        assert repeated.spec == Run.objects.get(pk=run.pk).spec

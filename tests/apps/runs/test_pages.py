@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.db import connection
 
 from apps.corpora import actions as corpora
 from apps.corpora.models import CorpusGrant, Right
@@ -154,6 +155,21 @@ def test_many_pages_on_one_run_are_drawn_as_one(cast: Cast, run: Run) -> None:
     draws, late = copy_context().run(async_to_sync(watched))
     assert draws <= 5, "each page was drawn by itself"
     assert sorted(late)[1] < 2.0  # the first may come before a page listens
+
+
+def test_a_page_that_watches_holds_no_connection(cast: Cast, run: Run) -> None:
+    client = cast.async_client(cast.ada)
+
+    async def watched() -> object:
+        answer = await client.get(f"/runs/{run.pk}/events")
+        pieces = aiter(answer.streaming_content)
+        while b"run-actions" not in await anext(pieces):
+            pass
+        held = await sync_to_async(lambda: connection.connection)()
+        await pieces.aclose()
+        return held
+
+    assert copy_context().run(async_to_sync(watched)) is None
 
 
 def tell(cast: Cast, run: Run, step: int) -> None:

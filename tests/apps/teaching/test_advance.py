@@ -111,3 +111,14 @@ def test_a_plan_without_examples_is_refused_before_an_hour_is_spent(cast: Cast) 
         with pytest.raises(InputError, match=r"examples\.empty"):
             start_plan(snapshot, make_anchor(cast.ada), "Devices", cast.ada)
         assert not Plan.objects.exists()
+
+
+def test_two_starts_of_one_plan_are_one(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        first = make_plan(cast)
+        twin = start_plan(first.snapshot, first.anchor, " Devices", cast.ada)
+        other = start_plan(first.snapshot, first.anchor, "Others", cast.ada)
+        assert twin == first != other
+        assert Run.objects.count() == 2
+        Run.objects.of_plan(first.pk).update(state="cancelled", finished_at=Now())
+        assert start_plan(first.snapshot, first.anchor, "Devices", cast.ada) != first

@@ -20,6 +20,8 @@ from apps.tenants.scope import tenant_scope
 from tests.browser.making import fill
 from tests.cast import Cast
 
+pytestmark = pytest.mark.django_db(transaction=True)
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
