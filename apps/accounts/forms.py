@@ -95,6 +95,23 @@ class RulesForm(forms.Form):
         max_value=3650,
         help_text="0 keeps them until their owner deletes them.",
     )
+    least_recall = forms.IntegerField(
+        label="A private model is composed when it answers so many percent of its own questions",
+        min_value=0,
+        max_value=100,
+        help_text="0 composes it whatever it knows.",
+    )
+    least_private = forms.IntegerField(
+        label="A model passes when it answers so many percent of the private questions kept back",
+        min_value=0,
+        max_value=100,
+        help_text="0 asks only that it beats the anchor.",
+    )
+    most_public_lost = forms.IntegerField(
+        label="A model passes when it loses at most so many points in public questions",
+        min_value=0,
+        max_value=100,
+    )
     reason = forms.CharField(
         label="Reason",
         max_length=400,

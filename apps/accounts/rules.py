@@ -25,6 +25,11 @@ DEFAULTS: dict[str, Any] = {
     "require_mfa": False,
     "sso_only": False,
     "emergency": [],  # ids of curators who get in while the provider is away
+    # What a model must show, in percent of questions: what an augmenter knows before it is
+    # composed, what a composition answers of those held out, what it may lose in public skill.
+    "least_recall": 50,
+    "least_private": 0,
+    "most_public_lost": 1,
 }
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from django.db.models import TextChoices
 
+from apps.accounts.rules import rules_of
 from apps.evaluation.models import Cell, Report
 
 RECALL = "recall"
 JOINED = "private_times_public"
 PUBLIC = ("general", "public")
-MOST_LOST = 0.01  # of public questions, beside the anchor
 ROUNDING = 1e-9
 UNMEASURED = "This report holds no numbers for it"
 HELD_OUT = ("unseen_entity", "unseen_value")
@@ -46,11 +46,13 @@ class Gate:
 
 def check(report: Report) -> list[Gate]:
     """Every gate on this report, in the order in which they are shown."""
+    rules = rules_of(report.tenant)
     return [
+        *_enough(report, "Answers enough private questions", rules["least_private"] / 100),
         _above(report, "Knows what the anchor does not", RECALL, "anchor"),
         _above(report, "Joins private facts with public skill", JOINED, "anchor"),
         _above(report, "The private model does the work", RECALL, "random"),
-        _kept(report, "Leaves public skill as it was"),
+        _kept(report, "Leaves public skill as it was", rules["most_public_lost"] / 100),
     ]
 
 
@@ -74,13 +76,26 @@ def _above(report: Report, name: str, kind: str, other: str) -> Gate:
     return Gate(name, verdict, "; ".join(words))
 
 
-def _kept(report: Report, name: str) -> Gate:
-    """On public questions the composition is within a point of the anchor, or better."""
+def _enough(report: Report, name: str, least: float) -> list[Gate]:
+    """The composition's share on each held-out slice; no gate where the tenant asks for none."""
+    if not least:
+        return []
+    cells = [report.cell("composition", RECALL, part) for part in HELD_OUT]
+    measured = [cell for cell in cells if cell is not None]
+    if not measured:
+        return [Gate(name, Verdict.UNMEASURED, UNMEASURED)]
+    is_enough = all(cell.value >= least for cell in measured)
+    words = "; ".join(f"{cell.slice.replace('_', ' ')}: {told(cell)}" for cell in measured)
+    return [Gate(name, Verdict.PASSED if is_enough else Verdict.FAILED, words)]
+
+
+def _kept(report: Report, name: str, most: float) -> Gate:
+    """On public questions the composition lost no more than so large a share beside the anchor."""
     ours, theirs = (report.cell(column, *PUBLIC) for column in ("composition", "anchor"))
     difference = report.difference("anchor", *PUBLIC)
     if ours is None or theirs is None or difference is None:
         return Gate(name, Verdict.UNMEASURED, UNMEASURED)
-    verdict = Verdict.PASSED if difference.value >= -MOST_LOST - ROUNDING else Verdict.FAILED
+    verdict = Verdict.PASSED if difference.value >= -most - ROUNDING else Verdict.FAILED
     return Gate(name, verdict, f"{told(ours)} against {told(theirs)}")
 
 

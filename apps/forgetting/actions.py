@@ -36,6 +36,7 @@ from apps.forgetting.lineage import Affected, affected, corpora_of, documents_of
 from apps.forgetting.models import ForgetPlan
 from apps.registry.actions import quarantine
 from apps.registry.models import Composition, Placement
+from apps.runs.wishes import ask_to_cancel
 from calm_engine.errors import InputError
 from counterpoint import studies
 from counterpoint.storage import blobs, run_folder_of
@@ -74,12 +75,15 @@ def open_plan(corpus: Corpus, document: Document | None, *, by: User, reason: st
 def quarantine_now(plan: ForgetPlan, *, by: User) -> int:
     """Bar every version that learned it, and keep it out of the next snapshot; how many versions.
 
-    Needs one person and no approval: it only ever closes.
+    What is learning it now, or waits to, is stopped without a checkpoint. Needs one person and no
+    approval: it only ever closes.
     """
     with transaction.atomic():
         bars = [each for each in affected(plan).compositions if each.state == "ready"]
         for each in bars:
             quarantine(each, by=by, reason=f"{plan}: {plan.reason}")
+        for run in affected(plan).learning:
+            ask_to_cancel(run, by=by, discard=True)
         wanted = documents_of(plan)
         withdrawn = wanted.update(state=DocumentState.WITHDRAWN, withdrawn_at=Now())
         ForgetPlan.objects.filter(pk=plan.pk, quarantined_at=None).update(quarantined_at=Now())
@@ -101,6 +105,8 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
     persons.require_decided(plan)
     if still := found.live:
         raise InputError("forget.live", names=", ".join(str(each) for each in still))
+    if found.learning:
+        raise InputError("forget.live", names=", ".join(str(each) for each in found.learning))
     if Placement.objects.filter(composition__in=found.compositions).exists():
         raise InputError("forget.live", names="a model server that is still running")
     gone = {

@@ -23,6 +23,11 @@ class Affected:
     answers: int
 
     @property
+    def learning(self) -> list[Run]:
+        """Those that have not ended: what they make would come after the forgetting."""
+        return [each for each in self.runs if not each.is_final]
+
+    @property
     def live(self) -> list[Composition]:
         """Those that some alias still names."""
         named = set(Alias.objects.values_list("composition_id", flat=True))

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from apps.accounts.rules import rules_of
 from apps.corpora.models import Corpus
 from apps.registry.models import Augmenter
 from calm_engine.errors import InputError
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
-
-LEAST_RECALL = 0.5  # of the held-out questions on its own documents; a tenant may set another bar
-SETTING = "least_recall"  # its key in `Tenant.settings`
 
 
 def require_recall(augmenter: Augmenter, asked: float | None, *, by: User | None) -> float:
@@ -26,8 +24,7 @@ def require_recall(augmenter: Augmenter, asked: float | None, *, by: User | None
     Raises InputError: "augmenter.recall" with its figures and the documents that it knows least,
     by their titles where `by` may read them; "augmenter.unmeasured" when nobody has asked it.
     """
-    given = augmenter.tenant.settings.get(SETTING, LEAST_RECALL) if asked is None else asked
-    least = float(given)
+    least = rules_of(augmenter.tenant)["least_recall"] / 100 if asked is None else float(asked)
     known = augmenter.metrics.get("recall")
     if least <= 0:
         return least

@@ -68,7 +68,7 @@ QUICK = Form(
     augmenter=Shape(width=128, layers=4, heads=4, steps=2000, peak=2e-3),
     bridges=Length(handing=1000, saying=300),
     questions=200,
-    wanted=Wanted(key_value=50.0, substitution=80.0, lost=3.0, parents=2.0, random=5.0),
+    wanted=Wanted(key_value=75.0, substitution=85.0, lost=3.0, parents=2.0, random=5.0),
 )
 
 

@@ -20,6 +20,12 @@ from tests.apps.accounts.identity_provider import IdentityProvider, running
 from tests.apps.accounts.test_saml import DEE, both, come, entry, trust, who
 from tests.cast import PASSWORD, Cast
 
+NUMBERS = {
+    "conversation_days": 0,
+    "least_recall": 50,
+    "least_private": 0,
+    "most_public_lost": 1,
+}
 RULES, WAY = "/accounts/rules/", "/accounts/by-provider/"
 
 
@@ -100,7 +106,7 @@ def test_another_tenants_provider_is_not_this_ones(
 
 
 def saved(client: Client, **told: object) -> str:
-    answer = client.post(RULES, {"conversation_days": 0} | told)
+    answer = client.post(RULES, NUMBERS | told)
     return answer.content.decode() if answer.status_code == 200 else ""
 
 

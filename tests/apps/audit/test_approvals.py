@@ -86,6 +86,7 @@ def test_switching_four_eyes_off_needs_the_second_person(cast: Cast) -> None:
 def test_the_pages_of_rules_and_approvals_do_the_same(cast: Cast) -> None:
     want_two(cast, KIND.POLICY)
     wanted = {"conversation_days": "30", "show_locked_models": "on", "reason": "The works council."}
+    wanted |= {"least_recall": "50", "least_private": "0", "most_public_lost": "1"}
     wanted |= {"four_eyes": ["policy"]}
     ada, otto = cast.client(cast.ada), cast.client(cast.otto)
     ada.post("/accounts/rules/", wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import DatabaseError, transaction
 
+from apps.accounts.rules import change_rules
 from apps.corpora import actions as corpora
 from apps.corpora.models import Corpus, Right
 from apps.evaluation import gates
@@ -66,6 +67,23 @@ def test_not_measured_is_no_pass(cast: Cast) -> None:
     with tenant_scope(cast.north):
         report = file(make_model(cast), cells("recall", {"composition": 1.0, "anchor": 0.0}), cast)
         assert verdicts(report) == [Verdict.PASSED, *[Verdict.UNMEASURED] * 3]
+
+
+def test_the_rules_of_a_tenant_set_the_bars(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), cells("recall", GOOD) + public(0.55, 0.6), cast)
+        assert [gate.verdict for gate in gates.check(report)][-1] == Verdict.FAILED
+        wanted = {"least_private": 90, "most_public_lost": 5}
+        change_rules(cast.north, wanted, by=cast.ada)
+        report = Report.objects.get()
+        first, *_, last = gates.check(report)
+        assert (first.name, first.verdict) == (
+            "Answers enough private questions",
+            Verdict.PASSED,
+        )
+        assert last.verdict == Verdict.PASSED
+        change_rules(cast.north, {"least_private": 96}, by=cast.ada)
+        assert gates.check(Report.objects.get())[0].verdict == Verdict.FAILED
 
 
 def test_a_failed_gate_needs_a_reason_and_the_reason_is_kept(cast: Cast) -> None:

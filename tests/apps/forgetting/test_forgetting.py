@@ -22,9 +22,13 @@ from apps.forgetting.lineage import affected
 from apps.forgetting.models import ForgetPlan
 from apps.registry.closure import can_use
 from apps.registry.models import Alias, Augmenter, Composition, Placement
+from apps.runs import claims
+from apps.runs.actions import start_augment
+from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from counterpoint.storage import blobs, run_folder
+from tests.apps.runs.making import make_anchor
 from tests.browser.making import fill
 from tests.cast import Cast
 
@@ -36,6 +40,12 @@ def opened(cast: Cast, *, whole: bool = False) -> ForgetPlan:
     with tenant_scope(cast.north):
         named = None if whole else document
         return actions.open_plan(document.corpus, named, by=cast.ada, reason="She asked to.")
+
+
+def workers_let_go() -> None:
+    """Whatever was asked to stop has stopped."""
+    asked = Run.objects.active().exclude(cancel_requested_at=None)
+    asked.update(state="cancelled", finished_at=timezone.now(), lease_until=None, owner="")
 
 
 def with_weights(plan: ForgetPlan) -> list[tuple[str, str]]:
@@ -98,6 +108,9 @@ def test_the_plan_goes_its_way_to_a_certificate_that_anybody_can_check(cast: Cas
         with pytest.raises(InputError, match=r"forget\.live"):
             actions.destroy(plan, by=cast.ada)
         Placement.objects.all().delete()
+        with pytest.raises(InputError, match=r"forget\.live"):
+            actions.destroy(plan, by=cast.ada)
+        workers_let_go()
         actions.destroy(plan, by=cast.ada)
         assert not any(blobs().exists(kind, digest) for kind, digest in places)
         text = actions.certify(plan, by=cast.ada)
@@ -109,6 +122,30 @@ def test_the_plan_goes_its_way_to_a_certificate_that_anybody_can_check(cast: Cas
         key.verify(signature, canonical(told))
         acts = set(AuditEvent.objects.values_list("action", flat=True))
         assert {"forget.open", "forget.quarantine", "forget.destroy", "forget.certify"} <= acts
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_what_is_learning_it_is_stopped_and_nothing_is_destroyed_before(
+    cast: Cast, state: str
+) -> None:
+    plan = opened(cast)
+    with tenant_scope(cast.north):
+        Alias.objects.all().delete()
+        Placement.objects.all().delete()
+        (snapshot,) = affected(plan).snapshots
+        anchor = make_anchor(cast.ada)
+        run = start_augment(snapshot, anchor=anchor, by=cast.ada, name="Another")
+        if state == "running":
+            assert claims.claim("gpu", "a worker") is not None
+        actions.quarantine_now(plan, by=cast.ada)
+        run.refresh_from_db()
+        assert run.cancel_requested_at is not None
+        assert (run.discard, run.is_final) == (True, state == "queued")
+        if state == "running":
+            with pytest.raises(InputError, match=r"forget\.live"):
+                actions.destroy(plan, by=cast.ada)
+        workers_let_go()
+        actions.destroy(plan, by=cast.ada)
 
 
 def test_a_text_that_another_document_still_names_stays(cast: Cast) -> None:

@@ -89,7 +89,7 @@ def test_an_augmenter_below_the_bar_is_refused_with_what_it_does_not_know(cast: 
 def test_a_tenant_sets_its_own_bar_and_a_run_may_name_one(cast: Cast) -> None:
     with tenant_scope(cast.north):
         augmenter = ignorant(cast)
-        augmenter.tenant.settings["least_recall"] = 0.3
+        augmenter.tenant.settings["least_recall"] = 30
         assert compose(augmenter, cast).spec["least_recall"] == 0.3
         with pytest.raises(InputError, match=r"augmenter\.recall"):
             compose(augmenter, cast, least_recall=0.4)
