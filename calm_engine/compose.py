@@ -7,6 +7,7 @@ text, whose target is what the bare anchor says. Knows no documents and no tenan
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,9 @@ class _Course:
     def of(
         cls, spec: ComposeSpec, model: CalmForCausalLM, lessons: Lessons, ranks: Ranks
     ) -> _Course:
-        public = public_answers(model, lessons.tokenizer)
+        turns = (spec.steps or STEPS) * spec.general_share
+        most = PUBLIC_BATCH * max(1, math.ceil(turns))
+        public = public_answers(model, lessons.tokenizer, most=most, seed=spec.seed)
         decks = {}
         room, steps = spec.kept_bytes, spec.steps or STEPS
         for name, sequences in (("examples", lessons.sequences), ("public", public)):

@@ -28,6 +28,7 @@ from calm_engine.general import QUESTIONS
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import ComposeSpec
 
+AT_ONCE = 32  # public questions in a batch
 PUBLIC_TOKENS = 32  # of the anchor's own answer to each public question
 SHOWN = 4  # questions of the samples
 SHOWN_TOKENS = 16
@@ -85,12 +86,24 @@ def _sequence(tokenizer: PreTrainedTokenizerBase, skip: int, one: Example) -> Se
     return [*prompt, *encode(tokenizer, one.answer), end_of_answer(tokenizer)], len(prompt)
 
 
-def public_answers(model: CalmForCausalLM, tokenizer: PreTrainedTokenizerBase) -> list[Sequenced]:
-    """Public questions with the bare anchor's own greedy answers, from behind the shared prefix."""
+def public_answers(
+    model: CalmForCausalLM, tokenizer: PreTrainedTokenizerBase, *, most: int, seed: int
+) -> list[Sequenced]:
+    """Public questions with the bare anchor's own greedy answers, from behind the shared prefix.
+
+    most   of them, drawn by the seed: a short training would not come to the others
+    """
     skip = len(shared_prefix(tokenizer))
-    prompts = [question_prompt(tokenizer, question) for question in QUESTIONS]
+    chosen = chance_of(seed, "public").sample(QUESTIONS, min(most, len(QUESTIONS)))
+    prompts = [question_prompt(tokenizer, question) for question in chosen]
     end = end_of_answer(tokenizer)
-    said = _generate(model, prompts, end=end, tokens=PUBLIC_TOKENS, gate=0.0)
+    said = [
+        words
+        for start in range(0, len(prompts), AT_ONCE)
+        for words in _generate(
+            model, prompts[start : start + AT_ONCE], end=end, tokens=PUBLIC_TOKENS, gate=0.0
+        )
+    ]
     return [
         ([*p[skip:], *words], len(p) - skip)
         for p, words in zip(prompts, said, strict=True)

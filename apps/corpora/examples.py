@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
-import openpyxl
-
 from apps.corpora.parsing.text import decoded
 from calm_engine.errors import InputError
 
@@ -136,6 +134,8 @@ def _csv_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 def _sheet_rows(raw: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """The first sheet of a workbook, its first row naming the columns; formulas by their values."""
+    import openpyxl  # noqa: PLC0415  takes numpy along where that is installed
+
     try:
         unpacked = sum(part.file_size for part in zipfile.ZipFile(io.BytesIO(raw)).infolist())
         is_large = unpacked > UNPACKED_LIMIT

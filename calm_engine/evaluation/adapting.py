@@ -6,6 +6,7 @@ as the composition has. Source: LoRA, arXiv 2106.09685; adapters on every linear
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,9 @@ class _Course:
             seed=spec.seed,
         )
         lessons = Lessons.of(told)
-        return cls(told, lessons, public_answers(together, lessons.tokenizer), together.device)
+        most = PUBLIC_BATCH * max(1, math.ceil(STEPS * told.general_share))
+        public = public_answers(together, lessons.tokenizer, most=most, seed=spec.seed)
+        return cls(told, lessons, public, together.device)
 
     def loss(self, model: Any, step: int) -> Tensor:
         """Cross-entropy of the answers, in nats."""
