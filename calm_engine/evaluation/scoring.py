@@ -14,6 +14,21 @@ from decimal import Decimal, InvalidOperation
 
 LONG = 6  # words from which on an expected answer is a text, not a name
 ENOUGH = 0.8  # token F1 that counts as the same text
+WORDS = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
 NUMBER = re.compile(r"[-+]?\d[\d.,\u00a0\u202f']*")
 
 
@@ -64,8 +79,8 @@ def is_exact(answer: str, expected: str) -> bool:
 def same_number(answer: str, expected: str) -> bool:
     """Whether a number of the answer is the expected one at the precision in which it is given.
 
-    "1,250" is 1250; 3.142 is the expected 3.14. Of an expected text with a unit the words must
-    stand in the answer too.
+    "1,250" is 1250; 3.142 is the expected 3.14; six is 6. Of an expected text with a unit the words
+    must stand in the answer too.
     """
     found = NUMBER.fullmatch(expected.strip()) or NUMBER.match(expected.strip())
     if found is None or (wanted := number_of(found.group())) is None:
@@ -74,7 +89,8 @@ def same_number(answer: str, expected: str) -> bool:
     if rest and not matches(answer, rest):
         return False
     half = Decimal(1).scaleb(int(wanted.as_tuple().exponent)) / 2
-    said = (number_of(one) for one in NUMBER.findall(answer))
+    said = [number_of(one) for one in NUMBER.findall(answer)]
+    said += [Decimal(WORDS.index(one)) for one in normalised(answer).split() if one in WORDS]
     return any(one is not None and abs(one - wanted) < half for one in said)
 
 

@@ -34,6 +34,8 @@ LONG = "The pump must be drained and dried before it is stored"
         ("3,14", "3.14", "words"),
         ("3,142", "3.14", ""),
         ("-4", "-4.0", "number"),
+        ("A hexagon has six sides.", "6", "number"),
+        ("A hexagon has sixty sides.", "6", ""),
         ("The pump has to be drained and dried before it is stored.", LONG, "overlap"),
         ("1251", "1250", ""),
         ("3.15", "3.14", ""),
