@@ -23,7 +23,8 @@ class Command(BaseCommand):
         if User.objects.exists():
             raise CommandError("There are people here already: this bench wants an empty home.")
         crowd = Crowd.gathered()
-        figures = [*use_in_milliseconds(crowd), *cost_of_row_security(crowd), acts_a_second(crowd)]
+        parts = (use_in_milliseconds, cost_of_row_security, acts_a_second)
+        figures = [figure for part in parts for figure in part(crowd)]
         for each in figures:
             self.stdout.write(told(each))
         for each in figures:
