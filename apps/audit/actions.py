@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 # Every act pays for these two: one way to the database each. The names are our own models'.
 LOCK = (
-    "SELECT id, sequence, digest, set_config('synchronous_commit', 'off', true)"  # noqa: S608
+    "SELECT id, sequence, digest, set_config('synchronous_commit', 'off', true)"  # noqa: S608 ours
     f" FROM {AuditHead._meta.db_table} FOR UPDATE"
 )
 FIELDS = AuditEvent._meta.concrete_fields
 APPEND = (
-    f"WITH line AS (INSERT INTO {AuditEvent._meta.db_table}"  # noqa: S608
+    f"WITH line AS (INSERT INTO {AuditEvent._meta.db_table}"  # noqa: S608 ours
     f" ({', '.join(str(field.column) for field in FIELDS)})"
     f" VALUES ({', '.join('%s' for _ in FIELDS)}))"
     f" UPDATE {AuditHead._meta.db_table} SET sequence = %s, digest = %s, seal = %s WHERE id = %s"
@@ -111,9 +111,8 @@ def begun_head(tenant_id: UUID) -> AuditHead:
     if found is not None:
         return found
     last = AuditEvent.objects.order_by("-sequence").first()
-    head = AuditHead(tenant_id=tenant_id, sequence=0, digest=FIRST)
-    if last is not None:
-        head.sequence, head.digest = last.sequence, last.digest
+    at, digest = (last.sequence, last.digest) if last else (0, FIRST)
+    head = AuditHead(tenant_id=tenant_id, sequence=at, digest=digest)
     head.seal = head.seal_now()
     head.save()
     if last is None:

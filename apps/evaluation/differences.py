@@ -13,26 +13,12 @@ from math import hypot
 from typing import TYPE_CHECKING
 
 from apps.evaluation.matrix import ALL, KINDS, named, ordered
-from apps.evaluation.models import SLICES, Cell, Report
+from apps.evaluation.models import SLICES, Cell, Difference, Report
 from apps.runs.models import Run
 from apps.runs.states import Control, Kind
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much more than the first, as a share in [-1, 1], with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def look(self) -> str:
-        """Better, worse, or not told apart, as the style sheet knows it."""
-        return "ok" if self.low > 0 else "bad" if self.high < 0 else "off"
 
 
 @dataclass(frozen=True)

@@ -65,25 +65,6 @@ class Place:
     def interval(self) -> str:
         return f"{self.cell.low * 100:.0f} to {self.cell.high * 100:.0f}" if self.cell else ""
 
-    @property
-    def state(self) -> str:
-        """Whether the composition is better here, worse, or neither as far as can be told."""
-        if self.difference is None or (self.difference.low <= 0 <= self.difference.high):
-            return ""
-        return "ok" if self.difference.low > 0 else "bad"
-
-    @property
-    def points(self) -> str:
-        """The difference in points."""
-        return f"{self.difference.value * 100:+.0f}" if self.difference else ""
-
-    @property
-    def reach(self) -> str:
-        """The interval of the difference, in points."""
-        if self.difference is None:
-            return ""
-        return f"{self.difference.low * 100:+.0f} to {self.difference.high * 100:+.0f}"
-
 
 @dataclass(frozen=True)
 class Row:

@@ -63,12 +63,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Difference:
-    """The composition's share less another column's on the same n questions, with its interval."""
+    """How much more one share is than another, in [-1, 1], with its 95 % interval."""
 
     value: float
     low: float
     high: float
-    n: int
+
+    @property
+    def look(self) -> str:
+        """Better, worse, or not told apart, as the style sheet knows it."""
+        return "ok" if self.low > 0 else "bad" if self.high < 0 else "off"
 
 
 class ReportQuerySet(models.QuerySet["Report"]):
@@ -116,7 +120,7 @@ class Report(TenantModel):
         """How far the composition lies above this column, or None where they were not compared."""
         for row in self.figures.get("differences", []):
             if (row["column"], row["kind"], row["slice"]) == (column, kind, part):
-                return Difference(**{name: row[name] for name in ("value", "low", "high", "n")})
+                return Difference(**{name: row[name] for name in ("value", "low", "high")})
         return None
 
     def cell(self, column: str, kind: str, part: str) -> Cell | None:

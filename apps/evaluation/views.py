@@ -82,7 +82,8 @@ def items(request: MemberRequest, code: UUID) -> HttpResponse:
     show = request.GET.get("show", "all")
     show = show if show in offered else "all"
     every = read(row)
-    page = Paginator(chosen(every, show, before), A_PAGE).get_page(request.GET.get("page"))
+    lists = {name: chosen(every, name, before) for name in offered}
+    page = Paginator(lists[show], A_PAGE).get_page(request.GET.get("page"))
     columns = ordered({answer.column for item in page for answer in item.answers})
     facts = {
         "report": row,
@@ -90,7 +91,7 @@ def items(request: MemberRequest, code: UUID) -> HttpResponse:
         "page": page,
         "show": show,
         "columns": [named(name) for name in columns],
-        "counts": [(name, len(chosen(every, name, before))) for name in offered],
+        "counts": [(name, len(found)) for name, found in lists.items()],
         "rows": [told(item, columns) for item in page],
     }
     return render(request, "evaluation/items.html", facts)

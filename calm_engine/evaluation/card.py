@@ -48,14 +48,10 @@ def verdict_of(facts: Mapping[str, Any]) -> str:
     ours = _cell(facts["cells"], COMPOSITION, *place)
     sides: dict[str, list[str]] = {"more than": [], "as many as": [], "fewer than": []}
     for other in RIVALS:
-        found = [
-            row
-            for row in facts["differences"]
-            if (row["column"], row["kind"], row["slice"]) == (other, *place)
-        ]
+        found = _cell(facts["differences"], other, *place)
         theirs = _cell(facts["cells"], other, *place)
         if found and theirs:
-            sides[_side(found[0])].append(f"the {NAMES[other]} ({theirs['value']:.0%})")
+            sides[_side(found)].append(f"the {NAMES[other]} ({theirs['value']:.0%})")
     told = "; ".join(f"{side} {_listed(names)}" for side, names in sides.items() if names)
     assert ours is not None
     return (

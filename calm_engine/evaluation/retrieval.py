@@ -50,13 +50,19 @@ class Library:
         self.passages = list(dict.fromkeys(found))
         if not self.passages:
             raise InputError("documents.empty", "no document holds any text")
+        self._found: dict[str, list[int]] = {}  # ranked passages by question
         self._words = bm25s.BM25()
         self._words.index(_tokens(self.passages), show_progress=False)
         self._encoder = Encoder(embedder) if embedder else None
         self._vectors = self._encoder.encode(self.passages) if self._encoder else None
 
     def find(self, question: str, most: int) -> list[str]:
-        """The best passages for a question, best first."""
+        """The best passages for a question, best first; each question is looked up once."""
+        if question not in self._found:
+            self._found[question] = self._ranked(question)
+        return [self.passages[at] for at in self._found[question][:most]]
+
+    def _ranked(self, question: str) -> list[int]:
         rankings = [self._by_words(question)]
         if self._encoder is not None and self._vectors is not None:
             near = self._vectors @ self._encoder.encode([question])[0]
@@ -65,8 +71,7 @@ class Library:
         for ranking in rankings:
             for place, at in enumerate(ranking):
                 scores[at] = scores.get(at, 0.0) + 1 / (DAMPED + place)
-        best = sorted(scores, key=lambda at: (-scores[at], at))
-        return [self.passages[at] for at in best[:most]]
+        return sorted(scores, key=lambda at: (-scores[at], at))
 
     def _by_words(self, question: str) -> list[int]:
         tokens = _tokens([question])

@@ -47,7 +47,7 @@ from calm_engine.evaluation.questions import (
 )
 from calm_engine.evaluation.retrieval import SIZES, Library
 from calm_engine.evaluation.rounds import Rounds
-from calm_engine.evaluation.scoring import scored
+from calm_engine.evaluation.scoring import judged, scored
 from calm_engine.families import read_tokenizer
 from calm_engine.process import threads
 from calm_engine.selfstudy import Source
@@ -161,11 +161,7 @@ def _figures(
     rows: Sequence[Example], said: dict[tuple[str, str], str], names: Sequence[str]
 ) -> dict[str, Any]:
     """Everything that is counted from the answers."""
-    by_id = {row.id: row for row in rows}
-    right = {
-        (column, key): scored(text, by_id[key].expected).is_right
-        for (column, key), text in said.items()
-    }
+    right = judged(said, {row.id: row.expected for row in rows})
     told: dict[str, Any] = {
         "cells": cells_of(rows, right, names),
         "differences": differences_of(rows, right, names),

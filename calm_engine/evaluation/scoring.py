@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
@@ -51,6 +52,13 @@ def scored(answer: str, expected: str) -> Score:
     rules = (("words", matches), ("number", same_number), ("overlap", same_text))
     by = next((name for name, holds in rules if holds(answer, expected)), "")
     return Score(bool(by), exact, by)
+
+
+def judged(
+    said: Mapping[tuple[str, str], str], expected: Mapping[str, str]
+) -> dict[tuple[str, str], bool]:
+    """Whether each answer is right, both by column and question; expected by question."""
+    return {at: scored(text, expected[at[1]]).is_right for at, text in said.items()}
 
 
 def normalised(text: str) -> str:

@@ -22,7 +22,7 @@ from calm_engine.errors import InputError
 from calm_engine.evaluation.asking import Asker, Column, common_prefix
 from calm_engine.evaluation.counting import ALL, cells_of
 from calm_engine.evaluation.questions import chosen, read_questions
-from calm_engine.evaluation.scoring import scored
+from calm_engine.evaluation.scoring import judged
 from calm_engine.families import read_tokenizer
 from calm_engine.generation import end_tokens
 from calm_engine.modeling import CalmForCausalLM
@@ -174,8 +174,7 @@ def _result(option: Option, spec: ComposeSpec, rows: Sequence[Example], tell: Te
         asker = Asker(column, tokenizer, prefix=prefix, ends=ends, most=24)
         for row, text in zip(rows, _answers(asker, prompts), strict=True):
             said[column.name, row.id] = text
-    expected = {row.id: row.expected for row in rows}
-    right = {at: scored(text, expected[at[1]]).is_right for at, text in said.items()}
+    right = judged(said, {row.id: row.expected for row in rows})
     cells = cells_of(rows, right, [column.name for column in columns])
     costs = costs_of(model)
     trained, cache = costs.parameters["bridges"], costs.cache["bridges"]

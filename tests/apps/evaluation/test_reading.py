@@ -12,6 +12,7 @@ import pytest
 from apps.evaluation.items import chosen, read
 from apps.evaluation.matrix import matrix
 from apps.evaluation.models import Report
+from apps.evaluation.templatetags.shares import points
 from apps.registry.artifacts import adopt
 from apps.tenants.scope import tenant_scope
 from calm_engine.digests import write_manifest
@@ -96,9 +97,10 @@ def test_columns_stand_in_the_order_in_which_people_compare(report: Report) -> N
 def test_each_column_tells_how_far_the_composition_lies_above_it(report: Report) -> None:
     row = next(row for row in matrix(report).rows if str(row.slice) == "unseen entity")
     anchor = next(place for place in row.places if place.column == "anchor")
-    assert (anchor.state, anchor.points[0]) == ("ok", "+")
+    assert anchor.difference is not None
+    assert (anchor.difference.look, points(anchor.difference.value)[0]) == ("ok", "+")
     ours = next(place for place in row.places if place.column == "composition")
-    assert (ours.state, ours.points) == ("", "")
+    assert ours.difference is None
 
 
 def test_questions_that_flipped_are_told_both_ways(report: Report, cast: Cast) -> None:

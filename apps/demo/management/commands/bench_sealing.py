@@ -10,8 +10,7 @@ import hashlib
 import json
 import secrets
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apps.demo.measuring import Figure
+from apps.demo.measuring import Figure, seconds
 from counterpoint.framing import FrameReader, FrameWriter
 from counterpoint.sealedfiles import FRAME
 
@@ -83,9 +82,3 @@ def measured(folder: Path, megabytes: int) -> Iterator[Figure]:
 def told(name: str, rate: float, beside: float, *, bar: float = 0.0) -> Figure:
     against = f"{rate / beside:.2f} of plain"
     return Figure(name, round(rate, 1), "MB/s", against, f">= {bar}", rate >= bar * beside)
-
-
-def seconds(work: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
