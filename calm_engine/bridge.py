@@ -159,6 +159,24 @@ class Bridge(nn.Module):
         Raises InputError("bridge.width") when a width is not the one the bridge was built for.
         """
         self._check_widths(anchor, augmenter)
+        added = self.part(
+            anchor, augmenter, mask, angles=angles, cache=cache, gate=gate, meeting=meeting
+        )
+        joined: Tensor = anchor + added.to(anchor.dtype)
+        return joined
+
+    def part(
+        self,
+        anchor: Tensor,
+        augmenter: Tensor,
+        mask: Tensor | None,
+        *,
+        angles: tuple[Tensor, Tensor] | None = None,
+        cache: CacheLayerMixin | None = None,
+        gate: Tensor | float = 1.0,
+        meeting: Meeting | None = None,
+    ) -> Tensor:
+        """What `forward` adds, in the bridge's own type: (batch, time, anchor_width)."""
         at_work = self.out.weight.dtype
         asked = self.norm_anchor(anchor.to(at_work))
         read = self.project(self.norm_augmenter(augmenter.to(at_work)))
@@ -176,8 +194,8 @@ class Bridge(nn.Module):
             added = added * gate.to(at_work)[:, None, None]
         elif gate != 1.0:
             added = added * gate
-        joined: Tensor = anchor + added.to(anchor.dtype)
-        return joined
+        part: Tensor = added
+        return part
 
     def attention(
         self,

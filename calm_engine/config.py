@@ -58,6 +58,16 @@ class CalmConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # transfor
         """The connections as tuples: JSON gave lists."""
         return tuple(tuple((a, b) for a, b in one) for one in self.connections or [])
 
+    @property
+    def parent_configs(self) -> list[dict[str, Any]]:
+        """The anchor's config, then each augmenter's."""
+        return [self.anchor_config or {}, *(self.augmenter_configs or [])]
+
+    @property
+    def roles(self) -> list[str]:
+        """What each parent is called, and its folder: "anchor", "augmenter_0", ..."""
+        return ["anchor", *(f"augmenter_{i}" for i in range(len(self.augmenter_configs or [])))]
+
 
 def resolve_connections(
     spec: BridgeSpec, *, anchor_depth: int, augmenter_depths: list[int]

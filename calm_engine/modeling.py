@@ -61,7 +61,7 @@ from calm_engine.parents import (
 )
 from calm_engine.specs import BridgeSpec
 from calm_engine.static_cache import StaticCalmCache
-from calm_engine.streams import Frozen, Joint, Read, Streams, check_tokens, look, look_static
+from calm_engine.streams import Frozen, Read, Streams, check_tokens, joints_of, look, look_static
 
 Gate = float | Sequence[float] | Tensor  # see `CalmForCausalLM.forward`
 
@@ -106,7 +106,7 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         spec = config.spec
         self.anchor = anchor
         self.augmenters = nn.ModuleList(augmenters)
-        joints = _joints(config)
+        joints = joints_of(config)
         heads = choose_heads(
             spec,
             anchor_width=anchor.config.hidden_size,
@@ -261,8 +261,8 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
 
     @property
     def roles(self) -> list[str]:
-        """What each parent is called: "anchor", "augmenter_0", ..."""
-        return ["anchor", *(f"augmenter_{i}" for i in range(len(self.augmenters)))]
+        """What each parent is called: see `CalmConfig.roles`."""
+        return self.config.roles
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # parents are told beside the folder
@@ -297,10 +297,9 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
         config = read_composition(root)
         top, *below = located(root, config, anchor, augmenters)
         check_bits(below)
-        roles = ["anchor", *(f"augmenter_{i}" for i in range(len(below)))]
         models = [
             verified(parent, role, (config.parents or {}).get(role, ""), held_as)
-            for parent, role in zip([top, *below], roles, strict=True)
+            for parent, role in zip([top, *below], config.roles, strict=True)
         ]
         alignments = kept_tokenizers(root, config)
         check_together(config, models, alignments)
@@ -590,11 +589,6 @@ class CalmForCausalLM(Citizen, GenerationMixin):  # type: ignore[no-untyped-call
 def _own(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Leave the parents out of a state dict."""
     return {n: t for n, t in state.items() if n.startswith(("bridges.", "output_gates."))}
-
-
-def _joints(config: CalmConfig) -> list[Joint]:
-    pairs = [(i, a, b) for i, pairs in enumerate(config.joined) for a, b in pairs]
-    return [Joint(index, i, a, b) for index, (i, a, b) in enumerate(pairs)]
 
 
 def _shifted(labels: Tensor | None) -> Tensor | None:

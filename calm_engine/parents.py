@@ -20,6 +20,7 @@ from calm_engine.digests import weights_digest
 from calm_engine.errors import InputError
 from calm_engine.families import (
     check_finite,
+    check_folder,
     decoder_of,
     load_parent,
     read_config,
@@ -86,16 +87,15 @@ def located(
     root: Path, config: CalmConfig, anchor: Parent | None, augmenters: Sequence[Parent] | None
 ) -> list[Parent]:
     """The anchor, then the augmenters: as given, or from inside the composition's folder."""
-    count = len(config.augmenter_configs or [])
-    top = root / "anchor" if anchor is None else anchor
-    inside = [root / f"augmenter_{i}" for i in range(count)]
+    first, *inside = (root / role for role in config.roles)
+    top = first if anchor is None else anchor
     below: list[Parent] = list(inside if augmenters is None else augmenters)
-    if len(below) != count:
+    if len(below) != len(inside):
         raise InputError(
             "parent.missing",
             "the composition was built on another number of augmenters",
             given=len(below),
-            wanted=count,
+            wanted=len(inside),
         )
     for parent in (top, *below):
         if isinstance(parent, str | Path) and not Path(parent).is_dir():
@@ -103,6 +103,20 @@ def located(
                 "parent.missing", "a parent's folder is not there", folder=Path(parent).name
             )
     return [top, *below]
+
+
+def vouched(root: Path, config: CalmConfig) -> list[Path]:
+    """The parents' folders inside a composition's, whose weights are those it was built on.
+
+    For whoever loads them otherwise than `verified`. Raises InputError: "parent.digest",
+    "parent.missing".
+    """
+    located(root, config, None, None)
+    folders = [root / role for role in config.roles]
+    for role, folder in zip(config.roles, folders, strict=True):
+        check_folder(folder)
+        _check_digest(role, weights_digest(folder), (config.parents or {}).get(role, ""))
+    return folders
 
 
 def verified(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from calm_engine.alignment import Alignment
 from calm_engine.bridge import Bridge, OutputGate, mix, rotary_angles
 from calm_engine.cache import CalmCache
+from calm_engine.config import CalmConfig
 from calm_engine.errors import InputError
 from calm_engine.families import Decoder, Pass
 from calm_engine.rereading import Plan, Rereading
@@ -33,6 +34,12 @@ class Joint:
     augmenter: int
     below: int
     above: int
+
+
+def joints_of(config: CalmConfig) -> list[Joint]:
+    """The connections in the order of the bridges."""
+    pairs = [(i, below, above) for i, each in enumerate(config.joined) for below, above in each]
+    return [Joint(index, *pair) for index, pair in enumerate(pairs)]
 
 
 @dataclass(frozen=True)

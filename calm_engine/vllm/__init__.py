@@ -1,0 +1,1 @@
+"""The vLLM plugin: a composition served by vLLM's own models, scheduler and paged cache."""

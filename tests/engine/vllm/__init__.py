@@ -1,0 +1,1 @@
+"""The vLLM plugin on the real vLLM, in an environment of its own: `make test-vllm`."""

@@ -1,0 +1,88 @@
+"""vLLM says what transformers says, for every family, batch, gate and cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from calm_engine.modeling import CalmForCausalLM
+from tests.engine.vllm.playing import (
+    ask_transformers,
+    ask_vllm,
+    keep_composition,
+    some_prompts,
+    vllm_on,
+)
+from tests.tiny import some_ids
+
+# What vLLM itself warns of is not ours to mend.
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+
+PAIRS = ("mistral+qwen2", "qwen3+llama", "phi3+qwen3", "gemma2+llama", "gemma3_text+gemma2")
+GATES = (None, 0.0, 1.0, 0.5)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_pair_says_what_transformers_says(tmp_path: Path, pair: str) -> None:
+    model = keep_composition(tmp_path / "together", *pair.split("+"))
+    prompts = some_prompts(8)
+    gates = [GATES[index % 4] for index in range(8)]
+    with vllm_on(tmp_path / "together") as played:
+        told = ask_vllm(played, prompts, gates, logprobs=5)
+    assert [list(one.token_ids) for one in told] == ask_transformers(model, prompts, gates)
+    for prompt, gate, one in zip(prompts, gates, told, strict=True):
+        expected = first_logprobs(model, prompt, gate)
+        for token, found in one.logprobs[0].items():
+            assert found.logprob == pytest.approx(float(expected[token]), abs=1e-3)
+
+
+def test_two_hundred_prompts_in_one_crowded_batch_are_answered_word_for_word(
+    tmp_path: Path,
+) -> None:
+    model = keep_composition(tmp_path / "together", "llama", "llama", "qwen2")
+    prompts = some_prompts(200)
+    gates = [GATES[index % 4] for index in range(200)]
+    # Prompts are read in pieces, between the words of others.
+    with vllm_on(tmp_path / "together", max_num_batched_tokens=32) as played:
+        told = ask_vllm(played, prompts, gates)
+    assert [list(one.token_ids) for one in told] == ask_transformers(model, prompts, gates)
+
+
+def test_a_cached_prefix_is_not_taken_behind_another_gate(tmp_path: Path) -> None:
+    model = keep_composition(tmp_path / "together", "llama", "llama")
+    long = some_ids(1, 96)[0].tolist()
+    with vllm_on(tmp_path / "together", block_size=16) as played:
+        for gate in (1.0, 0.0, 0.5, 0.0, 1.0):
+            (said,) = ask_vllm(played, [long], [gate])
+            assert [list(said.token_ids)] == ask_transformers(model, [long], [gate])
+        metrics = {one.name: one.value for one in played.get_metrics() if hasattr(one, "value")}
+    # The last two of the five questions found theirs: 96 tokens less the last block.
+    assert metrics["vllm:prefix_cache_hits"] == 2 * 80
+
+
+def test_with_the_gate_shut_the_anchor_answers(tmp_path: Path) -> None:
+    model = keep_composition(tmp_path / "together", "llama", "llama")
+    prompts = some_prompts(8)
+    with vllm_on(tmp_path / "together") as played:
+        shut = ask_vllm(played, prompts, [0.0] * 8)
+    with vllm_on(tmp_path / "together" / "anchor") as played:
+        alone = ask_vllm(played, prompts, [None] * 8)
+    assert [one.token_ids for one in shut] == [one.token_ids for one in alone]
+    assert ask_transformers(model, prompts, [0.0] * 8) == [list(one.token_ids) for one in alone]
+
+
+def test_a_compiled_graph_says_the_same(tmp_path: Path) -> None:
+    model = keep_composition(tmp_path / "together", "llama", "qwen3")
+    prompts = some_prompts(8)
+    gates = [GATES[index % 4] for index in range(8)]
+    with vllm_on(tmp_path / "together", enforce_eager=False) as played:
+        told = ask_vllm(played, prompts, gates)
+    assert [list(one.token_ids) for one in told] == ask_transformers(model, prompts, gates)
+
+
+@torch.no_grad()
+def first_logprobs(model: CalmForCausalLM, prompt: list[int], gate: float | None) -> torch.Tensor:
+    logits = model(torch.tensor([prompt]), gate=1.0 if gate is None else gate).logits
+    return torch.log_softmax(logits[0, -1], -1)
