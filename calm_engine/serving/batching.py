@@ -1,27 +1,25 @@
 """Many answers on one model thread: requests join and leave the batch between two tokens.
 
 Prompts are read in chunks between the steps, so that a long one does not hold up the others.
-Knows no HTTP; whoever asks gets pieces through a callback.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from calm_engine.cache import CalmCache
-from calm_engine.errors import EngineError, InputError, InternalError
+from calm_engine.errors import EngineError
 from calm_engine.generation import Answer, Piece, Sampling, end_tokens
 from calm_engine.influence import Judged, influence
-from calm_engine.serving.metrics import Meters
+from calm_engine.serving.line import Line, Loaded, Ticket, fault
 
 logger = logging.getLogger(__name__)
 
@@ -30,48 +28,6 @@ CHUNK = 256
 # An answer ends while an augmenter with its own tokenizer can still read so many tokens: one of the
 # anchor's may be several of its own, and a row that cannot go on would take the batch with it.
 ROOM = 16
-
-Deliver = Callable[[Piece | EngineError], None]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model ready to answer.
-
-    model        takes `input_ids, past_key_values, use_cache, gate, logits_to_keep` and makes its
-                 cache by `new_cache()`, as CalmForCausalLM does
-    fingerprint  names the weights
-    """
-
-    model: Any
-    tokenizer: Any
-    fingerprint: str = ""
-
-    @property
-    def limit(self) -> int:
-        """Tokens that prompt and answer may have together."""
-        return int(self.model.streams.limit)
-
-
-@dataclass(eq=False)
-class Ticket:
-    """One request on its way through the batch. `cancel` may be called from any thread.
-
-    prompt      token ids, at least one
-    deliver     called on the model thread with each piece, and with an error in place of the last
-    is_judged   the last piece tells what the parts of the composition did to each token
-    """
-
-    prompt: tuple[int, ...]
-    sampling: Sampling
-    deliver: Deliver
-    is_judged: bool = False
-    asked: float = field(default_factory=time.monotonic)
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        """Leave the batch before its next step; nothing more is delivered."""
-        self.cancelled = True
 
 
 class _Row:
@@ -173,91 +129,24 @@ class _Batch:
         return logits
 
 
-class Batcher:
-    """The model thread: loads the model, then steps the batch while there is work.
+class Batcher(Line):
+    """The line before a model that torch plays: loads it, then steps the batch while there is work.
 
-    load       called on the model thread; whatever it raises ends up in `failure`
-    rows       answers under way at once
-    queue      requests that may wait beyond those
-    on_change  called on the model thread when it became ready or failed
+    load   called on the model thread; whatever it raises ends up in `failure`
     """
 
-    def __init__(
-        self,
-        load: Callable[[], Loaded],
-        *,
-        rows: int = 16,
-        queue: int = 64,
-        meters: Meters | None = None,
-        on_change: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._load, self._most, self._queue = load, rows, queue
-        self._on_change = on_change
-        self.meters = meters or Meters()
-        self.loaded: Loaded | None = None
-        self.failure: Exception | None = None
-        self._work = threading.Condition()
-        self._waiting: deque[Ticket] = deque()
+    def __init__(self, load: Callable[[], Loaded], **how: Any) -> None:
+        super().__init__(**how)
+        self._load = load
         self._reading: deque[_Row] = deque()
-        self._is_draining = self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
-    # -- from any thread ---------------------------------------------------------------------------
-
-    def start(self) -> None:
-        self._thread.start()
-
-    @property
-    def state(self) -> str:
-        """One of loading, ready, draining, failed."""
-        if self.failure is not None:
-            return "failed"
-        if self._is_draining:
-            return "draining"
-        return "loading" if self.loaded is None else "ready"
-
-    def submit(self, ticket: Ticket) -> None:
-        """Queue a request. Raises InputError "server.loading", "server.draining", "server.busy"."""
-        with self._work:
-            if self.state != "ready":
-                raise InputError(f"server.{self.state}")
-            if len(self._waiting) >= self._queue:
-                raise InputError("server.busy")
-            self._waiting.append(ticket)
-            self.meters.waiting.set(len(self._waiting))
-            self._work.notify()
-
-    def drain(self) -> None:
-        """Take no more requests; those that were taken are finished."""
-        with self._work:
-            self._is_draining = True
-
-    def stop(self, *, wait: float = 10.0) -> None:
-        """End the thread after its present step; whoever still waits is told."""
-        with self._work:
-            self._is_draining = self._is_stopping = True
-            self._work.notify()
-        self._thread.join(wait)
-
-    # -- on the model thread -----------------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            loaded = self._load()
-            self._ends = end_tokens(loaded.model, loaded.tokenizer)
-            self._composed = _Batch(loaded.model, is_open=True)
-            self._bare = _Batch(loaded.model, is_open=False)
-            self._warm(loaded)
-        except Exception as error:  # noqa: BLE001 the process that started us reports it
-            self.failure = error
-            self._on_change()
-            return
-        self.loaded = loaded
-        self.meters.ready.set(1)
-        self._on_change()
-        with torch.inference_mode():
-            self._work_on(loaded)
-        self.meters.ready.set(0)
+    def _open(self) -> Loaded:
+        loaded = self._load()
+        self._ends = end_tokens(loaded.model, loaded.tokenizer)
+        self._composed = _Batch(loaded.model, is_open=True)
+        self._bare = _Batch(loaded.model, is_open=False)
+        self._warm(loaded)
+        return loaded
 
     @torch.inference_mode()
     def _warm(self, loaded: Loaded) -> None:
@@ -270,36 +159,26 @@ class Batcher:
             batch.step()
             batch.empty()
 
-    def _work_on(self, loaded: Loaded) -> None:
-        while self._wait_for_work():
-            self._leave()
-            self._read_prompts(loaded)
-            for batch in (self._composed, self._bare):
-                if batch.rows:
-                    self._step(batch)
-            self.meters.running.set(self._under_way())
-        self._give_up()
+    @torch.inference_mode()
+    def _turn(self, loaded: Loaded) -> None:
+        self._leave()
+        self._read_prompts(loaded)
+        for batch in (self._composed, self._bare):
+            if batch.rows:
+                self._step(batch)
 
     def _under_way(self) -> int:
         return len(self._composed.rows) + len(self._bare.rows) + len(self._reading)
 
-    def _wait_for_work(self) -> bool:
-        with self._work:
-            while not (self._is_stopping or self._waiting or self._under_way()):
-                self._work.wait()
-            return not self._is_stopping
-
     def _leave(self) -> None:
-        """Rows that are over, and tickets cancelled while they waited, go."""
+        """Rows that are over go, and tickets that were cancelled while they waited."""
         for batch in (self._composed, self._bare):
             with self._telling(batch):
                 for row in batch.leave():
                     if row.answer.finish is None:
                         logger.info("cancelled after %d tokens", len(row.answer.tokens))
         self._reading = deque(row for row in self._reading if not row.is_over)
-        with self._work:
-            self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
-            self.meters.waiting.set(len(self._waiting))
+        self._forget_cancelled()
 
     def _read_prompts(self, loaded: Loaded) -> None:
         """Read up to CHUNK prompt tokens; rows whose prompt is read join their batch together."""
@@ -320,11 +199,9 @@ class Batcher:
             return self._reading[0]
         if self._under_way() + joining >= self._most:
             return None
-        with self._work:
-            if not self._waiting:
-                return None
-            ticket = self._waiting.popleft()
-            self.meters.waiting.set(len(self._waiting))
+        ticket = self._next()
+        if ticket is None:
+            return None
         self._reading.append(_Row(ticket, loaded, self._ends))
         return self._reading[0]
 
@@ -385,22 +262,12 @@ class Batcher:
         told = influence(model, ids, len(row.ticket.prompt), gate=row.gate)
         return Judged(tuple(tokenizer.decode([token]) for token in text), tuple(told))
 
-    def _give_up(self) -> None:
-        """Tell everyone whose answer will not be finished."""
+    def _begun(self) -> list[Ticket]:
         rows = [*self._composed.empty(), *self._bare.empty(), *self._reading]
-        with self._work:
-            tickets = [*(row.ticket for row in rows if not row.is_over), *self._waiting]
-            self._waiting.clear()
         self._reading.clear()
-        for ticket in tickets:
-            ticket.deliver(InputError("server.draining"))
+        return [row.ticket for row in rows if not row.is_over]
 
 
 def _fault(error: Exception) -> EngineError:
-    """What the asker is told; the log has the cause."""
-    if isinstance(error, EngineError):
-        return error
-    code = (
-        "memory.full" if isinstance(error, MemoryError | torch.OutOfMemoryError) else "server.fault"
-    )
-    return InternalError(code)
+    """What the asker is told; torch has its own word for a full device."""
+    return fault(MemoryError() if isinstance(error, torch.OutOfMemoryError) else error)

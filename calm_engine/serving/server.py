@@ -14,8 +14,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -26,7 +27,8 @@ from calm_engine.families import read_tokenizer
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.process import threads
 from calm_engine.serving.app import Door
-from calm_engine.serving.batching import Batcher, Loaded
+from calm_engine.serving.batching import Batcher
+from calm_engine.serving.line import Line, Loaded
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Serving:
     rows, queue    answers under way at once; requests that may wait beyond those
     drain_seconds  how long answers under way may still take after SIGTERM
     events         print one JSON line per change of state in place of words
+    engine         "torch" or "vllm"
+    cache_gb       GiB that vLLM may fill with keys and values; None: what it finds free
     """
 
     composition: str
@@ -53,6 +57,8 @@ class Serving:
     queue: int = 64
     drain_seconds: int = 30
     events: bool = False
+    engine: str = "torch"
+    cache_gb: float | None = None
 
 
 def serve(what: Serving) -> None:
@@ -74,12 +80,7 @@ async def _serve(what: Serving, listener: socket.socket, secret: str | None) -> 
     def on_change() -> None:
         loop.call_soon_threadsafe(changed)
 
-    batcher = Batcher(
-        lambda: _load(what),
-        rows=what.rows,
-        queue=what.queue,
-        on_change=on_change,
-    )
+    batcher = _line(what, on_change)
     door = Door(batcher, name=what.name, secret=secret)
     server = _Server(
         uvicorn.Config(
@@ -113,6 +114,20 @@ async def _serve(what: Serving, listener: socket.socket, secret: str | None) -> 
     if batcher.failure is not None:
         raise batcher.failure
     tell("stopped")
+
+
+def _line(what: Serving, on_change: Callable[[], None]) -> Line:
+    """Raises InputError("vllm.missing") where the engine that was asked for is not installed."""
+    how = {"rows": what.rows, "queue": what.queue, "on_change": on_change}
+    if what.engine == "torch":
+        return Batcher(lambda: _load(what), **how)
+    if find_spec("vllm") is None:
+        raise InputError("vllm.missing")
+    from calm_engine.vllm.batching import PagedBatcher, Played  # noqa: PLC0415  a second to load
+
+    parents = (what.anchor, *what.augmenters)
+    played = Played(what.composition, parents, _fingerprint(what.composition), what.cache_gb)
+    return PagedBatcher(played, **how)
 
 
 class _Server(uvicorn.Server):

@@ -1,8 +1,8 @@
 """A composition as vLLM runs it: its own model classes for the parents, our bridges between them.
 
-    ids -> augmenters' layers -> states -> anchor's layers, bridges joined in -> last states -> logits
+    ids -> augmenters' layers -> states -> anchor's layers, bridges joined in -> last -> logits
 
-The twin of `streams`, on vLLM's flat batch: one row for each token of whatever requests stand in it.
+The twin of `streams`, on vLLM's flat batch: one row for each token, of whatever requests it holds.
 Knows no server and no files but the folder's own layout.
 """
 
@@ -34,6 +34,7 @@ from calm_engine.errors import InputError
 from calm_engine.parents import vouched
 from calm_engine.specs import BridgeSpec
 from calm_engine.streams import Joint, joints_of
+
 
 class PagedBridge(Bridge):
     """A bridge whose keys and values lie in vLLM's paged cache, beside those of the parents.
@@ -78,9 +79,9 @@ class PagedBridge(Bridge):
         self,
         asked: Tensor,
         read: Tensor,
-        mask: Tensor | None,
+        mask: Tensor | None,  # noqa: ARG002  who sees whom, vLLM knows
         angles: tuple[Tensor, Tensor] | None,
-        cache: Any,
+        cache: Any,  # noqa: ARG002  vLLM keeps it
         meeting: Meeting | None,
     ) -> Tensor:
         """Causal over each request's own tokens, which vLLM keeps apart: (tokens, 1, width)."""
@@ -127,8 +128,8 @@ class PagedStreams(nn.Module):
     def __init__(
         self,
         *,
-        vllm_config: VllmConfig,
-        prefix: str = "",
+        vllm_config: VllmConfig,  # noqa: ARG002  the decorator wants both
+        prefix: str = "",  # noqa: ARG002
         anchor: nn.Module,
         augmenters: Sequence[nn.Module],
         joints: Sequence[Joint],
@@ -175,7 +176,7 @@ class PagedStreams(nn.Module):
         reads: Sequence[dict[int, Tensor]],
         gates: Tensor,
     ) -> Tensor:
-        # To the bridge each token is a request of its own: who sees whom is the paged cache's affair.
+        # To a bridge each token is a request of its own; who sees whom is the paged cache's affair.
         angles = rotary_angles(positions[:, None], self.bridges[0].heads.width)
         hidden, residual = self.top.embed(ids), None
         for layer in range(-1, self.top.depth):
@@ -266,9 +267,9 @@ class CalmForCausalLM(nn.Module):
         intermediate_tensors: Any = None,
         inputs_embeds: Tensor | None = None,
     ) -> Tensor:
-        """What `compute_logits` wants of each token: last states, and the gates where words are mixed.
+        """What `compute_logits` wants of each token: last states, and gates where words are mixed.
 
-        Raises InputError("input.embeds") for embeddings in place of tokens: an augmenter reads ids.
+        Raises InputError("input.embeds") for embeddings in place of tokens: augmenters read ids.
         """
         if inputs_embeds is not None or intermediate_tensors is not None:
             raise InputError("input.embeds", "a composition reads tokens, all in one place")

@@ -22,7 +22,8 @@ from calm_engine.evaluation.asking import Asker, Column, common_prefix
 from calm_engine.evaluation.run import evaluate
 from calm_engine.generation import Piece, Sampling, answer, end_tokens
 from calm_engine.modeling import CalmForCausalLM
-from calm_engine.serving.batching import Batcher, Loaded, Ticket
+from calm_engine.serving.batching import Batcher
+from calm_engine.serving.line import Loaded, Ticket
 from calm_engine.specs import ComposeSpec, EvaluateSpec
 from tests.engine.asking import write_questions
 from tests.engine.learning import drain, make_compose

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from pytest_django import Settings
 from apps.operate.state import State
 from counterpoint.watch import figures
 from tests.cast import Cast
+from tests.waiting import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "deploy" / "helm" / "counterpoint" / "files"
@@ -146,12 +146,6 @@ def test_every_alert_has_its_runbook() -> None:
 
 
 # ---- offered by real processes -------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def read(port: int, *, until: str, process: subprocess.Popen[bytes]) -> str:

@@ -12,7 +12,8 @@ import torch
 from calm_engine.errors import EngineError, InputError
 from calm_engine.generation import Piece, Sampling, answer
 from calm_engine.modeling import CalmForCausalLM
-from calm_engine.serving.batching import Batcher, Loaded, Ticket
+from calm_engine.serving.batching import Batcher
+from calm_engine.serving.line import Loaded, Ticket
 from tests.tiny import make_composition, make_tokenizer
 from tests.waiting import wait_until
 

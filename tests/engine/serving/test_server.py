@@ -24,7 +24,8 @@ from transformers import AutoModelForCausalLM
 
 from calm_engine.errors import InputError
 from calm_engine.serving.app import Door
-from calm_engine.serving.batching import Batcher, Loaded
+from calm_engine.serving.batching import Batcher
+from calm_engine.serving.line import Loaded
 from tests.engine.serving.conftest import CONTEXT, SECRET, Folders, Running, command
 from tests.tiny import make_tokenizer
 from tests.waiting import wait_until

@@ -61,9 +61,7 @@ def vllm_on(folder: Path, **options: Any) -> Iterator[Any]:
     from vllm.distributed import cleanup_dist_env_and_memory  # noqa: PLC0415
 
     usual = {"enforce_eager": True, "max_num_seqs": 8, "kv_cache_memory_bytes": 64 << 20}
-    played = LLM(
-        str(folder), dtype="float32", max_model_len=POSITIONS, seed=0, **(usual | options)
-    )
+    played = LLM(str(folder), dtype="float32", max_model_len=POSITIONS, seed=0, **(usual | options))
     try:
         yield played
     finally:

@@ -17,8 +17,7 @@ from tests.engine.vllm.playing import (
 )
 from tests.tiny import some_ids
 
-# What vLLM itself warns of is not ours to mend.
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.vllm
 
 PAIRS = ("mistral+qwen2", "qwen3+llama", "phi3+qwen3", "gemma2+llama", "gemma3_text+gemma2")
 GATES = (None, 0.0, 1.0, 0.5)

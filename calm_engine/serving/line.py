@@ -1,0 +1,206 @@
+"""The line of requests before a model, and the one thread that answers them.
+
+Knows no HTTP, no tensors and no engine: `batching` plays with torch, `vllm.batching` with vLLM.
+Whoever asks gets pieces through a callback.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from calm_engine.errors import EngineError, InputError, InternalError
+from calm_engine.generation import Piece, Sampling
+from calm_engine.serving.metrics import Meters
+
+Deliver = Callable[[Piece | EngineError], None]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to answer.
+
+    model        takes `input_ids, past_key_values, use_cache, gate, logits_to_keep` and makes its
+                 cache by `new_cache()`, as CalmForCausalLM does
+    fingerprint  names the weights
+    """
+
+    model: Any
+    tokenizer: Any
+    fingerprint: str = ""
+
+    @property
+    def limit(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return int(self.model.config.max_position_embeddings)
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.model.config.vocab_size)
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One request on its way through the batch. `cancel` may be called from any thread.
+
+    prompt      token ids, at least one
+    deliver     called on the model thread with each piece, and with an error in place of the last
+    is_judged   the last piece tells what the parts of the composition did to each token
+    """
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    deliver: Deliver
+    is_judged: bool = False
+    asked: float = field(default_factory=time.monotonic)
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Leave the batch before its next step; nothing more is delivered."""
+        self.cancelled = True
+
+
+class Line(ABC):
+    """One model thread, requests that wait for it, and what is known of both.
+
+    rows       answers under way at once
+    queue      requests that may wait beyond those
+    on_change  called on the model thread when it became ready or failed
+    """
+
+    can_judge = True  # whether an answer's influence can be told
+
+    def __init__(
+        self,
+        *,
+        rows: int = 16,
+        queue: int = 64,
+        meters: Meters | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._most, self._queue = rows, queue
+        self._on_change = on_change
+        self.meters = meters or Meters()
+        self.loaded: Loaded | None = None
+        self.failure: Exception | None = None
+        self._work = threading.Condition()
+        self._waiting: deque[Ticket] = deque()
+        self._is_draining = self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+
+    # -- from any thread ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def state(self) -> str:
+        """One of loading, ready, draining, failed."""
+        if self.failure is not None:
+            return "failed"
+        if self._is_draining:
+            return "draining"
+        return "loading" if self.loaded is None else "ready"
+
+    def submit(self, ticket: Ticket) -> None:
+        """Queue a request. Raises InputError "server.loading", "server.draining", "server.busy"."""
+        with self._work:
+            if self.state != "ready":
+                raise InputError(f"server.{self.state}")
+            if len(self._waiting) >= self._queue:
+                raise InputError("server.busy")
+            self._waiting.append(ticket)
+            self.meters.waiting.set(len(self._waiting))
+            self._work.notify()
+
+    def drain(self) -> None:
+        """Take no more requests; those that were taken are finished."""
+        with self._work:
+            self._is_draining = True
+
+    def stop(self, *, wait: float = 10.0) -> None:
+        """End the thread after its present step; whoever still waits is told."""
+        with self._work:
+            self._is_draining = self._is_stopping = True
+            self._work.notify()
+        self._thread.join(wait)
+
+    # -- on the model thread -----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            loaded = self._open()
+        except Exception as error:  # noqa: BLE001 the process that started us reports it
+            self.failure = error
+            self._on_change()
+            return
+        self.loaded = loaded
+        self.meters.ready.set(1)
+        self._on_change()
+        try:
+            while self._wait_for_work():
+                self._turn(loaded)
+                self.meters.running.set(self._under_way())
+        except Exception as error:  # noqa: BLE001 likewise: the engine itself is gone
+            self.failure = error
+            self._on_change()
+        self._give_up()
+        self.meters.ready.set(0)
+
+    @abstractmethod
+    def _open(self) -> Loaded:
+        """Load the model and answer once, so that the first person does not wait for kernels."""
+
+    @abstractmethod
+    def _turn(self, loaded: Loaded) -> None:
+        """One turn: let go who left, take in who waits, take a step."""
+
+    @abstractmethod
+    def _under_way(self) -> int:
+        """Answers that have begun and not ended."""
+
+    @abstractmethod
+    def _begun(self) -> list[Ticket]:
+        """The tickets of answers that will not be finished, which are forgotten with this call."""
+
+    def _wait_for_work(self) -> bool:
+        with self._work:
+            while not (self._is_stopping or self._waiting or self._under_way()):
+                self._work.wait()
+            return not self._is_stopping
+
+    def _forget_cancelled(self) -> None:
+        """Tickets that were cancelled while they waited go."""
+        with self._work:
+            self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
+            self.meters.waiting.set(len(self._waiting))
+
+    def _next(self) -> Ticket | None:
+        """The first that waits, taken out of the line."""
+        with self._work:
+            if not self._waiting:
+                return None
+            ticket = self._waiting.popleft()
+            self.meters.waiting.set(len(self._waiting))
+        return ticket
+
+    def _give_up(self) -> None:
+        """Tell everyone whose answer will not be finished."""
+        begun = self._begun()
+        with self._work:
+            tickets = [*begun, *self._waiting]
+            self._waiting.clear()
+        for ticket in tickets:
+            ticket.deliver(InputError("server.draining"))
+
+
+def fault(error: Exception) -> EngineError:
+    """What the asker is told; the log has the cause."""
+    if isinstance(error, EngineError):
+        return error
+    return InternalError("memory.full" if isinstance(error, MemoryError) else "server.fault")
