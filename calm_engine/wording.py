@@ -265,6 +265,21 @@ WORDING: dict[str, str] = {
     "Choose another with --port, or stop the program that uses it.",
     "server.secret": "The secret is missing, empty or cannot be read[: {path}]. "
     "Write one long random line into that file, then start again.",
+    # vLLM
+    "vllm.family": "vLLM does not run this kind of model under bridges[ ({kind})]. "
+    "Serve it with `--engine torch`.",
+    "vllm.missing": "vLLM is not installed here. Install it beside Counterpoint, or serve with "
+    "`--engine torch`.",
+    "vllm.pipeline": "A composition runs in one place: both models go in step. Share it out with "
+    "tensor parallelism, not pipeline parallelism.",
+    "vllm.quantised": "A quantised parent is not played under bridges by vLLM yet. "
+    "Serve it with `--engine torch`, or take it in bfloat16.",
+    "vllm.tokenizers": "An augmenter has a tokenizer of its own, which only our own server plays. "
+    "Serve it with `--engine torch`.",
+    "vllm.version": "This release plays compositions on vLLM {wanted}, and {found} is installed. "
+    "Install that one, or serve with `--engine torch`.",
+    "vllm.window": "A parent has a sliding window that vLLM would lose here. "
+    "Serve it with `--engine torch`.",
 }
 
 

@@ -31,7 +31,7 @@ from calm_engine.errors import EngineError
 from counterpoint import alive, env
 from workers import devices
 from workers.processes import cores
-from workers.servers import Server, Where
+from workers.servers import Engine, Server, Where
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +56,7 @@ class Host:
         secret: Path,
         logs: Path,
         where: Where | None = None,
+        engine: Engine | None = None,
         slot: str = "",
     ) -> None:
         self.name = name
@@ -63,6 +64,7 @@ class Host:
         self._renewed = -RENEW_SECONDS
         self._holds = False
         self.where = where or Where()
+        self.engine = engine or Engine()
         self.threads = threads
         self.secret = secret
         self.logs = logs
@@ -73,7 +75,7 @@ class Host:
         for composition_id, each in wanted.items():
             if composition_id not in self.servers:
                 log_file = self.logs / f"model-{composition_id}.log"
-                self.servers[composition_id] = Server(each, log_file, self.where)
+                self.servers[composition_id] = Server(each, log_file, self.where, self.engine)
         self._share()
         for server in self.servers.values():
             self._keep(server)
@@ -212,6 +214,10 @@ def main() -> int:
         logs=Path(settings.HOME) / "logs",
         where=Where(
             env.text("COUNTERPOINT_HOST_ADDRESS", "127.0.0.1"), env.ports("COUNTERPOINT_HOST_PORTS")
+        ),
+        engine=Engine(
+            env.text("COUNTERPOINT_HOST_ENGINE", "torch", among=("torch", "vllm")),
+            env.number("COUNTERPOINT_HOST_CACHE_GB", 0),
         ),
     )
     alive.keep(settings.ALIVE_FILE)

@@ -60,6 +60,26 @@ class Where:
         return socket.AF_INET6 if ":" in self.ip else socket.AF_INET
 
 
+@dataclass(frozen=True)
+class Engine:
+    """Which engine plays the models: "torch", or "vllm" where that is installed.
+
+    cache_gb   GiB that vLLM may fill with keys and values; 0: what it finds free
+    """
+
+    name: str = "torch"
+    cache_gb: int = 0
+
+    @property
+    def flags(self) -> list[str]:
+        """What `calm serve` is told of it."""
+        return [
+            "--engine",
+            self.name,
+            *(("--cache-gb", str(self.cache_gb)) if self.cache_gb else ()),
+        ]
+
+
 @dataclass
 class Server:
     """One model server: its child process and what is known of it."""
@@ -67,6 +87,7 @@ class Server:
     wanted: Wanted
     log_file: Path
     where: Where = field(default_factory=Where)
+    engine: Engine = field(default_factory=Engine)
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
     is_ready: bool = False
@@ -90,6 +111,7 @@ class Server:
             folders += ["--augmenter", augmenter]
         words = ["serve", *map(str, folders), "--name", wanted.model, "--host", self.where.ip]
         words += ["--port", str(self.port), "--secret-file", str(secret), "--threads", str(threads)]
+        words += self.engine.flags
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603  our own command, no shell

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+import vllm
 from transformers import AutoConfig
 from transformers.cache_utils import get_layer_types_and_kwargs
 from vllm import ModelRegistry
@@ -20,6 +21,7 @@ from calm_engine.config_keys import bits_of
 from calm_engine.errors import InputError
 from calm_engine.vllm import requests
 
+VERSION = "0.32"  # whose inner doors `requests` knows
 ARCHITECTURE = "CalmForCausalLM"
 # Whose layers are played one by one (`model.Parent`). Of these the ones of Gemma tell vLLM each
 # layer's window; the others' window is the whole model's, which inside another model is lost.
@@ -44,6 +46,8 @@ class Checks(VerifyAndUpdateConfig):
 
         vLLM's second runner has another door for that, which needs an accelerator to be tried.
         """
+        if not vllm.__version__.startswith(f"{VERSION}."):
+            raise InputError("vllm.version", found=vllm.__version__, wanted=VERSION)
         check_can_run(model_config.hf_config)
         os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 
