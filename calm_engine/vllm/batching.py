@@ -136,7 +136,7 @@ class PagedBatcher(Line):
             )
             is_last = output.finished and at == count - 1
             self._deliver(row, row.answer.add(token, scored or None, is_last=is_last))
-            if row.is_over:
+            if row.answer.finish is not None:
                 return
 
     def _deliver(self, row: _Row, piece: Piece) -> None:

@@ -97,9 +97,9 @@ class Parent:
     (hidden, residual). The state is the sum of both: what is added to `hidden` is added to it.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model: Any = model
-        self.body: Any = model.model
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.body = model.model
         self.depth = len(self.body.layers)
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -130,15 +130,13 @@ class PagedStreams(nn.Module):
         *,
         vllm_config: VllmConfig,  # noqa: ARG002  the decorator wants both
         prefix: str = "",  # noqa: ARG002
-        anchor: nn.Module,
-        augmenters: Sequence[nn.Module],
+        parents: Sequence[nn.Module],
         joints: Sequence[Joint],
         bridges: nn.ModuleList,
         says: bool,
     ) -> None:
         super().__init__()
-        self.top = Parent(anchor)
-        self.below = [Parent(augmenter) for augmenter in augmenters]
+        self.top, *self.below = (Parent(model) for model in parents)
         self.joints = list(joints)
         # The composition owns these; here they are seen.
         self.bridges = cast("list[Bridge]", list(bridges))
@@ -204,6 +202,8 @@ class CalmForCausalLM(nn.Module):
     before (`plugin.Checks`).
     """
 
+    gates: Tensor
+
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:  # noqa: ARG002  vLLM's
         super().__init__()
         model_config = vllm_config.model_config
@@ -225,8 +225,7 @@ class CalmForCausalLM(nn.Module):
         )
         self.streams = PagedStreams(
             vllm_config=vllm_config,
-            anchor=self.anchor,
-            augmenters=[getattr(self, role) for role in config.roles[1:]],
+            parents=[self.get_submodule(role) for role in config.roles],
             joints=joints_of(config),
             bridges=self.bridges,
             says=config.spec.output_path,
@@ -258,7 +257,8 @@ class CalmForCausalLM(nn.Module):
 
     def embed_input_ids(self, input_ids: Tensor) -> Tensor:
         """(tokens) -> (tokens, anchor width)."""
-        return self.streams.top.embed(input_ids)
+        embedded: Tensor = self.streams.top.embed(input_ids)
+        return embedded
 
     def forward(
         self,
@@ -282,7 +282,7 @@ class CalmForCausalLM(nn.Module):
         if not self.output_gates:
             return self._head("anchor", hidden_states)
         count = len(self.output_gates)
-        last, *heard, gates = hidden_states.split([*self.widths, count], dim=-1)
+        last, *heard, gates = torch.split(hidden_states, [*self.widths, count], dim=-1)
         logits = self._head("anchor", last)
         for index, (said, module) in enumerate(zip(heard, self.output_gates, strict=True)):
             share = module(last, said) * gates[:, index]
@@ -336,4 +336,5 @@ def _fill(held: Tensor, tensor: Tensor) -> None:
 
 def _made(vllm_config: VllmConfig, told: dict[str, Any], role: str) -> nn.Module:
     config = AutoConfig.for_model(**told)
-    return init_vllm_registered_model(vllm_config, hf_config=config, prefix=role)
+    made: nn.Module = init_vllm_registered_model(vllm_config, hf_config=config, prefix=role)
+    return made
