@@ -7,6 +7,7 @@ own folder. Works for the tenant in scope; knows nothing of what stands in the f
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -60,6 +61,13 @@ def keep(corpus_id: UUID | str, source: Path) -> None:
     for left in folder.glob("*.jsonl"):
         left.unlink()
     shutil.rmtree(source, ignore_errors=True)
+
+
+def standing() -> Iterator[tuple[Path, str]]:
+    """Every sealed file of the tenant, and what it is bound to."""
+    for path in sorted((settings.HOME / KIND / str(tenant_in_scope())).glob(f"*/*{SUFFIX}")):
+        if not path.name.startswith("."):
+            yield path, f"{path.parent.name}/{path.name.removesuffix(SUFFIX)}"
 
 
 def drop(corpus_id: UUID | str) -> None:
