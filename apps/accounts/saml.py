@@ -174,7 +174,7 @@ def signed(app: Any, kind: str, message: str) -> dict[str, str]:
             signer.add_request_signature if kind == "SAMLRequest" else signer.add_response_signature
         )
         add(told)
-    return {name: each if isinstance(each, str) else each.decode() for name, each in told.items()}
+    return told
 
 
 def place(ours: str) -> dict[str, Any]:

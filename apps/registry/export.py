@@ -77,7 +77,7 @@ def may_read(person: User, model: Model) -> bool:
 
 def still_may(model: Model, by: UUID) -> bool:
     """The right, the membership and the bar, as they are now."""
-    with tenant_scope(model.tenant_id):
+    with tenant_scope(str(model.tenant_id)):
         here = Membership.objects.filter(tenant=model.tenant_id, user=by, user__is_active=True)
         found = here.select_related("user").first()
         row = type(model).objects.filter(pk=model.pk).first()
