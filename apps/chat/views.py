@@ -13,7 +13,6 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.db import transaction
 from django.http import Http404, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
@@ -23,12 +22,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.audit.models import Approval
-from apps.chat import actions, breakglass, picker, relay
+from apps.chat import actions, breakglass, history, picker, relay
 from apps.chat.models import Conversation, Message, Role, State
 from apps.chat.relay import note_of
 from apps.chat.stream import reply_events
-from apps.registry.closure import why_not
-from apps.registry.models import Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role as TenantRole
 from apps.tenants.scope import tenant_scope
@@ -39,7 +36,6 @@ from counterpoint.live import sse_response
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-PAGE = 40  # conversations of the history shown at once
 STATUS = {"reply.active": 409, "reply.too_many": 429, "quota.used": 429, "model.not_usable": 403}
 
 
@@ -69,53 +65,22 @@ def page(
 ) -> HttpResponse:
     """The conversation, or the empty page, beside the history; a refused draft keeps its field."""
     user = request.user
-    choices = picker.choices(user, request.tenant)
-    chosen = here.model if here else picker.last_used(user, choices)
-    usable = {choice.name: choice for choice in choices if choice.is_usable}
-    current = usable.get(chosen)
+    wanted = request.GET.get("model", "")
+    offered = picker.offer(user, request.tenant, wanted=wanted, here=here.model if here else "")
+    current = offered["current"]
     context = {
         "here": here,
-        "choices": choices,
-        "chosen": chosen,
-        "has_choice": bool(usable),
-        "chosen_is_listed": chosen in usable,
-        "locked": [choice for choice in choices if not choice.is_usable],
+        **offered,
         "starters": picker.starters(user, current) if current and not here else [],
         "draft": draft,
         "refusal": sentence(refusal) if refusal else "",
-        **history(request, user),
+        **history.facts(request.GET, user),
     }
     if here is not None:
         context |= shown(here, user) | {"readings": breakglass.readings(here)}
     status = STATUS.get(refusal.code, 400) if refusal else 200
     template = "chat/conversation.html" if here else "chat/index.html"
     return render(request, template, context, status=status)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One conversation of the history; a locked one says what it lacks in place of its title."""
-
-    code: UUID
-    url: str
-    title: str
-    is_locked: bool
-
-
-def history(request: MemberRequest, user: User) -> dict[str, Any]:
-    """This person's conversations, newest first, or those that say the words searched for."""
-    words = request.GET.get("q", "").replace("\0", "").strip()
-    rows: Any = Conversation.objects.visible_to(user).with_lock(user).exclude(title="")
-    if words:
-        # Found words would tell what a locked answer says: only open ones are searched.
-        rows = rows.filter(is_locked=False).saying(words)
-    some = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return {"history": [entry(row, user) for row in some], "page": some, "words": words}
-
-
-def entry(row: Conversation, user: User) -> Entry:
-    title = lock_reason(row, user) if row.is_locked else row.title
-    return Entry(row.pk, row.get_absolute_url(), title, row.is_locked)
 
 
 @dataclass(frozen=True)
@@ -135,7 +100,7 @@ class Line:
 def shown(here: Conversation, user: User) -> dict[str, Any]:
     """The messages of a conversation, or why they may not be read now."""
     if Conversation.objects.with_lock(user).get(pk=here.pk).is_locked:
-        return {"is_locked": True, "reason": lock_reason(here, user)}
+        return {"is_locked": True, "reason": history.lock_reasons([here], user)[here.pk]}
     said = list(newest(here.messages.select_related("composition").order_by("position")))
     lines, before = [], None
     for message in said:
@@ -166,16 +131,6 @@ def newest(said: Iterable[Message]) -> Iterable[Message]:
         yield question
         if question.pk in replies:
             yield replies[question.pk]
-
-
-def lock_reason(row: Conversation, user: User) -> str:
-    """Why its answers may not be read now, naming the corpora whose right is lacking."""
-    ids = row.messages.filter(role=Role.ASSISTANT).values("composition")
-    lacking = {c for made in Composition.objects.filter(pk__in=ids) for c in why_not(user, made)}
-    if not lacking:
-        return _("Its model is not available")
-    names = ", ".join(sorted(corpus.name for corpus in lacking))
-    return _("Needs the right to read %(names)s") % {"names": names}
 
 
 # ---- acts ----------------------------------------------------------------------------------------

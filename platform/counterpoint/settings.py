@@ -73,6 +73,7 @@ INSTALLED_APPS = [
     "apps.teaching",
     "apps.chat",
     "apps.forgetting",
+    "apps.home",
     "apps.api",
     "apps.operate",
     "apps.demo",

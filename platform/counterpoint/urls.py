@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.urls import include, path
 
+from apps.home import views as front
 from counterpoint import views
 
 urlpatterns = [
-    path("", views.home, name="home"),
+    path("", front.home, name="home"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("streamz", views.streamz, name="streamz"),

@@ -1,4 +1,4 @@
-"""The front door and the probes. Knows where each role begins, not what they find there."""
+"""The probes: whether the process answers, whether its engines do, whether streams flow."""
 
 from __future__ import annotations
 
@@ -9,24 +9,13 @@ import redis
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
-from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from apps.tenants.access import MemberRequest, member
-from apps.tenants.models import Role
 from counterpoint.live import sse, sse_response
 from counterpoint.watch import schema
 
 STREAM_PAUSE = 0.2  # seconds
-BEGINS = {Role.CURATOR: "corpora:list", Role.EMPLOYEE: "chat:new", Role.AUDITOR: "audit:list"}
-
-
-@require_safe
-@member()
-def home(request: MemberRequest) -> HttpResponse:
-    """Send each role to where its work begins."""
-    return redirect(BEGINS[Role(request.membership.role)])
 
 
 @require_safe
