@@ -56,9 +56,10 @@ def order(cast: Cast, *corpora: Corpus) -> Freezing:
 
 def asked(cast: Cast, address: str) -> int:
     """What Bo is answered."""
-    answer = cast.client(cast.bo).get(address)
-    answer.close()
-    return answer.status_code
+    answer: Any = cast.client(cast.bo).get(address)
+    if answer.streaming:
+        list(answer.streaming_content)
+    return int(answer.status_code)
 
 
 def now(cast: Cast, row: Freezing) -> Freezing:
