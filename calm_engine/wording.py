@@ -115,6 +115,9 @@ WORDING: dict[str, str] = {
     "The lines above say by how much.",
     "server.memory": "There is not enough memory for this request now. "
     "Ask again later, or ask for less.",
+    "document.learned": "Models may have learned it: it stands in[ {snapshots}] snapshots. "
+    "Open a plan to forget it instead.",
+    "document.standing": "Only a withdrawn document can be deleted. Withdraw it first.",
     "documents.repeated": "Nearly all lines of the documents are repeated[: {percent} % of "
     "them]. Remove the copies from the corpus, then freeze it again.",
     "documents.empty": "No document holds any text[: {path}]. "
@@ -158,7 +161,8 @@ WORDING: dict[str, str] = {
     "file.unreadable": "The file cannot be read[: {why}]. Save it anew and upload it again.",
     "pdf.broken": "The PDF is damaged. Save or export it anew and upload it again.",
     "pdf.no_text": "The PDF holds pictures of its[ {pages}] pages and no text. "
-    "Run text recognition over it and upload the result.",
+    "Run text recognition over it and upload the result; or have your administrator install "
+    "Tesseract's language data on the ingest workers, then read it again.",
     "corpus.screening": "Documents are still being looked at under the new policies"
     "[: {documents} of them]. Wait until that is done, then freeze the snapshot.",
     "document.act": "Choose what becomes of these documents.",

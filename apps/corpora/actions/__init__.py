@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from apps.corpora.actions.access import create_corpus, grant, must, readers, revoke
 from apps.corpora.actions.counting import begin_counts, count_some
+from apps.corpora.actions.deleting import delete, delete_lapsed, set_withdrawn_days
 from apps.corpora.actions.differences import Difference, difference
-from apps.corpora.actions.documents import act_on, exclude, fold_in, include, keep_apart, text_of
+from apps.corpora.actions.documents import (
+    act_on,
+    exclude,
+    fold_in,
+    include,
+    keep_apart,
+    restore,
+    text_of,
+    withdraw,
+)
 from apps.corpora.actions.export import SnapshotFiles, export_snapshot
 from apps.corpora.actions.freezing import (
     carry_out,
@@ -31,6 +41,8 @@ from apps.corpora.actions.outcomes import (
     resume,
     retriable,
     retry,
+    retry_scans,
+    scans,
 )
 from apps.corpora.actions.questions import ExampleReceipt, add_examples
 from apps.corpora.actions.receiving import IncomingFile, receive
@@ -79,6 +91,8 @@ __all__ = [
     "claim_freezing",
     "count_some",
     "create_corpus",
+    "delete",
+    "delete_lapsed",
     "difference",
     "exclude",
     "expire_transfers",
@@ -105,11 +119,16 @@ __all__ = [
     "redact",
     "reject",
     "reopen",
+    "restore",
     "resume",
     "retriable",
     "retry",
+    "retry_scans",
     "revoke",
+    "scans",
     "screen_again",
     "set_policies",
+    "set_withdrawn_days",
     "text_of",
+    "withdraw",
 ]

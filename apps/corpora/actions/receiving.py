@@ -16,6 +16,7 @@ from django.db import transaction
 from apps.audit import actions as audit
 from apps.corpora.models import (
     Corpus,
+    Document,
     ItemState,
     Right,
     Upload,
@@ -55,10 +56,12 @@ def receive(
     paths: Iterable[str] = (),
     upload: UUID | None = None,
     source: str = "page",
+    replaces: Document | None = None,
 ) -> Upload:
     """Store files and record one item for each, whatever became of it; reading starts on commit.
 
     paths    where the files stood in a folder; names are used for those without one
+    replaces a document that is withdrawn once the file that takes its place is stored
     upload   id of the delivery that these files belong to; it is opened when it does not exist yet
 
     A file that cannot be stored (too large, wrong type, disk full) is recorded as rejected and
@@ -71,6 +74,7 @@ def receive(
     for index, file in enumerate(files):
         item = _taken(file, named[index] if index < len(named) else "", left)
         left = left.less(item.size) if left is not None and item.digest else left
+        item.replaces = replaces
         taken.append(item)
     with transaction.atomic():
         delivery = delivery_of(corpus, upload, by, source)
