@@ -226,6 +226,14 @@ WORDING: dict[str, str] = {
     "Ask your administrator to look at the ingest worker, then order it again.",
     "freezing.right": "Whoever ordered the snapshot may no longer curate every corpus of it. "
     "Somebody who may orders it again.",
+    "source.gone": "There is no such place for your organisation any more[: {name}]. "
+    "Ask your administrator, who names them.",
+    "source.right": "Whoever asked for it may no longer curate the corpus. "
+    "Somebody who may asks again.",
+    "source.settings": "The places to synchronise from cannot be understood[: {name}, {why}]. "
+    "Your administrator corrects SOURCES_FILE.",
+    "source.unreachable": "The place cannot be read[: {why}]. Nothing was changed by it; "
+    "ask your administrator, then synchronise again.",
     "gates.failed": "Not every gate has been passed[: {gates}]. Give a reason to promote it "
     "all the same; the reason is kept in the history.",
     "hold.stands": "A legal hold stands on {name}, placed by {by}, to be looked at on {until}. "

@@ -47,6 +47,7 @@ def rows() -> None:
                 corpora.reconcile()
                 corpora.expire_transfers()
                 corpora.reconcile_freezings()
+                corpora.reconcile_connections()
             with tenant_scope(tenant):
                 chat.close_left_behind(timezone.now())
             with tenant_scope(tenant):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.corpora.views import corpora, documents, review, snapshots, transfers, uploads
+from apps.corpora.views import corpora, documents, review, snapshots, sources, transfers, uploads
 
 app_name = "corpora"
 urlpatterns = [
@@ -19,6 +19,10 @@ urlpatterns = [
     path("flags/<uuid:code>/decide/", review.decide, name="decide"),
     path("<uuid:code>/examples/", snapshots.add_examples, name="examples"),
     path("<uuid:code>/freeze/", snapshots.freeze, name="freeze"),
+    path("<uuid:code>/connect/", sources.connect, name="connect"),
+    path("connections/<uuid:code>/synchronise/", sources.synchronise, name="synchronise"),
+    path("connections/<uuid:code>/withdraw/", sources.withdraw_gone, name="withdraw_gone"),
+    path("connections/<uuid:code>/close/", sources.disconnect, name="disconnect"),
     path("<uuid:code>/keeping/", corpora.keeping, name="keeping"),
     path("<uuid:code>/scans/", uploads.retry_scans, name="retry_scans"),
     path("<uuid:code>/grant/", corpora.grant, name="grant"),

@@ -33,7 +33,7 @@ from apps.corpora.models import (
     UploadItem,
 )
 from calm_engine.errors import InputError
-from counterpoint.storage import blobs
+from counterpoint.storage import Blobs, blobs
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -118,13 +118,13 @@ def _delete(documents: list[Document]) -> None:
             tokens=0,
         )
     quota.refund(sum(each.size for each in documents))
-    transaction.on_commit(partial(_delete_files, gone))
+    transaction.on_commit(partial(_delete_files, blobs(), gone))
 
 
-def _delete_files(gone: dict[str, list[str]]) -> None:
+def _delete_files(ours: Blobs, gone: dict[str, list[str]]) -> None:
     for kind, digests in gone.items():
         for digest in digests:
-            blobs().delete(kind, digest)
+            ours.delete(kind, digest)
 
 
 # --- what the plans to forget do as well ----------------------------------------------------------

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PAGE = 50
 
 
-TABS = ("documents", "uploads", "examples", "snapshots", "access")
+TABS = ("documents", "uploads", "sources", "examples", "snapshots", "access")
 
 
 @require_GET
@@ -99,6 +99,7 @@ def _tabs(row: Corpus, user: User) -> list[tuple[str, str, str | None]]:
     return [
         ("documents", _("Documents"), said(counted(row.documents.all()))),
         ("uploads", _("Uploads"), said(counted(row.uploads.all()))),
+        ("sources", _("Sources"), None),
         ("examples", _("Questions and answers"), said(counted(row.examples.all()))),
         ("snapshots", _("Snapshots"), said(counted(_snapshots(row, user)))),
         ("access", _("Access"), None),
@@ -113,6 +114,8 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
         return {"grants": grants, "form": GrantForm(), "keeping": keeping}
     if tab == "documents":
         return _documents(request, row)
+    if tab == "sources":
+        return _sources(row)
     sources: dict[str, Callable[[], Any]] = {
         "uploads": lambda: row.uploads.select_related("by"),
         "examples": lambda: row.examples.all(),
@@ -124,6 +127,22 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
     for one in page:
         one.counted = one.tally()
     return {"page": page, "scans": actions.scans(row).count()}
+
+
+def _sources(row: Corpus) -> dict[str, Any]:
+    """The connections of a corpus, what is gone there, and the places that could be connected."""
+    connections = list(row.connections.all())
+    for one in connections:
+        gone = actions.proposed(one)
+        one.known, one.gone = one.files.count(), gone.count()
+        one.titles = gone.values_list("title", flat=True)[:PAGE]
+    facts: dict[str, Any] = {"connections": connections}
+    try:
+        known = {one.source for one in connections}
+        facts["places"] = [each.name for each in actions.places() if each.name not in known]
+    except InputError as error:
+        facts["error"] = sentence(error)
+    return facts
 
 
 def _documents(request: HttpRequest, row: Corpus) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def replace(request: MemberRequest, code: UUID) -> HttpResponse:
     if file is None:
         messages.error(request, _("Choose the file that takes its place."))
         return redirect(row)
-    upload = actions.receive(row.corpus, [file], by=request.user, paths=[row.path], replaces=row)
+    upload = actions.receive(row.corpus, [file], by=request.user, paths=[row.path], replaces=[row])
     return redirect(upload)
 
 

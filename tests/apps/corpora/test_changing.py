@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import reverse
 from django.utils import timezone
 
 from apps.audit import holds
@@ -55,24 +57,23 @@ def test_a_withdrawn_document_enters_no_snapshot_until_it_is_restored(
 def test_a_withdrawn_document_shows_who_carries_it_and_the_way_to_forget_it(
     cast: Cast, two: list[Document]
 ) -> None:
-    one, other = two
+    one, _other = two
     with tenant_scope(cast.north):
         snapshot = actions.freeze(one.corpus, by=cast.ada)
         augmenter = make_augmenter([snapshot], anchor=make_anchor(cast.ada))
         make_composition([augmenter], snapshot=snapshot, name="Pumps")
         actions.withdraw(one, by=cast.ada)
-    address = f"/forgetting/documents/{one.pk}/"
+    address = reverse("forgetting:document", kwargs={"code": one.pk})
     assert address in page(cast, one.get_absolute_url())
     shown = page(cast, address)
     assert "1 version learned this document" in shown
     assert "Pumps v1" in shown
     late = file_texts(cast, one.corpus, {"c.txt": "Later words"})[0]
-    assert "No model learned it" in page(cast, f"/forgetting/documents/{late.pk}/")
-    told = post(
-        cast, "/forgetting/", {"corpus": one.corpus_id, "document": one.pk, "reason": "Asked."}
-    )
+    address = reverse("forgetting:document", kwargs={"code": late.pk})
+    assert "No model learned it" in page(cast, address)
+    asked = {"corpus": one.corpus_id, "document": one.pk, "reason": "Asked."}
+    told = post(cast, reverse("forgetting:plans"), asked)
     assert "Pumps v1" in page(cast, told["Location"])
-    assert other.pk
 
 
 def test_a_newer_file_takes_the_place_of_a_document(cast: Cast, two: list[Document]) -> None:
@@ -111,12 +112,15 @@ def test_a_newer_file_that_is_rejected_replaces_nothing(cast: Cast, two: list[Do
 # ---- deleting ------------------------------------------------------------------------------------
 
 
-def test_deleting_leaves_no_word_and_no_file(cast: Cast, two: list[Document]) -> None:
+def test_deleting_leaves_no_word_and_no_file(
+    cast: Cast, two: list[Document], django_capture_on_commit_callbacks: Any
+) -> None:
     one, _other = two
     with tenant_scope(cast.north):
         before = StorageUse.objects.get().used
         actions.withdraw(one, by=cast.ada)
-    post(cast, url("delete", one))
+    with django_capture_on_commit_callbacks(execute=True):
+        post(cast, url("delete", one))
     gone = now(cast, one)
     assert (gone.state, gone.title, gone.size) == ("deleted", "forgotten", 0)
     with tenant_scope(cast.north):
