@@ -55,9 +55,7 @@ def begin(item_id: UUID | str) -> UploadItem | None:
     )
     if moved == 0:
         return None
-    item = UploadItem.objects.select_related("upload__corpus", "parent", "replaces").get(
-        pk=item_id
-    )
+    item = UploadItem.objects.select_related("upload__corpus", "parent", "replaces").get(pk=item_id)
     tell(item.upload_id)
     return item
 
