@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.chat import keeping_views, views
+from apps.chat import keeping_views, sharing_views, views
 
 app_name = "chat"
 urlpatterns = [
@@ -10,6 +10,9 @@ urlpatterns = [
     path("ask", views.ask, name="ask"),
     path("break-glass/", views.break_glass, name="break_glass"),
     path("break-glass/<uuid:code>/", views.opened, name="opened"),
+    path("shares/", sharing_views.shares, name="shares"),
+    path("shared/<uuid:code>/", sharing_views.shared, name="shared"),
+    path("shared/<uuid:code>/revoke", sharing_views.unshare, name="unshare"),
     path("<uuid:code>/", views.conversation, name="conversation"),
     path("<uuid:code>/rename", views.rename, name="rename"),
     path("<uuid:code>/delete", views.delete, name="delete"),
@@ -25,4 +28,6 @@ urlpatterns = [
     path("messages/<uuid:code>/fork", keeping_views.fork, name="fork"),
     path("messages/<uuid:code>/evidence", keeping_views.evidence, name="evidence"),
     path("messages/<uuid:code>/beside", keeping_views.beside, name="beside"),
+    path("messages/<uuid:code>/influence", keeping_views.influence, name="influence"),
+    path("messages/<uuid:code>/share", sharing_views.share, name="share"),
 ]

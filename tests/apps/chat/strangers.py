@@ -6,8 +6,9 @@ from uuid import UUID
 
 from apps.audit import approvals
 from apps.chat import breakglass
-from apps.chat.actions import ask, open_conversation
-from apps.chat.models import Message
+from apps.chat.actions import ask, finish_reply, open_conversation
+from apps.chat.models import Message, State
+from apps.chat.sharing import share
 from apps.tenants.scope import tenant_scope
 from tests.apps.chat.making import MODEL, make_model
 from tests.cast import Cast
@@ -27,6 +28,14 @@ def of_reply(cast: Cast) -> dict[str, UUID]:
     return {"code": reply(cast).pk}
 
 
+def of_share(cast: Cast) -> dict[str, UUID]:
+    answer = reply(cast)
+    with tenant_scope(cast.north):
+        assert finish_reply(answer.pk, "In Peru.", state=State.COMPLETE)
+        answer.refresh_from_db()
+        return {"code": share(answer, by=cast.ada, everybody=True).pk}
+
+
 def of_wish(cast: Cast) -> dict[str, UUID]:
     conversation = reply(cast).conversation
     with tenant_scope(cast.north):
@@ -34,9 +43,22 @@ def of_wish(cast: Cast) -> dict[str, UUID]:
         return {"code": approvals.decide(wish, "grant", by=cast.bo).pk}
 
 
-OF_A_REPLY = ("events", "stop", "again", "edit", "anchor", "rate", "fork", "evidence", "beside")
+OF_A_REPLY = (
+    "events",
+    "stop",
+    "again",
+    "edit",
+    "anchor",
+    "rate",
+    "fork",
+    "evidence",
+    "beside",
+    "share",
+    "influence",
+)
 OBJECTS = {
     "chat:opened": of_wish,
+    **dict.fromkeys(["chat:shared", "chat:unshare"], of_share),
     **dict.fromkeys(
         [
             f"chat:{name}"
