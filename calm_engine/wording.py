@@ -218,6 +218,10 @@ WORDING: dict[str, str] = {
     "Curators of its corpus do that on the page of the plan.",
     "forget.right": "Only whoever may curate the corpus[ {name}] can have it forgotten. "
     "Ask its owner.",
+    "freezing.lost": "Freezing was broken off[ {attempts} times]. "
+    "Ask your administrator to look at the ingest worker, then order it again.",
+    "freezing.right": "Whoever ordered the snapshot may no longer curate every corpus of it. "
+    "Somebody who may orders it again.",
     "gates.failed": "Not every gate has been passed[: {gates}]. Give a reason to promote it "
     "all the same; the reason is kept in the history.",
     "hold.stands": "A legal hold stands on {name}, placed by {by}, to be looked at on {until}. "

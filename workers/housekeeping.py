@@ -37,6 +37,7 @@ def rows() -> None:
             with tenant_scope(tenant):
                 corpora.reconcile()
                 corpora.expire_transfers()
+                corpora.reconcile_freezings()
             with tenant_scope(tenant):
                 chat.close_left_behind(timezone.now())
             with tenant_scope(tenant):

@@ -33,7 +33,7 @@ def closure(composition: Composition) -> set[UUID]:
 
 def closure_of(snapshots: Iterable[Snapshot], augmenters: Iterable[Augmenter] = ()) -> list[UUID]:
     """The closure of something made from these parents, sorted. Raises InternalError when empty."""
-    found = {snapshot.corpus_id for snapshot in snapshots}
+    found = {corpus for snapshot in snapshots for corpus in snapshot.closure}
     found.update(corpus for augmenter in augmenters for corpus in augmenter.closure)
     if not found:
         raise InternalError("closure.empty", "a model without lineage can be used by nobody")

@@ -133,7 +133,7 @@ def lineage(row: Composition) -> list[dict[str, str]]:
     """From documents to composition, and the anchor that joins it, as steps of a strip."""
     count = row.snapshot.documents
     steps = [
-        (_("%(count)s documents") % {"count": count}, str(row.snapshot.corpus), ""),
+        (_("%(count)s documents") % {"count": count}, row.snapshot.names, ""),
         (_("Snapshot"), row.snapshot.short, row.snapshot.get_absolute_url()),
     ]
     steps += [(str(part), part.digest[:12], part.get_absolute_url()) for part in row.parts()]
