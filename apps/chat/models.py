@@ -14,11 +14,10 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.registry.models import Composition
-from apps.tenants.models import Group, TenantManager, TenantModel
+from apps.tenants.models import Group, Membership, TenantManager, TenantModel
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -224,63 +223,65 @@ class Message(TenantModel):
 
 
 class ShareQuerySet(models.QuerySet["Share"]):
+    def standing(self) -> Self:
+        """Those whose owner still belongs here, and has since they shared it.
+
+        With somebody who left, their shares end; who comes back shares anew.
+        """
+        here = Membership.objects.filter(
+            tenant=OuterRef("tenant"),
+            user=OuterRef("conversation__owner"),
+            user__is_active=True,
+            created_at__lte=OuterRef("created_at"),
+        )
+        return self.filter(Exists(here))
+
     def visible_to(self, user: User) -> Self:
-        """One's own, and open ones that are shown to oneself, a group of one's, or everybody."""
+        """Shared with them, and they may use every model that answered in it, now."""
+        usable = Composition.objects.usable_by(user).values("pk")
+        said = Message.objects.filter(
+            conversation=OuterRef("conversation"), role=Role.ASSISTANT
+        ).exclude(composition__in=usable)
         groups = Group.objects.filter(members=user)
-        named = ShareViewer.objects.filter(Q(user=user) | Q(group__in=groups), share=OuterRef("pk"))
-        is_open = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
-        is_shown = Q(everybody=True) | Exists(named)
-        return self.filter(Q(conversation__owner=user) | is_open & is_shown)
+        to_them = self.standing().filter(Q(user=user) | Q(group__in=groups))
+        return to_them.exclude(Exists(said))
 
 
 class Share(TenantModel):
-    """A conversation up to one answer, shown to others; whether they may is asked at each opening.
+    """One conversation, to be read by one colleague or one group; nothing of it is copied.
 
-    opened  how often others did
+    It gives no right to a corpus: whoever may not use what answered does not see that it is there.
     """
 
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="shares")
-    upto = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
-    title = models.CharField(max_length=TITLE_LENGTH)
-    everybody = models.BooleanField(default=False)
-    expires_at = models.DateTimeField(null=True)
-    revoked_at = models.DateTimeField(null=True)
-    opened = models.PositiveIntegerField(default=0)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+"
+    )
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, null=True, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
 
     objects = TenantManager.from_queryset(ShareQuerySet)()
 
     class Meta:
-        ordering = ["-created_at", "pk"]
-
-    def __str__(self) -> str:
-        return f"share {self.pk}"  # never the title: it is what somebody asked
-
-    def get_absolute_url(self) -> str:
-        return reverse("chat:shared", kwargs={"code": self.pk})
-
-    @property
-    def is_open(self) -> bool:
-        lapsed = self.expires_at is not None and self.expires_at <= timezone.now()
-        return self.revoked_at is None and not lapsed
-
-
-class ShareViewer(TenantModel):
-    """One person or one group that is shown it."""
-
-    share = models.ForeignKey(Share, on_delete=models.CASCADE, related_name="viewers")
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+"
-    )
-    group = models.ForeignKey(Group, on_delete=models.CASCADE, null=True, related_name="+")
-
-    class Meta:
+        ordering = ["-created_at"]
         constraints = [
             models.CheckConstraint(
                 condition=Q(user=None, group__isnull=False) | Q(user__isnull=False, group=None),
-                name="share_viewer_is_one",
-            )
+                name="share_with_exactly_one",
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "conversation", "user", "group"],
+                name="share_once",
+                nulls_distinct=False,
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.user_id or self.group_id} sees {self.share_id}"
+        return f"share of {self.conversation_id}"
+
+    @property
+    def reader(self) -> str:
+        return str(self.user.name if self.user else self.group)
+
+    def get_absolute_url(self) -> str:
+        return reverse("chat:shared", kwargs={"code": self.pk})

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from apps.audit import approvals
 from apps.chat import breakglass
-from apps.chat.actions import ask, finish_reply, open_conversation
-from apps.chat.models import Message, State
+from apps.chat.actions import ask, open_conversation
+from apps.chat.models import Message
 from apps.chat.sharing import share
+from apps.tenants.models import Group, GroupMember, Membership
 from apps.tenants.scope import tenant_scope
 from tests.apps.chat.making import MODEL, make_model
 from tests.cast import Cast
@@ -29,11 +30,13 @@ def of_reply(cast: Cast) -> dict[str, UUID]:
 
 
 def of_share(cast: Cast) -> dict[str, UUID]:
-    answer = reply(cast)
+    """With everybody of North: a group does not widen what somebody may read."""
+    here = reply(cast).conversation
     with tenant_scope(cast.north):
-        assert finish_reply(answer.pk, "In Peru.", state=State.COMPLETE)
-        answer.refresh_from_db()
-        return {"code": share(answer, by=cast.ada, everybody=True).pk}
+        group = Group.objects.create(name="Everybody")
+        for each in Membership.objects.filter(tenant=cast.north):
+            GroupMember.objects.create(group=group, user=each.user)
+        return {"code": share(here, "Everybody", by=cast.ada).pk}
 
 
 def of_wish(cast: Cast) -> dict[str, UUID]:
@@ -53,18 +56,17 @@ OF_A_REPLY = (
     "fork",
     "evidence",
     "beside",
-    "share",
     "influence",
 )
 OBJECTS = {
     "chat:opened": of_wish,
-    **dict.fromkeys(["chat:shared", "chat:unshare"], of_share),
     **dict.fromkeys(
         [
             f"chat:{name}"
-            for name in ("conversation", "rename", "delete", "pin", "folder", "export")
+            for name in ("conversation", "rename", "delete", "pin", "folder", "export", "share")
         ],
         of_conversation,
     ),
     **dict.fromkeys([f"chat:{name}" for name in OF_A_REPLY], of_reply),
+    **dict.fromkeys(["chat:shared", "chat:withdraw"], of_share),
 }
