@@ -32,6 +32,14 @@ def test_a_question_is_asked_edited_and_found_again(
     bo.open("/chat/")
     bo.settle()
     page = bo.page
+    file = {"name": "scan.pdf", "mimeType": "text/plain", "buffer": b"%PDF \xff\xfe"}
+    page.set_input_files(".chat-composer input[type=file]", file)  # type: ignore[arg-type]
+    expect(page.locator(".chat-composer [role=alert]")).to_contain_text("is no plain text")
+    file |= {"name": "list.csv", "buffer": b"part,number\nhousing,4711\n"}
+    page.set_input_files(".chat-composer input[type=file]", file)  # type: ignore[arg-type]
+    expect(page.locator("#text")).to_have_value("list.csv:\n```\npart,number\nhousing,4711\n```\n")
+    page.fill("#text", "")
+    page.locator("main h1").click()
     page.keyboard.press("/")
     page.keyboard.type("Where is it made?")
     page.keyboard.press("Enter")

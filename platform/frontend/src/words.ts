@@ -75,6 +75,10 @@ const english = {
   table: "Table",
   csv: "Save as CSV",
 
+  attach: "Attach text",
+  attachTooLong: (name: string, bytes: number) =>
+    `${name} has ${size(bytes)}, more than the question has room for. Take a part of it.`,
+  attachNoText: (name: string) => `${name} is no plain text. Only text can be read along with a question.`,
   history: "Conversations",
   stop: "Stop",
   you: "You",
@@ -138,6 +142,10 @@ const german: Words = {
   table: "Tabelle",
   csv: "Als CSV speichern",
 
+  attach: "Text anhängen",
+  attachTooLong: (name, bytes) =>
+    `${name} hat ${size(bytes)}, mehr als in der Frage Platz ist. Nehmen Sie einen Teil davon.`,
+  attachNoText: (name) => `${name} ist kein reiner Text. Nur Text lässt sich mit einer Frage lesen.`,
   history: "Gespräche",
   stop: "Anhalten",
   you: "Sie",
