@@ -28,7 +28,7 @@ def facts_of(row: Run) -> dict[str, Any]:
     now = timezone.now()
     losses = list(row.metrics.filter(name="loss").order_by("-step")[:CURVE])
     curve = [each.value for each in reversed(losses)]
-    ahead = claims.ahead_of([row]).get(row.pk, 0)
+    ahead = claims.ahead_of([row]).get(row.pk)
     stands = standing(row, Surroundings.look(row.queue), ahead=ahead)
     return {
         "run": row,

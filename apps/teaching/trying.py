@@ -69,7 +69,7 @@ def trial_of(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Trial | 
     run = _newest(snapshot, anchor, settings)
     if run is None:
         return None
-    ahead = claims.ahead_of([run]).get(run.pk, 0)
+    ahead = claims.ahead_of([run]).get(run.pk)
     measured = None
     if run.state == State.SUCCEEDED and run.outcome:
         measured = Estimate.from_dict(run.outcome["facts"]["estimate"])
