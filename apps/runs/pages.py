@@ -63,18 +63,31 @@ def _measured(row: Run) -> dict[str, Any] | None:
     if "estimate" not in facts:
         return None
     told: dict[str, Any] = facts["estimate"]
+    return _costs(told) | {
+        "device": facts.get("device", ""),
+        "bridges": _costs(told["bridges"]) if told.get("bridges") else None,
+    }
+
+
+def _costs(told: dict[str, Any]) -> dict[str, Any]:
     memory = told["device_memory_bytes"] or told["memory_bytes"]
-    time = sentences.in_words(int(told["seconds"]))
-    return told | {"time": time, "memory": memory, "device": facts.get("device", "")}
+    return told | {"time": sentences.in_words(int(told["seconds"])), "memory": memory}
 
 
 def settings_of(row: Run, *, own: bool) -> list[tuple[str, Any]]:
     """The settings that differ from the engine's own choice, or those that do not."""
-    defaults = _defaults(Kind(row.kind))
+    chosen = _apart(Kind(row.kind), row.asked, own=own)
+    after = row.asked.get(str(Kind.COMPOSE)) or {}  # of the bridges that a dry run tries as well
+    bridges = _apart(Kind.COMPOSE, after, own=own)
+    return chosen + [(f"{Kind.COMPOSE}.{name}", value) for name, value in bridges]
+
+
+def _apart(kind: Kind, asked: dict[str, Any], *, own: bool) -> list[tuple[str, Any]]:
+    defaults, passed_over = _defaults(kind), FOLDERS | {str(Kind.COMPOSE)}
     return [
         (name, value)
-        for name, value in row.asked.items()
-        if name not in FOLDERS and (value != defaults.get(name)) == own
+        for name, value in asked.items()
+        if name not in passed_over and (value != defaults.get(name)) == own
     ]
 
 
