@@ -33,7 +33,7 @@ def facts_of(row: Run) -> dict[str, Any]:
     return {
         "run": row,
         "stands": stands,
-        "sentence": sentences.sentence(row, stands, now=now, losses=curve),
+        "sentence": sentences.sentence(row, stands, now=now, losses=curve, moved=_moved(row)),
         "left": sentences.left(row, now) if row.state == State.RUNNING else "",
         "span": sentences.elapsed(row, now),
         "steps": _steps_of(row),
@@ -49,6 +49,14 @@ def facts_of(row: Run) -> dict[str, Any]:
         "as_engine": settings_of(row, own=False),
         "is_older": _is_older(row),
     }
+
+
+def _moved(row: Run) -> list[float]:
+    """How far its bridges have moved public text from the anchor, at its last two looks."""
+    if row.kind != Kind.COMPOSE or row.state != State.RUNNING:
+        return []
+    looks = row.metrics.filter(name="general_loss").order_by("-step")
+    return list(looks.values_list("value", flat=True)[:2])[::-1]
 
 
 def _steps_of(row: Run) -> list[pipeline.Step]:
