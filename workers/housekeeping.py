@@ -16,6 +16,7 @@ from apps.corpora import actions as corpora
 from apps.teaching.actions import go_on, left_behind
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
+from counterpoint import plaincopies
 from counterpoint.celery import app
 from workers import task
 
@@ -32,11 +33,13 @@ app.conf.beat_schedule = SCHEDULE
 @task("housekeeping.rows", queue="short")
 def rows() -> None:
     """For each tenant: files, replies and plans that were left behind."""
+    plaincopies.sweep()
     for tenant in Tenant.objects.all():
         with structlog.contextvars.bound_contextvars(tenant=str(tenant.pk)):
             with tenant_scope(tenant):
                 corpora.reconcile()
                 corpora.expire_transfers()
+                corpora.reconcile_freezings()
             with tenant_scope(tenant):
                 chat.close_left_behind(timezone.now())
             with tenant_scope(tenant):

@@ -7,17 +7,22 @@ upload's next waiting file by itself. A message that comes twice finds nothing t
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 from django.conf import settings
 
 from apps.corpora import actions
 from apps.corpora.extraction import LIMITS, Limits, reading
-from apps.corpora.models import UploadItem
+from apps.corpora.models import Snapshot, UploadItem
+from apps.registry import artifacts
+from apps.registry.models import Anchor
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from counterpoint.storage import blobs, plain_copy
+from counterpoint.plaincopies import plain_copy
+from counterpoint.storage import blobs
 from workers import task
 
 log = structlog.get_logger(__name__)
@@ -50,6 +55,51 @@ def screen(tenant_id: str, corpus_id: str) -> None:
                 return
 
 
+@task("ingestion.freeze", queue="ingest")
+def freeze(tenant_id: str, order_id: str) -> None:
+    """Carry out one order to freeze, then count its tokens for each anchor."""
+    with tenant_scope(tenant_id):
+        order = actions.claim_freezing(order_id)
+    if order is None:
+        return
+    with tenant_scope(tenant_id):
+        snapshot = actions.carry_out(order)
+    if snapshot is not None:
+        count_tokens(tenant_id, str(snapshot.pk))
+
+
+@task("ingestion.count", queue="ingest")
+def count_tokens(tenant_id: str, snapshot_id: str) -> None:
+    """Count a snapshot's tokens by the tokenizer of each anchor, in pieces; goes on if broken."""
+    with tenant_scope(tenant_id):
+        anchors = {anchor.digest: anchor for anchor in Anchor.objects.all()}
+        snapshot = Snapshot.objects.get(pk=snapshot_id)
+        actions.begin_counts(snapshot, [(pk, str(anchor)) for pk, anchor in anchors.items()])
+    for digest, anchor in anchors.items():
+        with tenant_scope(tenant_id):
+            count = token_counter(artifacts.path(anchor))
+        is_more = count is not None
+        while is_more and count is not None:
+            with tenant_scope(tenant_id):
+                is_more = actions.count_some(snapshot_id, digest, count)
+
+
+def token_counter(folder: Path) -> Callable[[list[str]], int] | None:
+    """Counts texts as the model in this folder reads them; None when it has no fast tokenizer."""
+    from tokenizers import Tokenizer  # noqa: PLC0415 - compiled, and used by this task alone
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    tokenizer = Tokenizer.from_file(str(file))
+
+    def count(texts: list[str]) -> int:
+        found = (tokenizer.encode(text, add_special_tokens=False) for text in texts)
+        return sum(len(each) for each in found)
+
+    return count
+
+
 def read_one(tenant_id: str, item: UploadItem) -> None:
     """Settle one claimed file: stored, duplicate, unpacked, or rejected with its reason."""
     with tenant_scope(tenant_id):
@@ -59,8 +109,8 @@ def read_one(tenant_id: str, item: UploadItem) -> None:
     try:
         # No transaction is open while the child reads: it may take minutes.
         with (
-            plain_copy(original) as path,
-            reading(path, item.path, limits=limits()) as found,
+            plain_copy(original, tenant_id) as path,
+            reading(path, item.path, limits=limits(), scratch=path.parent) as found,
             tenant_scope(tenant_id),
         ):
             actions.file_documents(item, found)

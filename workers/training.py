@@ -145,15 +145,15 @@ def follow(job: Job, verb: str, spec: Spec, place: Place) -> Outcome:
 
 @contextmanager
 def studied(job: Job, place: Place) -> Iterator[None]:
-    """What was written of the corpus before, plain for this attempt alone; then sealed again."""
-    corpus = job.run.snapshot.corpus_id
+    """What was written of the corpora before, plain for this attempt alone; then sealed again."""
+    shelf = "/".join(str(corpus) for corpus in job.run.snapshot.closure)
     with tenant_scope(job.attempt.tenant_id):
-        studies.bring(corpus, place.study)
+        studies.bring(shelf, place.study)
     try:
         yield
     finally:
         with tenant_scope(job.attempt.tenant_id):
-            studies.keep(corpus, place.study)
+            studies.keep(shelf, place.study)
 
 
 def _with_checkpoints(

@@ -36,5 +36,7 @@ urlpatterns = [
     path("documents/<uuid:code>/fold-in/", review.fold_in, name="fold_in"),
     path("documents/<uuid:code>/include/", documents.include, name="include"),
     path("documents/<uuid:code>/exclude/", documents.exclude, name="exclude"),
+    path("freezings/<uuid:code>/", snapshots.freezing, name="freezing"),
     path("snapshots/<uuid:code>/", snapshots.snapshot, name="snapshot"),
+    path("snapshots/<uuid:code>/manifest.parquet", snapshots.manifest, name="manifest"),
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.chat.models import Message
+from apps.corpora import manifests
 from apps.corpora.models import Document, DocumentState, Snapshot
 from apps.forgetting.models import ForgetPlan, Mention
 from apps.registry.models import Alias, Augmenter, AugmenterSnapshot, Composition
@@ -68,13 +69,13 @@ def affected(plan: ForgetPlan) -> Affected:
 
 def snapshots_of(plan: ForgetPlan) -> list[Snapshot]:
     """Those whose manifest names one of the documents; of a whole corpus, all."""
-    found = Snapshot.objects.filter(corpus__in=corpora_of(plan))
+    found = Snapshot.objects.touching(corpora_of(plan))
     if plan.corpus_id and not plan.digest:
         return list(found)
     going = {plan.digest} if plan.digest else set()
     if plan.person_id:
         going = set(documents_of(plan).values_list("original_digest", flat=True))
-    return [each for each in found if any(row[0] in going for row in manifest_of(each))]
+    return [each for each in found if _names(each, going)]
 
 
 def is_barred(plan: ForgetPlan, found: Affected) -> bool:
@@ -84,6 +85,6 @@ def is_barred(plan: ForgetPlan, found: Affected) -> bool:
     return plan.quarantined_at is not None and not opened and not staying.exists()
 
 
-def manifest_of(snapshot: Snapshot) -> list[list[str]]:
-    rows: list[list[str]] = snapshot.manifest.get("documents", [])
-    return rows
+def _names(snapshot: Snapshot, going: set[str]) -> bool:
+    """Whether a snapshot holds one of these originals."""
+    return any(entry.original in going for entry in manifests.entries(snapshot))

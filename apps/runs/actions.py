@@ -245,7 +245,7 @@ def queue(
             snapshot=snapshot,
             closure=closure,
             created_by=by,
-            name=name or snapshot.corpus.name,
+            name=name or snapshot.names,
             **parts,
         )
         run.note("queued", "Waiting for a worker")

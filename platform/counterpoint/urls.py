@@ -7,6 +7,7 @@ from django.urls import include, path
 from apps.home import views as front
 from counterpoint import views
 
+handler500 = "counterpoint.views.broken"
 urlpatterns = [
     path("", front.home, name="home"),
     path("healthz", views.healthz, name="healthz"),
@@ -22,5 +23,6 @@ urlpatterns = [
     path("teach/", include("apps.teaching.urls")),
     path("chat/", include("apps.chat.urls")),
     path("forget/", include("apps.forgetting.urls")),
+    path("look/", include("apps.look.urls")),
     path("v1/", include("apps.api.urls")),
 ]

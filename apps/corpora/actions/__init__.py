@@ -7,8 +7,16 @@ written. The right on the corpus is checked here, whoever calls; the role is the
 from __future__ import annotations
 
 from apps.corpora.actions.access import create_corpus, grant, must, readers, revoke
+from apps.corpora.actions.counting import begin_counts, count_some
+from apps.corpora.actions.differences import Difference, difference
 from apps.corpora.actions.documents import act_on, exclude, fold_in, include, keep_apart, text_of
 from apps.corpora.actions.export import SnapshotFiles, export_snapshot
+from apps.corpora.actions.freezing import (
+    carry_out,
+    claim_freezing,
+    order_freeze,
+    reconcile_freezings,
+)
 from apps.corpora.actions.outcomes import (
     ATTEMPTS,
     begin,
@@ -36,7 +44,7 @@ from apps.corpora.actions.review import (
     screen_again,
     set_policies,
 )
-from apps.corpora.actions.snapshots import Changes, changes, freeze
+from apps.corpora.actions.snapshots import Changes, changes, freeze, in_order
 from apps.corpora.actions.splits import Split, as_row
 from apps.corpora.actions.transfers import (
     begin_transfer,
@@ -49,6 +57,7 @@ from apps.corpora.actions.transfers import (
 __all__ = [
     "ATTEMPTS",
     "Changes",
+    "Difference",
     "ExampleReceipt",
     "IncomingFile",
     "SnapshotFiles",
@@ -59,13 +68,18 @@ __all__ = [
     "approve",
     "as_row",
     "begin",
+    "begin_counts",
     "begin_next",
     "begin_transfer",
     "behind",
     "call_for",
     "cancel_rest",
+    "carry_out",
     "changes",
+    "claim_freezing",
+    "count_some",
     "create_corpus",
+    "difference",
     "exclude",
     "expire_transfers",
     "export_snapshot",
@@ -77,14 +91,17 @@ __all__ = [
     "give_up",
     "go_on",
     "grant",
+    "in_order",
     "include",
     "keep_apart",
     "leave_out",
     "must",
+    "order_freeze",
     "pause",
     "readers",
     "receive",
     "reconcile",
+    "reconcile_freezings",
     "redact",
     "reject",
     "reopen",

@@ -20,7 +20,13 @@ from apps.corpora.models.documents import (
 )
 from apps.corpora.models.passages import Passage
 from apps.corpora.models.screening import Flag, FlagState, NearKey
-from apps.corpora.models.snapshots import Snapshot
+from apps.corpora.models.snapshots import (
+    Freezing,
+    FreezingState,
+    OfCorporaQuerySet,
+    Snapshot,
+    TokenCount,
+)
 from apps.corpora.models.transfers import StorageUse, Transfer, TransferQuerySet
 from apps.corpora.models.uploads import (
     IN_PROGRESS,
@@ -43,9 +49,12 @@ __all__ = [
     "ExampleQuerySet",
     "Flag",
     "FlagState",
+    "Freezing",
+    "FreezingState",
     "ItemQuerySet",
     "ItemState",
     "NearKey",
+    "OfCorporaQuerySet",
     "OfCorpusQuerySet",
     "Passage",
     "Policy",
@@ -54,6 +63,7 @@ __all__ = [
     "Snapshot",
     "StorageUse",
     "Tally",
+    "TokenCount",
     "Transfer",
     "TransferQuerySet",
     "Upload",

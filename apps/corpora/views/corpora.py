@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -26,12 +26,16 @@ from apps.corpora.models import (
     Corpus,
     CorpusGrant,
     Right,
+    Snapshot,
 )
 from apps.corpora.search import find
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
 
 PAGE = 50
 
@@ -73,23 +77,30 @@ def corpus(request: MemberRequest, code: UUID) -> HttpResponse:
     facts: dict[str, Any] = {
         "corpus": row,
         "tab": tab if tab in TABS else TABS[0],
-        "tabs": _tabs(row),
+        "tabs": _tabs(row, request.user),
         "may_curate": row.may(request.user, Right.CURATE),
         "is_owner": row.owner_id == request.user.pk,
         "types": WORDS_FOR_TYPES,
         "accept": ",".join(f".{ending}" for ending in ALLOWED),
         "open_flags": said(counted(row.flags.filter(state="open"))),
-        "latest": row.snapshots.defer("manifest").first(),
+        "latest": _snapshots(row, request.user).first(),
     }
     return render(request, "corpora/corpus.html", facts | _shown(request, row, facts["tab"]))
 
 
-def _tabs(row: Corpus) -> list[tuple[str, str, str | None]]:
+def _snapshots(row: Corpus, user: User) -> QuerySet[Snapshot]:
+    """Those with this corpus in them that this person may see: all of their corpora."""
+    rows = Snapshot.objects.touching([row.pk]).visible_to(user)
+    found: QuerySet[Snapshot] = rows.select_related("corpus", "frozen_by").defer("manifest")
+    return found
+
+
+def _tabs(row: Corpus, user: User) -> list[tuple[str, str, str | None]]:
     return [
         ("documents", _("Documents"), said(counted(row.documents.all()))),
         ("uploads", _("Uploads"), said(counted(row.uploads.all()))),
         ("examples", _("Questions and answers"), said(counted(row.examples.all()))),
-        ("snapshots", _("Snapshots"), said(counted(row.snapshots.all()))),
+        ("snapshots", _("Snapshots"), said(counted(_snapshots(row, user)))),
         ("access", _("Access"), None),
     ]
 
@@ -104,7 +115,7 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
     sources: dict[str, Callable[[], Any]] = {
         "uploads": lambda: row.uploads.select_related("by"),
         "examples": lambda: row.examples.all(),
-        "snapshots": lambda: row.snapshots.select_related("frozen_by").defer("manifest"),
+        "snapshots": lambda: _snapshots(row, request.user),
     }
     page = Paginator(sources[tab](), PAGE).get_page(request.GET.get("page"))
     for one in page:

@@ -16,6 +16,7 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
 from apps.corpora import actions
+from apps.corpora.extraction import Extracted, Reading
 from apps.corpora.models import Corpus, Document, Upload, UploadItem
 from apps.tenants.scope import tenant_scope
 from tests.cast import Cast
@@ -134,6 +135,20 @@ def take_in(cast: Cast, corpus: Corpus, files: dict[str, bytes]) -> Upload:
     upload = send(cast, corpus, files)
     read_all(cast, upload)
     return upload
+
+
+def file_texts(cast: Cast, corpus: Corpus, texts: dict[str, str]) -> list[Document]:
+    """File these texts as documents, by the workers' door but without a child that reads them."""
+    sent = {name: text.encode() for name, text in texts.items()}
+    upload = send(cast, corpus, sent)
+    with tenant_scope(cast.north):
+        for item in upload.items.all():
+            claimed = actions.begin(item.pk)
+            assert claimed is not None
+            name = claimed.path.rpartition("/")[2].rpartition(".")[0]
+            found = Extracted(name, texts[claimed.path], "text/plain", "eng")
+            actions.file_documents(claimed, Reading(False, [found], []))
+        return list(corpus.documents.filter(items__upload=upload).order_by("path"))
 
 
 def outcomes(cast: Cast, upload: Upload) -> dict[str, str]:
