@@ -13,6 +13,6 @@ UNDO_EXPECT = """
 
 class Migration(migrations.Migration):
 
-    dependencies = [('runs', '0003_sharing_and_dry_runs')]
+    dependencies = [('runs', '0004_sealed_webhook_secrets')]
 
     operations = [migrations.RunSQL(EXPECT, UNDO_EXPECT)]
