@@ -115,6 +115,9 @@ WORDING: dict[str, str] = {
     "The lines above say by how much.",
     "server.memory": "There is not enough memory for this request now. "
     "Ask again later, or ask for less.",
+    "document.learned": "Models may have learned it: it stands in[ {snapshots}] snapshots. "
+    "Open a plan to forget it instead.",
+    "document.standing": "Only a withdrawn document can be deleted. Withdraw it first.",
     "documents.repeated": "Nearly all lines of the documents are repeated[: {percent} % of "
     "them]. Remove the copies from the corpus, then freeze it again.",
     "documents.empty": "No document holds any text[: {path}]. "
@@ -163,7 +166,8 @@ WORDING: dict[str, str] = {
     "file.unreadable": "The file cannot be read[: {why}]. Save it anew and upload it again.",
     "pdf.broken": "The PDF is damaged. Save or export it anew and upload it again.",
     "pdf.no_text": "The PDF holds pictures of its[ {pages}] pages and no text. "
-    "Run text recognition over it and upload the result.",
+    "Run text recognition over it and upload the result; or have your administrator install "
+    "Tesseract's language data on the ingest workers, then read it again.",
     "corpus.screening": "Documents are still being looked at under the new policies"
     "[: {documents} of them]. Wait until that is done, then freeze the snapshot.",
     "document.act": "Choose what becomes of these documents.",
@@ -232,6 +236,14 @@ WORDING: dict[str, str] = {
     "Ask your administrator to look at the ingest worker, then order it again.",
     "freezing.right": "Whoever ordered the snapshot may no longer curate every corpus of it. "
     "Somebody who may orders it again.",
+    "source.gone": "There is no such place for your organisation any more[: {name}]. "
+    "Ask your administrator, who names them.",
+    "source.right": "Whoever asked for it may no longer curate the corpus. "
+    "Somebody who may asks again.",
+    "source.settings": "The places to synchronise from cannot be understood[: {name}, {why}]. "
+    "Your administrator corrects SOURCES_FILE.",
+    "source.unreachable": "The place cannot be read[: {why}]. Nothing was changed by it; "
+    "ask your administrator, then synchronise again.",
     "gates.failed": "Not every gate has been passed[: {gates}]. Give a reason to promote it "
     "all the same; the reason is kept in the history.",
     "hold.stands": "A legal hold stands on {name}, placed by {by}, to be looked at on {until}. "

@@ -25,9 +25,18 @@ log = structlog.get_logger(__name__)
 # Seconds between two looks. Runs are looked after by `workers.watch`, which needs no broker.
 SCHEDULE = {
     "deliver": {"task": "housekeeping.deliver", "schedule": 10.0, "options": {"expires": 10}},
+    "lapse": {"task": "housekeeping.lapse", "schedule": 3600.0, "options": {"expires": 3600}},
     "rows": {"task": "housekeeping.rows", "schedule": 30.0, "options": {"expires": 30}},
 }
 app.conf.beat_schedule = SCHEDULE
+
+
+@task("housekeeping.lapse", queue="short")
+def lapse() -> None:
+    """For each tenant: withdrawn documents that its corpora keep no longer."""
+    for tenant in Tenant.objects.all():
+        with structlog.contextvars.bound_contextvars(tenant=str(tenant.pk)), tenant_scope(tenant):
+            corpora.delete_lapsed()
 
 
 @task("housekeeping.rows", queue="short")
@@ -40,6 +49,7 @@ def rows() -> None:
                 corpora.reconcile()
                 corpora.expire_transfers()
                 corpora.reconcile_freezings()
+                corpora.reconcile_connections()
             with tenant_scope(tenant):
                 chat.close_left_behind(timezone.now())
             with tenant_scope(tenant):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 
 from apps.corpora import actions
 from apps.corpora.extraction import LIMITS, Limits, reading
@@ -98,6 +99,28 @@ def token_counter(folder: Path) -> Callable[[list[str]], int] | None:
         return sum(len(each) for each in found)
 
     return count
+
+
+@task("ingestion.synchronise", queue="ingest")
+def synchronise(tenant_id: str, connection_id: str) -> None:
+    """Bring what is new or changed in a place outside into its corpus, a batch at a time."""
+    with tenant_scope(tenant_id):
+        connection = actions.claim_connection(connection_id)
+    if connection is None:
+        return
+    refused = None
+    try:
+        with tenant_scope(tenant_id):
+            round_ = actions.Synchronisation(connection)
+        is_more = True
+        while is_more:
+            with tenant_scope(tenant_id):
+                is_more = round_.step()
+    except (InputError, PermissionDenied) as error:
+        refused = actions.refusal_of(error)
+        log.info("source.refused", connection=connection_id, code=refused.code)
+    with tenant_scope(tenant_id):
+        actions.finish_synchronising(connection, refused)
 
 
 def read_one(tenant_id: str, item: UploadItem) -> None:

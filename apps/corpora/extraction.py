@@ -15,12 +15,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from apps.corpora.parsing.confinement import DISK_FULL, PICTURE
 from apps.corpora.parsing.kinds import MEDIA
+from apps.corpora.parsing.recognition import data_folder
 from calm_engine.errors import InputError
 
 ALLOWED = tuple(MEDIA)
@@ -133,7 +134,17 @@ def page_picture(
 
 
 def _answer(path: Path, name: str, folder: Path, limits: Limits) -> Reading:
-    said = _asked({"path": str(path.resolve()), "name": name}, folder, limits)
+    asked = {"path": str(path.resolve()), "name": name}
+    try:
+        said = _asked(asked, folder, limits)
+    except InputError as refused:
+        data = data_folder()
+        if refused.code != "pdf.no_text" or not data:
+            raise
+        # Recognition costs seconds a page: the wall clock is its limit, in a child of its own.
+        folder = folder / "recognised"
+        folder.mkdir()
+        said = _asked(asked | {"recognise": data}, folder, replace(limits, cpu=limits.wall))
     inner = [
         Inner(i["path"], folder / "inner" / i["file"] if i["file"] else None, i["code"], i["facts"])
         for i in said["inner"]

@@ -83,6 +83,19 @@ def entries(snapshot: Snapshot) -> Iterator[Entry]:
         yield Entry(corpus, original, training, training, "", title, "", "", 0, 0)
 
 
+def names_any(snapshot: Snapshot, originals: set[str]) -> bool:
+    """Whether a snapshot holds one of these originals; reads only what its order leaves open."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    if not originals:
+        return False
+    if not snapshot.listed:
+        return any(entry.original in originals for entry in entries(snapshot))
+    with blobs().open(KIND, snapshot.listed) as file:
+        asked = [("original", "in", list(originals))]
+        return bool(pq.read_table(file, columns=["original"], filters=asked).num_rows)
+
+
 class Naming:
     """The digest that names a snapshot, fed a document at a time.
 

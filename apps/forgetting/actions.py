@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -21,16 +20,8 @@ from apps.audit import holds
 from apps.audit.actions import record
 from apps.audit.anchors import canonical, public_key, signing_key
 from apps.audit.models import Hold
-from apps.corpora.models import (
-    Corpus,
-    Document,
-    DocumentState,
-    Flag,
-    NearKey,
-    Passage,
-    Right,
-    UploadItem,
-)
+from apps.corpora.actions import deleting
+from apps.corpora.models import Corpus, Document, DocumentState, Passage, Right
 from apps.forgetting import persons, quotes
 from apps.forgetting.lineage import Affected, affected, corpora_of, documents_of, is_barred
 from apps.forgetting.models import ForgetPlan
@@ -44,8 +35,6 @@ from counterpoint.storage import blobs, run_folder_of
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-NAMELESS = "forgotten"
-FILES = {"original": ("original_digest",), "text": ("text_digest", "redacted_digest")}
 NOT_COVERED = (
     "Backups from before, until they lapse. Copies taken out of this site. Names of documents in "
     "manifests of older snapshots and in the audit log, which nobody can change. What people typed "
@@ -125,7 +114,7 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
     for corpus in corpora_of(plan):
         studies.drop(corpus)  # it quotes the documents; the next training writes it anew
     with transaction.atomic():
-        rows = drop_words(plan) | quotes.drop(plan, found)
+        rows = deleting.drop_words(documents_of(plan)) | quotes.drop(plan, found)
         for name, count in (persons.drop_person(plan) if plan.person_id else {}).items():
             rows[name] = rows.get(name, 0) + count
         plan.destroyed, plan.rows, plan.destroyed_at = gone, rows, timezone.now()
@@ -143,37 +132,9 @@ def require_free(plan: ForgetPlan) -> None:
         holds.require_free(Hold.Kind.CORPUS, corpus)
 
 
-def drop_words(plan: ForgetPlan) -> dict[str, int]:
-    """Delete what rows say of the documents; their digests stay, so that lineage finds them."""
-    going = documents_of(plan)
-    chosen = list(going.values_list("pk", flat=True))
-    gone = {}
-    for model in (Passage, NearKey, Flag):
-        gone[str(model._meta.model_name)] = model.objects.filter(document__in=chosen).delete()[0]
-    UploadItem.objects.filter(document__in=chosen).update(path=NAMELESS)
-    names = {"title": NAMELESS, "path": NAMELESS, "facts": {}, "found": {}, "pages": []}
-    gone["document"] = going.update(**names)
-    return gone
-
-
 def texts_of(plan: ForgetPlan) -> dict[str, list[str]]:
     """Files of the forgotten documents that no other document still names."""
-    going = documents_of(plan)
-    staying = Document.objects.exclude(pk__in=list(going.values_list("pk", flat=True)))
-    found: dict[str, list[str]] = {}
-    for kind, columns in FILES.items():
-        wanted = {each for row in going.values_list(*columns) for each in row if each}
-        kept = {each for row in named_by(staying, wanted, columns) for each in row}
-        found[kind] = sorted(wanted - kept)
-    return found
-
-
-def named_by(documents: Any, digests: set[str], columns: tuple[str, ...]) -> Any:
-    """Digests in these columns of the documents that name one of them in any."""
-    names_one = Q()
-    for column in columns:
-        names_one |= Q(**{f"{column}__in": digests})
-    return documents.filter(names_one).values_list(*columns)
+    return deleting.only_theirs(documents_of(plan))
 
 
 def certify(plan: ForgetPlan, *, by: User) -> str:

@@ -213,6 +213,8 @@ RUN_KEEP_CHECKPOINTS = env.number("RUN_KEEP_CHECKPOINTS", 3, least=1)
 RUN_KEEP_DAYS = env.number("RUN_KEEP_DAYS", 14, least=1)  # folders of failed and stopped runs
 RUN_DISK_RESERVE_BYTES = env.number("RUN_DISK_RESERVE_MB", 2048) * 2**20  # runs pause before it
 UPLOAD_MAX_BYTES = env.number("UPLOAD_MAX_MB", 512, least=1) * 2**20  # for one file
+# JSON: places that corpora may be kept up to date from, by name (docs/operate/sources.md).
+SOURCES_FILE = env.text("SOURCES_FILE")
 # For all originals of one tenant; 0 means the disk alone bounds them.
 TENANT_QUOTA_BYTES = env.number("TENANT_QUOTA_GB", 0) * 2**30
 DISK_RESERVE_BYTES = env.number("DISK_RESERVE_MB", 256) * 2**20  # never filled by uploads

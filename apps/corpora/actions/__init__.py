@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from apps.corpora.actions.access import create_corpus, grant, must, readers, revoke
 from apps.corpora.actions.counting import begin_counts, count_some
+from apps.corpora.actions.deleting import delete, delete_lapsed, set_withdrawn_days
 from apps.corpora.actions.differences import Difference, difference
-from apps.corpora.actions.documents import act_on, exclude, fold_in, include, keep_apart, text_of
+from apps.corpora.actions.documents import (
+    act_on,
+    exclude,
+    fold_in,
+    include,
+    keep_apart,
+    restore,
+    text_of,
+    withdraw,
+)
 from apps.corpora.actions.export import SnapshotFiles, export_snapshot
 from apps.corpora.actions.freezing import (
     carry_out,
@@ -31,6 +41,8 @@ from apps.corpora.actions.outcomes import (
     resume,
     retriable,
     retry,
+    retry_scans,
+    scans,
 )
 from apps.corpora.actions.questions import ExampleReceipt, add_examples
 from apps.corpora.actions.receiving import IncomingFile, receive
@@ -46,6 +58,19 @@ from apps.corpora.actions.review import (
 )
 from apps.corpora.actions.snapshots import Changes, changes, freeze, in_order
 from apps.corpora.actions.splits import Split, as_row
+from apps.corpora.actions.synchronising import (
+    Synchronisation,
+    ask_to_synchronise,
+    claim_connection,
+    connect,
+    disconnect,
+    finish_synchronising,
+    places,
+    proposed,
+    reconcile_connections,
+    refusal_of,
+    withdraw_gone,
+)
 from apps.corpora.actions.transfers import (
     begin_transfer,
     expire_transfers,
@@ -62,11 +87,13 @@ __all__ = [
     "IncomingFile",
     "SnapshotFiles",
     "Split",
+    "Synchronisation",
     "act_on",
     "add_examples",
     "alike",
     "approve",
     "as_row",
+    "ask_to_synchronise",
     "begin",
     "begin_counts",
     "begin_next",
@@ -76,16 +103,22 @@ __all__ = [
     "cancel_rest",
     "carry_out",
     "changes",
+    "claim_connection",
     "claim_freezing",
+    "connect",
     "count_some",
     "create_corpus",
+    "delete",
+    "delete_lapsed",
     "difference",
+    "disconnect",
     "exclude",
     "expire_transfers",
     "export_snapshot",
     "file_documents",
     "file_known",
     "files_of",
+    "finish_synchronising",
     "fold_in",
     "freeze",
     "give_up",
@@ -98,18 +131,28 @@ __all__ = [
     "must",
     "order_freeze",
     "pause",
+    "places",
+    "proposed",
     "readers",
     "receive",
     "reconcile",
+    "reconcile_connections",
     "reconcile_freezings",
     "redact",
+    "refusal_of",
     "reject",
     "reopen",
+    "restore",
     "resume",
     "retriable",
     "retry",
+    "retry_scans",
     "revoke",
+    "scans",
     "screen_again",
     "set_policies",
+    "set_withdrawn_days",
     "text_of",
+    "withdraw",
+    "withdraw_gone",
 ]

@@ -14,13 +14,22 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from apps.audit import actions as audit
 from apps.corpora.actions.access import must
 from apps.corpora.actions.documents import locked, settle, text_of
-from apps.corpora.models import Corpus, Document, DocumentQuerySet, Flag, FlagState, Policy, Right
+from apps.corpora.models import (
+    Corpus,
+    Document,
+    DocumentQuerySet,
+    DocumentState,
+    Flag,
+    FlagState,
+    Policy,
+    Right,
+)
 from apps.corpora.screening import Finding, Group, Kind, found, redacted
 from calm_engine.errors import InputError
 from counterpoint.celery import send
@@ -46,7 +55,8 @@ def screen(document: Document, text: str) -> None:
     document.flags.filter(state=FlagState.OPEN).delete()
     _ask(document, text, findings)
     _black_out(document, text, findings)
-    document.save(update_fields=["found", "policy_version", "redacted_digest"])
+    document.screened = True
+    document.save(update_fields=["found", "policy_version", "redacted_digest", "screened"])
 
 
 def _ask(document: Document, text: str, findings: list[Finding]) -> None:
@@ -203,8 +213,7 @@ def screen_again(corpus_id: UUID | str) -> int:
 
 
 def behind(corpus: Corpus) -> DocumentQuerySet:
-    """Documents that were not yet screened under the corpus's present policies."""
-    rows: DocumentQuerySet = Document.objects.filter(
-        corpus=corpus, policy_version__lt=corpus.policy_version
-    )
-    return rows
+    """Documents that were not yet screened under the corpus's present policies, or never."""
+    late = Q(policy_version__lt=corpus.policy_version) | Q(screened=False)
+    rows: DocumentQuerySet = Document.objects.filter(late, corpus=corpus)
+    return rows.exclude(state=DocumentState.DELETED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apps.corpora.models.connections import Connection, SourceFile
 from apps.corpora.models.corpus import (
     Corpus,
     CorpusGrant,
@@ -39,6 +40,7 @@ from apps.corpora.models.uploads import (
 
 __all__ = [
     "IN_PROGRESS",
+    "Connection",
     "Corpus",
     "CorpusGrant",
     "CorpusQuerySet",
@@ -61,6 +63,7 @@ __all__ = [
     "Right",
     "Sensitivity",
     "Snapshot",
+    "SourceFile",
     "StorageUse",
     "Tally",
     "TokenCount",

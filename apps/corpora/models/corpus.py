@@ -82,6 +82,8 @@ class Corpus(TenantModel):
     identity_policy = models.CharField(max_length=6, choices=Policy, default=Policy.FLAG)
     secret_policy = models.CharField(max_length=6, choices=Policy, default=Policy.FLAG)
     policy_version = models.PositiveIntegerField(default=1)
+    # Days after which a withdrawn document is deleted for good; 0: never by itself.
+    withdrawn_days = models.PositiveIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(db_default=Now())
 
     objects = TenantManager.from_queryset(CorpusQuerySet)()

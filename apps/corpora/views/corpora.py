@@ -20,7 +20,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.corpora import actions
 from apps.corpora.extraction import ALLOWED, WORDS_FOR_TYPES
-from apps.corpora.forms import CorpusForm, GrantForm
+from apps.corpora.forms import CorpusForm, GrantForm, KeepingForm
 from apps.corpora.listing import Wanted, counted, counts, page_of, said
 from apps.corpora.models import (
     Corpus,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PAGE = 50
 
 
-TABS = ("documents", "uploads", "examples", "snapshots", "access")
+TABS = ("documents", "uploads", "sources", "examples", "snapshots", "access")
 
 
 @require_GET
@@ -99,6 +99,7 @@ def _tabs(row: Corpus, user: User) -> list[tuple[str, str, str | None]]:
     return [
         ("documents", _("Documents"), said(counted(row.documents.all()))),
         ("uploads", _("Uploads"), said(counted(row.uploads.all()))),
+        ("sources", _("Sources"), None),
         ("examples", _("Questions and answers"), said(counted(row.examples.all()))),
         ("snapshots", _("Snapshots"), said(counted(_snapshots(row, user)))),
         ("access", _("Access"), None),
@@ -109,19 +110,39 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
     """What the open tab needs, and nothing for the others."""
     if tab == "access":
         grants = row.grants.select_related("user", "group")
-        return {"grants": grants, "form": GrantForm()}
+        keeping = KeepingForm(initial={"days": row.withdrawn_days})
+        return {"grants": grants, "form": GrantForm(), "keeping": keeping}
     if tab == "documents":
         return _documents(request, row)
+    if tab == "sources":
+        return _sources(row)
     sources: dict[str, Callable[[], Any]] = {
         "uploads": lambda: row.uploads.select_related("by"),
         "examples": lambda: row.examples.all(),
         "snapshots": lambda: _snapshots(row, request.user),
     }
     page = Paginator(sources[tab](), PAGE).get_page(request.GET.get("page"))
+    if tab != "uploads":
+        return {"page": page}
     for one in page:
-        if tab == "uploads":
-            one.counted = one.tally()
-    return {"page": page}
+        one.counted = one.tally()
+    return {"page": page, "scans": actions.scans(row).count()}
+
+
+def _sources(row: Corpus) -> dict[str, Any]:
+    """The connections of a corpus, what is gone there, and the places that could be connected."""
+    connections = list(row.connections.all())
+    for one in connections:
+        gone = actions.proposed(one)
+        one.known, one.gone = one.files.count(), gone.count()
+        one.titles = gone.values_list("title", flat=True)[:PAGE]
+    facts: dict[str, Any] = {"connections": connections}
+    try:
+        known = {one.source for one in connections}
+        facts["places"] = [each.name for each in actions.places() if each.name not in known]
+    except InputError as error:
+        facts["error"] = sentence(error)
+    return facts
 
 
 def _documents(request: HttpRequest, row: Corpus) -> dict[str, Any]:
@@ -165,6 +186,19 @@ def search(request: MemberRequest, code: UUID) -> HttpResponse:
     except InputError as error:
         facts["error"] = sentence(error)
     return render(request, "corpora/search.html", facts)
+
+
+@require_POST
+@member(Role.CURATOR)
+def keeping(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Say how long this corpus keeps what was withdrawn from it."""
+    row = fetch(request, Corpus, code)
+    form = KeepingForm(request.POST)
+    if form.is_valid():
+        actions.set_withdrawn_days(row, form.cleaned_data["days"], by=request.user)
+    else:
+        messages.error(request, _("Give a number of days from 0 to 36,500."))
+    return redirect(f"{row.get_absolute_url()}?tab=access")
 
 
 @require_POST
