@@ -93,7 +93,11 @@ browser:
 	else echo "No browser found: set CHROMIUM=/path/to/chromium (or install one), then run make test again." >&2; exit 1; fi
 
 # ---- upkeep ------------------------------------------------------------------------------------
-.PHONY: lock clean
+.PHONY: lock words clean
+words: $(VENV)/ready ## Gather every sentence of the pages, and compile the translations (needs gettext)
+	@$(BIN)/python manage.py makemessages -l en -l de --no-location --no-obsolete -i node_modules -i var -i tests -i deploy
+	@$(BIN)/python manage.py compilemessages -l de
+
 lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --all-extras --python-version 3.11.2 --constraint requirements/torch.txt --generate-hashes \
 	  --no-emit-package torch --no-emit-package counterpoint --no-emit-index-url --no-emit-find-links --no-header --no-annotate \

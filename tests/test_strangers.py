@@ -38,6 +38,7 @@ PUBLIC = {
     "accounts:sign_in": "the way in",
     "accounts:sign_out": "ends whatever session there is",
     "healthz": "the process's pulse, without a word about its content",
+    "set_language": "chooses the language of the pages, before anybody signs in",
     "streamz": "three numbers with pauses between, to find a proxy that holds streams back",
     "readyz": "whether the engines answer, without a word about their content",
 }

@@ -96,7 +96,7 @@ def ask_anchor(reply: Message, *, by: User) -> Message:
 def _asked(conversation: Conversation, text: str, after: Message | None, *, by: User) -> Message:
     text = _checked(text)
     composition = _usable(conversation.model, by)
-    _within_limits(by)
+    within_limits(by)
     with transaction.atomic():
         place = _next_place(conversation)
         question = Message.objects.create(
@@ -118,7 +118,7 @@ def _replied(
     reply: Message, settings: dict[str, Any], *, by: User, seed: int | None = None
 ) -> Message:
     composition = _usable(reply.conversation.model, by)
-    _within_limits(by)
+    within_limits(by)
     with transaction.atomic():
         place = _next_place(reply.conversation)
         return _empty_reply(reply.question, composition, place, settings, by=by, seed=seed)
@@ -184,7 +184,7 @@ def _usable(model: str, by: User) -> Composition:
     return composition
 
 
-def _within_limits(by: User) -> None:
+def within_limits(by: User) -> None:
     """Count one question. Raises InputError("quota.used"); an answer under way ends properly."""
     quotas.require(by, Quota.Kind.REQUESTS, Quota.Kind.TOKENS)
     quotas.spend(by, Quota.Kind.REQUESTS)
@@ -271,8 +271,16 @@ def begin_reply(reply_id: UUID) -> Work | None:
     """What is to be carried, or None when the reply is gone or has ended."""
     waiting = Message.objects.filter(pk=reply_id, state=State.WAITING)
     reply = waiting.select_related("conversation", "composition", "parent").first()
-    if reply is None:
-        return None
+    return None if reply is None else work_of(reply)
+
+
+def whole_of(text: str) -> str:
+    """What is kept of a model's words: it may write a NUL, and PostgreSQL takes none."""
+    return text.replace("\0", "")
+
+
+def work_of(reply: Message) -> Work:
+    """What the model was asked, or is to be asked, for this reply."""
     sampling = {**reply.settings, "seed": reply.seed}
     return Work(reply.maker.name, sampling, _turns_before(reply), reply.question.text)
 

@@ -14,10 +14,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from apps.chat import keeping
 from apps.chat.evidence import evidence_for
+from apps.chat.influence import weighed
 from apps.chat.models import Conversation, Message, Role
 from apps.chat.tree import way
+from apps.registry import hosts
 from apps.tenants.access import MemberRequest, fetch, member
-from calm_engine.errors import InputError
+from calm_engine.errors import EngineError, InputError
 from calm_engine.wording import sentence
 
 
@@ -95,6 +97,21 @@ def evidence(request: MemberRequest, code: UUID) -> HttpResponse:
     except InputError as error:
         facts |= {"refusal": sentence(error)}
     return render(request, "chat/evidence.html", facts)
+
+
+@require_POST
+@member()
+async def influence(request: MemberRequest, code: UUID) -> HttpResponse:
+    """The answer with a shade on each word that the private model moved; made on request."""
+    answer = await hosts.step(request.tenant.pk, readable, request, code)
+    facts: dict[str, Any] = {"answer": answer}
+    try:
+        facts["weighed"] = await weighed(request.tenant.pk, code, request.user)
+    except EngineError as error:
+        facts["refusal"] = sentence(error)
+    except hosts.Refusal:
+        facts["refusal"] = _("The model could not make this answer once more.")
+    return await hosts.step(request.tenant.pk, render, request, "chat/influence.html", facts)
 
 
 @require_safe

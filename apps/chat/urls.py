@@ -29,4 +29,5 @@ urlpatterns = [
     path("messages/<uuid:code>/fork", keeping_views.fork, name="fork"),
     path("messages/<uuid:code>/evidence", keeping_views.evidence, name="evidence"),
     path("messages/<uuid:code>/beside", keeping_views.beside, name="beside"),
+    path("messages/<uuid:code>/influence", keeping_views.influence, name="influence"),
 ]

@@ -14,6 +14,7 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 from django.http import Http404, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -28,6 +29,7 @@ from apps.chat.models import Conversation, Message, Reason, Role, State
 from apps.chat.relay import note_of
 from apps.chat.stream import reply_events
 from apps.chat.tree import Spot, way
+from apps.registry.models import Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role as TenantRole
 from apps.tenants.scope import tenant_scope
@@ -107,9 +109,11 @@ class Line:
 
 def shown(here: Conversation, user: User, at: UUID | None) -> dict[str, Any]:
     """The messages of one way through a conversation, or why they may not be read now."""
-    if Conversation.objects.with_lock(user).get(pk=here.pk).is_locked:
+    their = Composition.objects.usable_by(user).filter(pk=OuterRef("composition"))
+    rows: Any = here.messages.annotate(is_shut=Q(role=Role.ASSISTANT) & ~Exists(their))
+    said = list(rows.select_related("composition").order_by("position"))
+    if any(message.is_shut for message in said):
         return {"is_locked": True, "reason": history.lock_reasons([here], user)[here.pk]}
-    said = list(here.messages.select_related("composition").order_by("position"))
     lines, before = [], None
     for spot in way(said, at):
         message = spot.message

@@ -93,7 +93,7 @@ def specimens(theme: str) -> dict[str, Any]:
     """The same components once more; ids differ, so that labels find their fields."""
     return {
         "theme": theme,
-        "form": SpecimenForm(auto_id=f"{theme}_%s", initial={"name": "Gauges"}),
+        "form": SpecimenForm(auto_id=f"{theme}_%s", initial={"name": "Valves"}),
         "refused": SpecimenForm({"name": ""}, auto_id=f"{theme}_refused_%s")["name"],
         "steps": STEPS,
         "states": STATES,

@@ -16,8 +16,8 @@ from django.db.models import Q
 
 from apps.corpora.models import Corpus, CorpusGrant, Right, Snapshot
 from apps.registry.models import Augmenter, Composition
-from apps.tenants.models import Membership
-from apps.tenants.scope import current_tenant
+from apps.tenants.models import GroupMember, Membership
+from apps.tenants.scope import current_tenant_id
 from calm_engine.errors import InternalError
 
 if TYPE_CHECKING:
@@ -133,14 +133,23 @@ class Reader:
 
 
 def readers() -> list[Reader]:
-    """Everybody of the tenant in scope with what they may read now, in the order of their names."""
-    members = Membership.objects.filter(tenant=current_tenant()).select_related("user")
+    """Everybody of the tenant in scope with what they may read now, in the order of their names.
+
+    What `Corpus.readable_by` says of each, in four queries for all of them.
+    """
+    members = Membership.objects.filter(tenant=current_tenant_id()).select_related("user")
     members = members.filter(user__is_active=True).order_by("user__name", "user__email")
-    people = [member.user for member in members]
-    return [
-        Reader(person, frozenset(Corpus.objects.readable_by(person).values_list("id", flat=True)))
-        for person in people
-    ]
+    readable: dict[UUID, set[UUID]] = {member.user_id: set() for member in members}
+    for corpus, owner in Corpus.objects.values_list("id", "owner"):
+        readable.setdefault(owner, set()).add(corpus)
+    groups: dict[UUID, list[UUID]] = {}
+    for group, user in GroupMember.objects.values_list("group", "user"):
+        groups.setdefault(group, []).append(user)
+    given = CorpusGrant.objects.filter(right__in=READING)
+    for corpus, user, group in given.values_list("corpus", "user", "group"):
+        for reader in [user] if user else groups.get(group, []):
+            readable.setdefault(reader, set()).add(corpus)
+    return [Reader(member.user, frozenset(readable[member.user_id])) for member in members]
 
 
 def audience(composition: Composition) -> list[Access]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -83,12 +84,14 @@ def composition(request: MemberRequest, code: UUID) -> HttpResponse:
     """One version: what it is made of, who may use it, where it runs, what was done with it."""
     row = fetch(request, Composition, code)
     people = closure.audience(row)
+    parts, aliases = row.parts(), list(row.aliases.all())
+    is_live = any(alias.name == Alias.LIVE for alias in aliases)
     facts = {
         "model": row,
-        "aliases": row.aliases.all(),
+        "aliases": aliases,
         "changes": aliases_of(row),
-        "parts": row.parts(),
-        "lineage": lineage(row),
+        "parts": parts,
+        "lineage": lineage(row, parts),
         "corpora": closure.corpora(row),
         "people": people,
         "audience": sum(person.may for person in people),
@@ -96,15 +99,11 @@ def composition(request: MemberRequest, code: UUID) -> HttpResponse:
         "not_exportable": closure.not_exportable(request.user, row),
         "placements": placements(row),
         "files": artifacts.files(row),
-        "reports": row.reports.all(),
+        "reports": list(row.reports.all()),
         "is_curator": request.membership.may(Role.CURATOR),
-        "previous": actions.previous_live(row.name) if is_live(row) else None,
+        "previous": actions.previous_live(row.name) if is_live else None,
     }
     return render(request, "registry/composition.html", facts)
-
-
-def is_live(row: Composition) -> bool:
-    return bool(row.aliases.filter(name=Alias.LIVE).exists())
 
 
 def aliases_of(row: Composition) -> list[AliasChange]:
@@ -132,14 +131,14 @@ def placements(row: Composition) -> list[Place]:
     return found
 
 
-def lineage(row: Composition) -> list[dict[str, str]]:
+def lineage(row: Composition, parts: Sequence[Augmenter]) -> list[dict[str, str]]:
     """From documents to composition, and the anchor that joins it, as steps of a strip."""
     count = row.snapshot.documents
     steps = [
         (_("%(count)s documents") % {"count": count}, row.snapshot.names, ""),
         (_("Snapshot"), row.snapshot.short, row.snapshot.get_absolute_url()),
     ]
-    steps += [(str(part), part.digest[:12], part.get_absolute_url()) for part in row.parts()]
+    steps += [(str(part), part.digest[:12], part.get_absolute_url()) for part in parts]
     steps.append((str(row), row.digest[:12], ""))
     steps.append((str(row.anchor), row.anchor.digest[:12], row.anchor.get_absolute_url()))
     return [{"name": name, "state": "done", "word": word, "href": to} for name, word, to in steps]

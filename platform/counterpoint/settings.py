@@ -354,7 +354,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
 
 # ---- words, time, logs ---------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English")]  # the catalogues that are whole
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # the catalogues that are whole
 LOCALE_PATHS = [PLATFORM / "locale"]
 USE_I18N = True
 USE_TZ = True

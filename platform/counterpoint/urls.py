@@ -24,5 +24,6 @@ urlpatterns = [
     path("chat/", include("apps.chat.urls")),
     path("forget/", include("apps.forgetting.urls")),
     path("look/", include("apps.look.urls")),
+    path("i18n/", include("django.conf.urls.i18n")),
     path("v1/", include("apps.api.urls")),
 ]

@@ -46,7 +46,18 @@ def of_wish(cast: Cast) -> dict[str, UUID]:
         return {"code": approvals.decide(wish, "grant", by=cast.bo).pk}
 
 
-OF_A_REPLY = ("events", "stop", "again", "edit", "anchor", "rate", "fork", "evidence", "beside")
+OF_A_REPLY = (
+    "events",
+    "stop",
+    "again",
+    "edit",
+    "anchor",
+    "rate",
+    "fork",
+    "evidence",
+    "beside",
+    "influence",
+)
 OBJECTS = {
     "chat:opened": of_wish,
     **dict.fromkeys(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from apps.chat.models import Conversation
 from apps.corpora.actions import create_corpus, revoke
 from apps.corpora.models import Corpus, CorpusGrant, Flag
+from apps.evaluation.models import Report
 from apps.home.standing import Standing, standings
 from apps.registry.models import Alias, Composition
 from apps.runs.models import Run
@@ -97,10 +101,17 @@ def test_an_employee_asks_and_finds_again(cast: Cast) -> None:
     assert "There is no model that you may ask yet" in page
 
 
-@pytest.mark.parametrize("path", ["/", "/chat/"])
-@pytest.mark.parametrize("who", ["ada", "bo", "otto"])
-def test_the_price_stays_within_twelve_queries(cast: Cast, who: str, path: str) -> None:
-    fill(cast)
+@pytest.mark.parametrize(
+    ("who", "path"),
+    [
+        *((who, path) for who in ("ada", "bo", "otto") for path in ("/", "/chat/")),
+        *(("ada", kind) for kind in (Conversation, Report)),
+    ],
+)
+def test_the_price_stays_within_twelve_queries(cast: Cast, who: str, path: Any) -> None:
+    made = fill(cast)
+    if not isinstance(path, str):
+        path = next(each.get_absolute_url() for each in made if isinstance(each, path))
     for name in ("one", "two", "three"):
         make_model(cast.north, cast.ada, cast.bo, name=name)
     make_model(cast.north, cast.ada, name="locked")
