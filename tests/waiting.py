@@ -12,7 +12,7 @@ PAUSE = 0.02  # seconds between two looks
 PATIENCE = 300.0  # seconds; a machine that is busy with other things starts processes slowly
 
 
-def wait_until(happens: Callable[[], object], seconds: float = 20.0) -> bool:
+def wait_until(happens: Callable[[], object], seconds: float = PATIENCE) -> bool:
     """Whether it happens within so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -34,7 +34,7 @@ def meanwhile(
 
     def watch() -> None:
         try:
-            assert wait_until(happens, PATIENCE), "what the test waits for has not happened"
+            assert wait_until(happens), "what the test waits for has not happened"
             do()
         except BaseException:
             otherwise()

@@ -173,7 +173,8 @@ def test_a_wake_finds_what_another_worker_holds_and_goes_home(cast: Cast, tmp_pa
 def test_a_dry_run_measures_on_the_device_and_leaves_nothing(cast: Cast, tmp_path: Path) -> None:
     snapshot, anchor = make_parents(cast, tmp_path / "anchor")
     with tenant_scope(cast.north):
-        run = start_estimate(snapshot, anchor=anchor, settings=AUGMENT, by=cast.ada)
+        asked = {"augment": AUGMENT, "compose": {"steps": 4, "batch_size": 4}}
+        run = start_estimate(snapshot, anchor=anchor, settings=asked, by=cast.ada)
     gpu.wake()
     after = now(cast, run)
     assert (after.state, after.failure_text) == ("succeeded", "")
@@ -182,6 +183,11 @@ def test_a_dry_run_measures_on_the_device_and_leaves_nothing(cast: Cast, tmp_pat
     assert measured.seconds > 0
     assert measured.memory_bytes > 10**8
     assert measured.disk_bytes > 0
+    bridges = measured.bridges
+    assert bridges is not None, "tried on a newborn of the augmenter"
+    assert (bridges.steps, bridges.bridges) == (4, None)
+    assert min(bridges.seconds, bridges.disk_bytes) > 0
+    assert bridges.memory_bytes >= measured.memory_bytes
     assert after.outcome["facts"]["device"]
     with tenant_scope(cast.north):
         assert not Augmenter.objects.exists()

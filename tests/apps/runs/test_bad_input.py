@@ -139,9 +139,9 @@ def test_a_worker_of_an_older_release_is_named_on_the_page(cast: Cast, run: Run)
 
 def test_a_clock_that_jumps_ahead_costs_an_attempt_and_no_work(cast: Cast, run: Run) -> None:
     with executing(claimed()) as job:
-        with tenant_scope(cast.north):
+        with tenant_scope(cast.north):  # as one: the heartbeat cannot renew it in between
             Run.objects.update(lease_until=Now() - timedelta(days=1))
-        assert reap() == 1
+            assert reap() == 1
         job.beat()
         assert job.wish is Wish.FENCED
         raise Fenced
