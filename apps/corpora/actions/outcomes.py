@@ -55,7 +55,7 @@ def begin(item_id: UUID | str) -> UploadItem | None:
     )
     if moved == 0:
         return None
-    item = UploadItem.objects.select_related("upload__corpus", "parent").get(pk=item_id)
+    item = UploadItem.objects.select_related("upload__corpus", "parent", "replaces").get(pk=item_id)
     tell(item.upload_id)
     return item
 
@@ -138,8 +138,8 @@ def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
 
 def _replace(item: UploadItem, document: Document) -> None:
     """Withdraw the document that this file was sent to take the place of."""
-    old = Document.objects.filter(pk=item.replaces_id).exclude(pk=document.pk).first()
-    if old is None or old.is_gone:
+    old = item.replaces
+    if old is None or old.pk == document.pk or old.is_gone:
         return
     Document.objects.filter(pk=old.pk).update(
         state=DocumentState.WITHDRAWN, withdrawn_at=Now(), replaced_by=document

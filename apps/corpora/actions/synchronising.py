@@ -94,7 +94,8 @@ def claim_connection(connection_id: UUID | str) -> Connection | None:
     rows = Connection.objects.filter(free, pk=connection_id, asked_at__isnull=False)
     if not rows.update(claimed_at=Now(), round=F("round") + 1):
         return None
-    return Connection.objects.select_related("corpus", "by").get(pk=connection_id)
+    row: Connection = Connection.objects.select_related("corpus", "by").get(pk=connection_id)
+    return row
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 from django.conf import LazySettings
+from obstore.store import S3Store
 
 from apps.corpora import actions, connectors
 from apps.corpora.connectors.folder import Folder
@@ -49,20 +50,25 @@ class Disk:
 class Objects:
     def __init__(self, endpoint: str) -> None:
         self.bucket = f"{endpoint}/documents"
-        self.asked("PUT", "")
-
-    def asked(self, method: str, path: str, content: bytes = b"") -> None:
-        httpx.request(method, f"{self.bucket}{path}", content=content).raise_for_status()
+        httpx.put(self.bucket).raise_for_status()
+        self.store = S3Store(
+            "documents",
+            prefix="hr",
+            endpoint=endpoint,
+            access_key_id="somebody",
+            secret_access_key="somebody",
+            client_options={"allow_http": True},
+        )
 
     def put(self, path: str, text: str) -> None:
-        self.asked("PUT", f"/hr/{path}", text.encode())
+        self.store.put(path, text.encode())
 
     def remove(self, path: str) -> None:
-        self.asked("DELETE", f"/hr/{path}")
+        self.store.delete(path)
 
     def break_off(self) -> None:
         self.remove("kept.txt")
-        self.asked("DELETE", "")
+        httpx.delete(self.bucket).raise_for_status()
 
 
 @pytest.fixture(scope="module")
