@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 PAUSE = 0.02  # seconds between two looks
+PATIENCE = 300.0  # seconds; a machine that is busy with other things starts processes slowly
 
 
 def wait_until(happens: Callable[[], object], seconds: float = 20.0) -> bool:
@@ -16,3 +19,29 @@ def wait_until(happens: Callable[[], object], seconds: float = 20.0) -> bool:
             return True
         time.sleep(PAUSE)
     return False
+
+
+@contextmanager
+def meanwhile(
+    happens: Callable[[], object], do: Callable[[], object], otherwise: Callable[[], object]
+) -> Iterator[None]:
+    """While the body works, do something from another thread as soon as something has happened.
+
+    otherwise   what ends the body's work when that never comes, or fails; then the test fails here
+    """
+    from django.db import connections  # noqa: PLC0415  the engine's own tests know no Django
+
+    def watch() -> None:
+        try:
+            assert wait_until(happens, PATIENCE), "what the test waits for has not happened"
+            do()
+        except BaseException:
+            otherwise()
+            raise
+        finally:
+            connections.close_all()  # this thread's own
+
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        doing = threads.submit(watch)
+        yield
+        doing.result()

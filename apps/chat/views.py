@@ -5,8 +5,8 @@ Everything works without script: the POST leads to the conversation, which shows
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -23,9 +23,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apps.audit.models import Approval
 from apps.chat import actions, breakglass, history, picker, relay
-from apps.chat.models import Conversation, Message, Role, State
+from apps.chat.keeping_views import at as address_at
+from apps.chat.models import Conversation, Message, Reason, Role, State
 from apps.chat.relay import note_of
 from apps.chat.stream import reply_events
+from apps.chat.tree import Spot, way
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role as TenantRole
 from apps.tenants.scope import tenant_scope
@@ -77,7 +79,7 @@ def page(
         **history.facts(request.GET, user),
     }
     if here is not None:
-        context |= shown(here, user) | {"readings": breakglass.readings(here)}
+        context |= shown(here, user, address_at(request)) | {"readings": breakglass.readings(here)}
     status = STATUS.get(refusal.code, 400) if refusal else 200
     template = "chat/conversation.html" if here else "chat/index.html"
     return render(request, template, context, status=status)
@@ -89,48 +91,45 @@ class Line:
 
     note      what stands under an answer that is under way, stopped or failed
     is_moved  it came from another version than the answer before it
+    is_unwell the last answer did not come to its end: asking again is the next step
     """
 
-    message: Message
+    spot: Spot
     note: str
     is_moved: bool = False
-    may_ask_again: bool = False
+    is_unwell: bool = False
+
+    @property
+    def message(self) -> Message:
+        return self.spot.message
 
 
-def shown(here: Conversation, user: User) -> dict[str, Any]:
-    """The messages of a conversation, or why they may not be read now."""
+def shown(here: Conversation, user: User, at: UUID | None) -> dict[str, Any]:
+    """The messages of one way through a conversation, or why they may not be read now."""
     if Conversation.objects.with_lock(user).get(pk=here.pk).is_locked:
         return {"is_locked": True, "reason": history.lock_reasons([here], user)[here.pk]}
-    said = list(newest(here.messages.select_related("composition").order_by("position")))
+    said = list(here.messages.select_related("composition").order_by("position"))
     lines, before = [], None
-    for message in said:
+    for spot in way(said, at):
+        message = spot.message
         made_by = message.composition_id
-        is_unwell = message == said[-1] and message.state in (State.FAILED, State.STOPPED)
         is_moved = bool(before and made_by and before != made_by)
-        lines.append(Line(message, note(message), is_moved, is_unwell))
+        lines.append(Line(spot, note(message), is_moved))
         before = made_by or before
-    return {"lines": lines, "active": next((m for m in said if m.is_active), None)}
+    if lines and lines[-1].message.state in (State.FAILED, State.STOPPED):
+        lines[-1] = replace(lines[-1], is_unwell=True)
+    return {
+        "lines": lines,
+        "active": next((message for message in said if message.is_active), None),
+        "last": lines[-1].message if lines else None,
+        "reasons": Reason.choices,
+    }
 
 
 def note(message: Message) -> str:
     if message.is_active:
         return _("Waiting for its turn") if message.state == State.WAITING else _("Writing")
     return message.failure_text or note_of(message.state, message.text)
-
-
-def newest(said: Iterable[Message]) -> Iterable[Message]:
-    """Each question, followed by the newest of its replies."""
-    replies: dict[UUID, Message] = {}
-    questions = []
-    for message in said:
-        if message.role == Role.USER:
-            questions.append(message)
-        elif message.parent_id is not None:
-            replies[message.parent_id] = message
-    for question in questions:
-        yield question
-        if question.pk in replies:
-            yield replies[question.pk]
 
 
 # ---- acts ----------------------------------------------------------------------------------------
@@ -146,10 +145,12 @@ def ask(request: MemberRequest) -> HttpResponse:
         # A refusal undoes the whole question, a conversation begun for it too.
         with transaction.atomic():
             here_now = here or actions.open_conversation(
-                request.POST.get("model", ""), by=request.user
+                request.POST.get("model", ""),
+                by=request.user,
+                is_temporary=bool(request.POST.get("temporary")),
             )
             here_now.model = request.POST.get("model") or here_now.model
-            reply = actions.ask(here_now, text, by=request.user)
+            reply = actions.ask(here_now, text, by=request.user, after=given_answer(request, here))
     except InputError as error:
         return refused(request, error, here, draft=text)
     return begun(request, reply)
@@ -158,6 +159,15 @@ def ask(request: MemberRequest) -> HttpResponse:
 def given_conversation(request: MemberRequest) -> Conversation | None:
     code = request.POST.get("conversation", "")
     return fetch(request, Conversation, code) if code else None
+
+
+def given_answer(request: MemberRequest, here: Conversation | None) -> Message | None:
+    """The answer under which the question was written: another way may be newer."""
+    code = request.POST.get("after", "")
+    if here is None or not code:
+        return None
+    answer = fetch(request, Message, code)
+    return answer if answer.conversation_id == here.pk and answer.role == Role.ASSISTANT else None
 
 
 def refused(
@@ -193,11 +203,37 @@ def begun(request: MemberRequest, reply: Message) -> HttpResponse:
 @member()
 def again(request: MemberRequest, code: UUID) -> HttpResponse:
     """Ask the same question once more."""
-    reply = fetch(request, Message, code)
+    return once_more(request, fetch(request, Message, code), actions.ask_again)
+
+
+@require_POST
+@member()
+def anchor(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Ask the anchor the same, without the private model; the page of both shows it."""
+    answer = once_more(request, fetch(request, Message, code), actions.ask_anchor)
+    is_begun = answer.status_code == 302 and not wants_json(request)
+    return redirect("chat:beside", code=code) if is_begun else answer
+
+
+@require_POST
+@member()
+def edit(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Ask something else in this question's place; what followed stays, as another way."""
+    question, text = fetch(request, Message, code), request.POST.get("text", "")
+    if question.role != Role.USER:
+        return redirect(question.conversation)
+    try:
+        reply = actions.edit(question, text, by=request.user)
+    except InputError as error:
+        return refused(request, error, question.conversation, draft=text)
+    return begun(request, reply)
+
+
+def once_more(request: MemberRequest, reply: Message, verb: Callable[..., Message]) -> HttpResponse:
     if reply.role != Role.ASSISTANT:
         return redirect(reply.conversation)
     try:
-        another = actions.ask_again(reply, by=request.user)
+        another = verb(reply, by=request.user)
     except InputError as error:
         return refused(request, error, reply.conversation)
     return begun(request, another)

@@ -74,6 +74,7 @@ INSTALLED_APPS = [
     "apps.chat",
     "apps.forgetting",
     "apps.home",
+    "apps.look",
     "apps.api",
     "apps.operate",
     "apps.demo",

@@ -34,7 +34,7 @@ from counterpoint.disk import (
     writing_aside,
 )
 
-SEALED = frozenset({"original", "text", "manifest", "report"})
+SEALED = frozenset({"original", "text", "manifest", "report", "logo"})
 KINDS = SEALED | {"anchor", "augmenter", "composition", "control"}
 SUFFIX = ".sealed"  # of a sealed file inside an adopted folder
 PIECE = 1 << 20  # bytes read at a time

@@ -22,5 +22,6 @@ urlpatterns = [
     path("teach/", include("apps.teaching.urls")),
     path("chat/", include("apps.chat.urls")),
     path("forget/", include("apps.forgetting.urls")),
+    path("look/", include("apps.look.urls")),
     path("v1/", include("apps.api.urls")),
 ]

@@ -34,8 +34,15 @@ def of_wish(cast: Cast) -> dict[str, UUID]:
         return {"code": approvals.decide(wish, "grant", by=cast.bo).pk}
 
 
+OF_A_REPLY = ("events", "stop", "again", "edit", "anchor", "rate", "fork", "evidence", "beside")
 OBJECTS = {
     "chat:opened": of_wish,
-    **dict.fromkeys(["chat:conversation", "chat:rename", "chat:delete"], of_conversation),
-    **dict.fromkeys(["chat:events", "chat:stop", "chat:again"], of_reply),
+    **dict.fromkeys(
+        [
+            f"chat:{name}"
+            for name in ("conversation", "rename", "delete", "pin", "folder", "export")
+        ],
+        of_conversation,
+    ),
+    **dict.fromkeys([f"chat:{name}" for name in OF_A_REPLY], of_reply),
 }
