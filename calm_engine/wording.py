@@ -148,6 +148,11 @@ WORDING: dict[str, str] = {
     "Split it into smaller files and upload those.",
     "file.disguised": "The name says {said}, but the content is {found}. "
     "Give it its right ending, or upload the file that you meant.",
+    "export.barred": "The weights[ of {name}] cannot be taken out: it is in quarantine, or "
+    "something made of it is.",
+    "export.missing": "The weights[ of {name}] are not stored here any more.",
+    "export.right": "Taking weights out needs the right to export every corpus that they learned "
+    "from; you lack it on: {names}. Ask the owners of these corpora.",
     "file.empty": "The file is empty. Upload it again when it has content.",
     "file.encrypted": "The file is protected by a password. "
     "Save it without one and upload it again.",
@@ -206,6 +211,11 @@ WORDING: dict[str, str] = {
     "conversation.unknown": "There is no conversation of somebody else with this id. "
     "Copy it from the audit log.",
     "corpus.name": "There is already a corpus of this name[: {name}]. Choose another name.",
+    "share.locked": "A conversation that you may not read now cannot be shared.",
+    "share.nobody": "Nobody here has this address, and no group this name. Write it as it is "
+    "written on the page of people and groups.",
+    "share.own": "This conversation is yours already. Name a colleague or a group.",
+    "share.temporary": "A temporary conversation is kept for nobody, and cannot be shared.",
     "examples.columns": "The file lacks the columns that examples need[; it has {found}]. "
     "Name them question, answer, expected, entity and value.",
     "examples.empty": "There are no questions and answers to learn from[: {path}]. "
@@ -255,6 +265,8 @@ WORDING: dict[str, str] = {
     "Start the evaluation again.",
     "run.attempts": "The worker was lost too often. "
     "Look at its log and at its memory, then run it again.",
+    "report.closure": "The questions quote a corpus that the model did not learn from, so the "
+    "report was not kept. Tell whoever looks after this installation.",
     "run.closure": "A run may only use corpora that the person who starts it may read. "
     "Ask the owner of the missing corpus for the right to read it.",
     "run.internal": "The worker met a fault of its own. Its log says more; run it again.",

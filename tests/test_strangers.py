@@ -31,6 +31,7 @@ PUBLIC = {
     "saml_acs": "where a tenant's provider sends people back",
     "saml_finish": "where they come in, if their browser asked",
     "saml_login": "the way to a tenant's provider",
+    "saml_logout": "where a tenant's provider ends the sessions that began with it",
     "saml_metadata": "who this site is, for a provider's administrator",
     "socialaccount_login_cancelled": "says that a sign-in was broken off",
     "socialaccount_login_error": "says that a sign-in failed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,3 +46,28 @@ def meanwhile(
         doing = threads.submit(watch)
         yield
         doing.result()
+
+
+class Starved:
+    """How long this process was kept from the processor while the body ran, in seconds.
+
+    A bar in seconds is a promise of the product, and no promise of a machine that does ten other
+    things: what that took is added to the bar.
+    """
+
+    def __enter__(self) -> Starved:
+        self.seconds = 0.0
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        while not self._over.is_set():
+            began = time.monotonic()
+            time.sleep(PAUSE)
+            self.seconds += max(0.0, time.monotonic() - began - 2 * PAUSE)

@@ -16,6 +16,7 @@ from apps.corpora import actions as corpora
 from apps.teaching.actions import go_on, left_behind
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
+from counterpoint import plaincopies
 from counterpoint.celery import app
 from workers import task
 
@@ -41,6 +42,7 @@ def lapse() -> None:
 @task("housekeeping.rows", queue="short")
 def rows() -> None:
     """For each tenant: files, replies and plans that were left behind."""
+    plaincopies.sweep()
     for tenant in Tenant.objects.all():
         with structlog.contextvars.bound_contextvars(tenant=str(tenant.pk)):
             with tenant_scope(tenant):

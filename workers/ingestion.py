@@ -22,7 +22,8 @@ from apps.registry import artifacts
 from apps.registry.models import Anchor
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from counterpoint.storage import blobs, plain_copy
+from counterpoint.plaincopies import plain_copy
+from counterpoint.storage import blobs
 from workers import task
 
 log = structlog.get_logger(__name__)
@@ -142,8 +143,8 @@ def read_one(tenant_id: str, item: UploadItem) -> None:
     try:
         # No transaction is open while the child reads: it may take minutes.
         with (
-            plain_copy(original) as path,
-            reading(path, item.path, limits=limits()) as found,
+            plain_copy(original, tenant_id) as path,
+            reading(path, item.path, limits=limits(), scratch=path.parent) as found,
             tenant_scope(tenant_id),
         ):
             actions.file_documents(item, found)

@@ -95,6 +95,11 @@ class RulesForm(forms.Form):
         max_value=3650,
         help_text="0 keeps them until their owner deletes them.",
     )
+    keep_forgotten_answers = forms.BooleanField(
+        label="Answers of models that learned what is forgotten are kept, shut to everybody",
+        required=False,
+        help_text="Otherwise a forget plan destroys them with the questions that they answer.",
+    )
     least_recall = forms.IntegerField(
         label="A private model is composed when it answers so many percent of its own questions",
         min_value=0,

@@ -109,8 +109,7 @@ def _asked(conversation: Conversation, text: str, after: Message | None, *, by: 
             finished_at=Now(),
         )
         if not conversation.is_temporary:
-            title = text[:TITLE_LENGTH].replace("\n", " ")
-            conversation.title = conversation.title or title
+            conversation.title = conversation.title or title_from(text)
         conversation.save(update_fields=["title", "model"])
         return _empty_reply(question, composition, place + 1, GREEDY, by=by)
 
@@ -132,6 +131,11 @@ def stop(reply: Message, *, by: User) -> None:
         record("chat.stop", reply, by=by)
         # Wakes the relay at once. Should this be lost, it finds the row's wish within a second.
         transaction.on_commit(lambda: publish(stop_topic(reply.pk), {"stop": True}))
+
+
+def title_from(question: str) -> str:
+    """What a conversation is called until its owner says otherwise."""
+    return question[:TITLE_LENGTH].replace("\n", " ")
 
 
 def rename(conversation: Conversation, title: str) -> None:

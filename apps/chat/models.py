@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.registry.models import Composition
-from apps.tenants.models import TenantManager, TenantModel
+from apps.tenants.models import Group, Membership, TenantManager, TenantModel
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -220,3 +220,68 @@ class Message(TenantModel):
         """What wrote this reply."""
         assert self.composition is not None  # a constraint of the table
         return self.composition
+
+
+class ShareQuerySet(models.QuerySet["Share"]):
+    def standing(self) -> Self:
+        """Those whose owner still belongs here, and has since they shared it.
+
+        With somebody who left, their shares end; who comes back shares anew.
+        """
+        here = Membership.objects.filter(
+            tenant=OuterRef("tenant"),
+            user=OuterRef("conversation__owner"),
+            user__is_active=True,
+            created_at__lte=OuterRef("created_at"),
+        )
+        return self.filter(Exists(here))
+
+    def visible_to(self, user: User) -> Self:
+        """Shared with them, and they may use every model that answered in it, now."""
+        usable = Composition.objects.usable_by(user).values("pk")
+        said = Message.objects.filter(
+            conversation=OuterRef("conversation"), role=Role.ASSISTANT
+        ).exclude(composition__in=usable)
+        groups = Group.objects.filter(members=user)
+        to_them = self.standing().filter(Q(user=user) | Q(group__in=groups))
+        return to_them.exclude(Exists(said))
+
+
+class Share(TenantModel):
+    """One conversation, to be read by one colleague or one group; nothing of it is copied.
+
+    It gives no right to a corpus: whoever may not use what answered does not see that it is there.
+    """
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="shares")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+"
+    )
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, null=True, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = TenantManager.from_queryset(ShareQuerySet)()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(user=None, group__isnull=False) | Q(user__isnull=False, group=None),
+                name="share_with_exactly_one",
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "conversation", "user", "group"],
+                name="share_once",
+                nulls_distinct=False,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"share of {self.conversation_id}"
+
+    @property
+    def reader(self) -> str:
+        return str(self.user.name if self.user else self.group)
+
+    def get_absolute_url(self) -> str:
+        return reverse("chat:shared", kwargs={"code": self.pk})

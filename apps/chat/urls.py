@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.chat import keeping_views, views
+from apps.chat import keeping_views, sharing_views, views
 
 app_name = "chat"
 urlpatterns = [
@@ -10,6 +10,10 @@ urlpatterns = [
     path("ask", views.ask, name="ask"),
     path("break-glass/", views.break_glass, name="break_glass"),
     path("break-glass/<uuid:code>/", views.opened, name="opened"),
+    path("shared/", sharing_views.shared_with_me, name="shares"),
+    path("shared/<uuid:code>/", sharing_views.shared, name="shared"),
+    path("shared/<uuid:code>/withdraw", sharing_views.withdraw, name="withdraw"),
+    path("<uuid:code>/share", sharing_views.share, name="share"),
     path("<uuid:code>/", views.conversation, name="conversation"),
     path("<uuid:code>/rename", views.rename, name="rename"),
     path("<uuid:code>/delete", views.delete, name="delete"),

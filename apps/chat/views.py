@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.audit.models import Approval
-from apps.chat import actions, breakglass, history, picker, relay
+from apps.chat import actions, breakglass, history, picker, relay, sharing
 from apps.chat.keeping_views import at as address_at
 from apps.chat.models import Conversation, Message, Reason, Role, State
 from apps.chat.relay import note_of
@@ -80,6 +80,7 @@ def page(
     }
     if here is not None:
         context |= shown(here, user, address_at(request)) | {"readings": breakglass.readings(here)}
+        context |= {"shares": sharing.of_mine(user).filter(conversation=here)}
     status = STATUS.get(refusal.code, 400) if refusal else 200
     template = "chat/conversation.html" if here else "chat/index.html"
     return render(request, template, context, status=status)

@@ -120,12 +120,14 @@ def documents_from(path: Path, name: str, *, limits: Limits = LIMITS) -> list[Ex
         return found.documents
 
 
-def page_picture(path: Path, page: int, *, limits: Limits = LIMITS) -> bytes:
+def page_picture(
+    path: Path, page: int, *, limits: Limits = LIMITS, scratch: Path | None = None
+) -> bytes:
     """One page of a PDF as a PNG, drawn by the confined child; `page` counts from 0.
 
     Raises InputError: pdf.broken, extract.limits, upload.disk_full.
     """
-    with tempfile.TemporaryDirectory(prefix="extract-") as name:
+    with tempfile.TemporaryDirectory(prefix="extract-", dir=scratch) as name:
         folder = Path(name)
         _asked({"path": str(path.resolve()), "name": "a.pdf", "page": page}, folder, limits)
         return (folder / PICTURE).read_bytes()

@@ -22,7 +22,7 @@ from apps.audit.anchors import canonical, public_key, signing_key
 from apps.audit.models import Hold
 from apps.corpora.actions import deleting
 from apps.corpora.models import Corpus, Document, DocumentState, Passage, Right
-from apps.forgetting import persons
+from apps.forgetting import persons, quotes
 from apps.forgetting.lineage import Affected, affected, corpora_of, documents_of, is_barred
 from apps.forgetting.models import ForgetPlan
 from apps.registry.actions import quarantine
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 NOT_COVERED = (
     "Backups from before, until they lapse. Copies taken out of this site. Names of documents in "
-    "manifests of older snapshots and in the audit log, which nobody can change. Answers that "
-    "models gave before, in conversations that their owners keep."
+    "manifests of older snapshots and in the audit log, which nobody can change. What people typed "
+    "themselves: questions put to other models, and, unless a whole corpus is forgotten, examples."
 )
 
 
@@ -82,7 +82,7 @@ def quarantine_now(plan: ForgetPlan, *, by: User) -> int:
 
 
 def destroy(plan: ForgetPlan, *, by: User) -> None:
-    """Delete weights, checkpoints, texts and rows for ever, once nothing of them is live any more.
+    """Delete weights, texts, rows and quotes for ever, once nothing of them is live any more.
 
     Raises InputError: "hold.stands", "forget.order", "forget.undecided", "forget.live" naming what
     still is.
@@ -96,11 +96,13 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
         raise InputError("forget.live", names=", ".join(str(each) for each in still))
     if found.learning:
         raise InputError("forget.live", names=", ".join(str(each) for each in found.learning))
+    quotes.require_free(found)
     if Placement.objects.filter(composition__in=found.compositions).exists():
         raise InputError("forget.live", names="a model server that is still running")
     gone = {
         "augmenter": [each.digest for each in found.augmenters],
         "composition": [each.digest for each in found.compositions],
+        **quotes.files(found),
         **texts_of(plan),
     }
     for kind, digests in gone.items():
@@ -112,8 +114,9 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
     for corpus in corpora_of(plan):
         studies.drop(corpus)  # it quotes the documents; the next training writes it anew
     with transaction.atomic():
-        rows = deleting.drop_words(documents_of(plan))
-        rows |= persons.drop_person(plan) if plan.person_id else {}
+        rows = deleting.drop_words(documents_of(plan)) | quotes.drop(plan, found)
+        for name, count in (persons.drop_person(plan) if plan.person_id else {}).items():
+            rows[name] = rows.get(name, 0) + count
         plan.destroyed, plan.rows, plan.destroyed_at = gone, rows, timezone.now()
         plan.person_name = ""
         plan.save(update_fields=["destroyed", "rows", "destroyed_at", "person_name"])
@@ -158,6 +161,7 @@ def certify(plan: ForgetPlan, *, by: User) -> str:
         "left": left(plan, found),
         "replaced_by": [each.digest for each in replacements(plan, found)],
         "answers_left": found.answers,
+        "answers_are": "kept, shut to everybody" if quotes.are_kept() else "destroyed",
         "not_covered": NOT_COVERED,
         "at": timezone.now().isoformat(timespec="seconds"),
         "by": str(by.pk),
@@ -176,7 +180,7 @@ def left(plan: ForgetPlan, found: Affected) -> list[str]:
     here = []
     for kind, rows in (("augmenter", found.augmenters), ("composition", found.compositions)):
         here += [each.digest for each in rows if blobs().exists(kind, each.digest)]
-    for kind in ("original", "text"):
+    for kind in ("original", "text", "report", "control"):
         here += [each for each in plan.destroyed.get(kind, []) if blobs().exists(kind, each)]
     chosen = list(documents_of(plan).values_list("pk", flat=True))
     here += [str(each) for each in Passage.objects.filter(document__in=chosen).values_list("pk")]
@@ -212,7 +216,7 @@ def steps(plan: ForgetPlan, found: Affected) -> list[Step]:
         ("Retrain without it", bool(newer) or needs_none, f"{len(newer)} new versions"),
         ("Test", reported or needs_none, "a report on the new version"),
         ("Replace", not found.live, "no name points at what learned it"),
-        ("Destroy", plan.destroyed_at is not None, "weights, checkpoints, texts"),
+        ("Destroy", plan.destroyed_at is not None, "weights, checkpoints, texts, quotes"),
         ("Certificate", bool(plan.certificate), "signed"),
     ]
     return [Step(name, "done" if is_done else "waiting", word) for name, is_done, word in facts]

@@ -18,7 +18,7 @@ from apps.audit import approvals, holds
 from apps.audit.models import Hold
 from apps.chat import retention
 from apps.corpora.models import Corpus, Document, Right
-from apps.forgetting import actions, leaving, persons
+from apps.forgetting import actions, leaving, persons, quotes
 from apps.forgetting.lineage import affected, carriers, is_barred
 from apps.forgetting.models import ForgetPlan, Mention
 from apps.registry.models import Composition
@@ -111,6 +111,7 @@ def plan(request: MemberRequest, code: UUID) -> HttpResponse:
         "found": found,
         "steps": actions.steps(row, found),
         "is_barred": is_barred(row, found),
+        "answers_are_kept": quotes.are_kept(),
     }
     if row.person_id:
         mentions = row.mentions.select_related("document__corpus")

@@ -54,11 +54,13 @@ def can_use(user: User, composition: Composition) -> bool:
     return bool(wanted) and belongs.exists() and readable.count() == len(wanted)
 
 
-def may_export(user: User, model: Composition | Augmenter) -> bool:
-    """Whether this person may take the weights out: the right to export on every corpus."""
+def not_exportable(user: User, model: Composition | Augmenter) -> list[str]:
+    """Names of the corpora that keep this person from taking the weights out; a gone one denies."""
     wanted = set(model.closure)
     held = Corpus.objects.exportable_by(user).filter(pk__in=wanted)
-    return bool(wanted) and set(held.values_list("pk", flat=True)) == wanted
+    lacking = wanted - set(held.values_list("pk", flat=True))
+    names = dict(Corpus.objects.filter(pk__in=lacking).values_list("pk", "name"))
+    return sorted(names.get(each, "a corpus that is gone") for each in lacking)
 
 
 def why_not(user: User, composition: Composition) -> list[Corpus]:

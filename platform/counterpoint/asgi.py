@@ -13,8 +13,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "counterpoint.settings")
 django = get_asgi_application()
 
 from counterpoint.checks import refuse_a_dangerous_start  # noqa: E402  needs the apps
+from counterpoint.database import pool  # noqa: E402  as above
 from counterpoint.watch.offer import offer  # noqa: E402  as above
 
+pool.share(settings.DATABASE_POOL, settings.DATABASE_POOL_SECONDS)
 refuse_a_dangerous_start()
 offer()
 application = ServeStaticASGI(

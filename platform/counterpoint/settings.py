@@ -151,6 +151,8 @@ def database(name: str, key: str) -> dict[str, Any]:
     }
 
 
+DATABASE_POOL = env.number("DATABASE_POOL", 32, most=1000)  # connections of a web process
+DATABASE_POOL_SECONDS = env.number("DATABASE_POOL_SECONDS", 10, least=1, most=300)
 DATABASES = {
     "default": database("DATABASE_URL", "database_url"),
     # The owner of the tables, for `migrate` alone; the web of a cluster is never given its login.

@@ -9,6 +9,7 @@ stands in the files.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -62,6 +63,13 @@ def keep(shelf: UUID | str, source: Path) -> None:
     for left in folder.glob("*.jsonl"):
         left.unlink()
     shutil.rmtree(source, ignore_errors=True)
+
+
+def standing() -> Iterator[tuple[Path, str]]:
+    """Every sealed file of the tenant, and what it is bound to."""
+    for path in sorted((settings.HOME / KIND / str(tenant_in_scope())).glob(f"*/*{SUFFIX}")):
+        if not path.name.startswith("."):
+            yield path, f"{path.parent.name}/{path.name.removesuffix(SUFFIX)}"
 
 
 def drop(corpus_id: UUID | str) -> None:

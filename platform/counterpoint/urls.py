@@ -7,6 +7,7 @@ from django.urls import include, path
 from apps.home import views as front
 from counterpoint import views
 
+handler500 = "counterpoint.views.broken"
 urlpatterns = [
     path("", front.home, name="home"),
     path("healthz", views.healthz, name="healthz"),

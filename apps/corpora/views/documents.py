@@ -21,7 +21,8 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError, InternalError
 from calm_engine.wording import sentence
-from counterpoint.storage import blobs, plain_copy
+from counterpoint.plaincopies import plain_copy
+from counterpoint.storage import blobs
 
 PAGES = 10  # pages of a document shown at once
 ROOM = 20_000  # characters of a text without pages shown at once
@@ -87,8 +88,9 @@ def page_image(request: MemberRequest, code: UUID) -> HttpResponse:
     if row.media_type != "application/pdf" or not 1 <= number <= max(1, len(row.pages)):
         raise Http404("There is no such page.")
     try:
-        with plain_copy(blobs().open("original", row.original_digest)) as path:
-            drawn = page_picture(path, number - 1, limits=PICTURE_LIMITS)
+        sealed = blobs().open("original", row.original_digest)
+        with plain_copy(sealed, str(row.tenant_id)) as path:
+            drawn = page_picture(path, number - 1, limits=PICTURE_LIMITS, scratch=path.parent)
     except (InputError, InternalError) as error:
         raise Http404("This page cannot be shown as a picture.") from error
     return HttpResponse(
