@@ -40,12 +40,14 @@ class Looking:
     """One look over the texts of a corpus, in the order of their ids, some at a time."""
 
     def __init__(self, corpus_id: UUID | str) -> None:
-        self.corpus_id, self.at, self.counting = corpus_id, None, repeats.Counting()
+        self.corpus_id, self.counting = UUID(str(corpus_id)), repeats.Counting()
+        self.at: UUID | None = None
 
     def step(self) -> bool:
         """Count the next texts; False behind the last. A text that is lost counts for nothing."""
         rows = Document.objects.filter(corpus=self.corpus_id).exclude(state__in=GONE)
-        rows = rows if self.at is None else rows.filter(pk__gt=self.at)
+        if self.at is not None:
+            rows = rows.filter(pk__gt=self.at)
         some = list(rows.order_by("pk").only("text_digest")[:AT_ONCE])
         for document in some:
             try:
