@@ -185,3 +185,10 @@ class InviteForm(forms.Form):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text="At least 12 characters. Somebody who is known already keeps their own.",
     )
+
+    def clean_email(self) -> str:
+        """Plain ASCII alone: other letters have twins, and some become ASCII when made small."""
+        address: str = self.cleaned_data["email"]
+        if not address.isascii():
+            raise forms.ValidationError("Write the address in plain letters, without accents.")
+        return address

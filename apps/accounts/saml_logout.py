@@ -92,8 +92,10 @@ def leaving(user: User, records: list[dict[str, Any]]) -> tuple[str, str]:
     names = {each.get("provider") for each in records}
     for entry in settings.SAML_APPS:
         app = saml.Provider(entry)
+        if app.provider_id not in names or not app.settings["slo_url"]:
+            continue
         account = SocialAccount.objects.filter(user=user, provider=app.provider_id).first()
-        if app.provider_id in names and app.settings["slo_url"] and account is not None:
+        if account is not None:
             asked = OneLogin_Saml2_Logout_Request(saml.terms(app), name_id=account.uid)
             return app.name, to_provider(app, "SAMLRequest", asked.get_request())
     return "", ""

@@ -100,7 +100,7 @@ def file_report(run: Run, outcome: Outcome) -> Report:
     if run.composition is None:
         raise InternalError("report.composition", "an evaluation names its composition")
     # The report quotes questions and passages of what was asked: nobody reads it by less.
-    if {run.snapshot.corpus_id, *run.closure} - set(run.composition.closure):
+    if {*run.snapshot.closure, *run.closure} - set(run.composition.closure):
         raise InternalError("report.closure", run=str(run.pk))
     artifacts.adopt("report", Path(outcome.folder), outcome.digest)
     cells = [_cell(row) for row in outcome.facts["cells"]]

@@ -57,6 +57,8 @@ def can_use(user: User, composition: Composition) -> bool:
 def not_exportable(user: User, model: Composition | Augmenter) -> list[str]:
     """Names of the corpora that keep this person from taking the weights out; a gone one denies."""
     wanted = set(model.closure)
+    if not wanted:  # shut out by a constraint, and again here
+        return ["a corpus that is not known"]
     held = Corpus.objects.exportable_by(user).filter(pk__in=wanted)
     lacking = wanted - set(held.values_list("pk", flat=True))
     names = dict(Corpus.objects.filter(pk__in=lacking).values_list("pk", "name"))

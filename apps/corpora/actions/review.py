@@ -207,7 +207,9 @@ def set_policies(corpus: Corpus, policies: dict[str, str], *, by: User) -> None:
 @transaction.atomic
 def screen_again(corpus_id: UUID | str) -> int:
     """Screen some documents that an older policy judged; how many. 0 when all are up to date."""
-    corpus = Corpus.objects.get(pk=corpus_id)
+    corpus = Corpus.objects.filter(pk=corpus_id).first()
+    if corpus is None:  # it went while the message was on its way
+        return 0
     some = list(behind(corpus).order_by("pk").select_for_update(skip_locked=True)[:AT_ONCE])
     for document in some:
         document.corpus = corpus
