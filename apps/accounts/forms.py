@@ -7,6 +7,7 @@ from typing import Any
 from allauth.mfa.utils import is_mfa_enabled
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
+from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Quota, Scope, every_scope
 from apps.audit.models import Approval
@@ -18,12 +19,12 @@ class SignInForm(AuthenticationForm):
     """Address and password; one answer to both kinds of wrong: nobody learns who exists."""
 
     username = forms.EmailField(
-        label="Email address", widget=forms.EmailInput(attrs={"autocomplete": "username"})
+        label=_("Email address"), widget=forms.EmailInput(attrs={"autocomplete": "username"})
     )
-    error_messages = {
-        "invalid_login": "Address and password do not belong together. Check both and try again.",
-        "inactive": "Address and password do not belong together. Check both and try again.",
-    }
+    error_messages = dict.fromkeys(
+        ("invalid_login", "inactive"),
+        _("Address and password do not belong together. Check both and try again."),
+    )
 
 
 class KeyForm(forms.Form):

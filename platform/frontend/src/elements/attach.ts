@@ -6,17 +6,15 @@ import { words } from "../words";
 
 const KINDS = ".txt,.md,.csv,.tsv,.json,.log,.xml,.yaml,.yml,.html,.py,.sql,text/*";
 
-/** A button that adds a file to this field; `refuse` is told why one was not taken. */
-export function attachButton(field: HTMLTextAreaElement, refuse: (sentence: string) => void): HTMLButtonElement {
+/** A button that adds a file to this field, and its chooser; `refuse` is told why one was not taken. */
+export function attaching(field: HTMLTextAreaElement, refuse: (sentence: string) => void): HTMLElement[] {
   const chooser = element("input", { type: "file", accept: KINDS, hidden: true });
   chooser.addEventListener("change", () => {
     const file = chooser.files?.[0];
     chooser.value = "";
     if (file) void add(file, field, refuse);
   });
-  const made = button(words.attach, "plain", () => chooser.click());
-  made.append(chooser);
-  return made;
+  return [chooser, button(words.attach, "plain", () => chooser.click())];
 }
 
 async function add(file: File, field: HTMLTextAreaElement, refuse: (sentence: string) => void): Promise<void> {

@@ -1,7 +1,7 @@
 // <cp-chat>: sends a question, shows the answer as it is written, stops it, and finds it again after
 // a reload. The transcript is the server's; this element never shows a state it was not told.
 
-import { attachButton } from "./attach";
+import { attaching } from "./attach";
 import { singleKeysAreOn } from "./keys";
 import { button, copyButton, csrfToken, element } from "../page";
 import { Rendered } from "../markdown";
@@ -183,7 +183,7 @@ export class Chat extends HTMLElement {
     this.#status = this.querySelector("[data-status]");
     this.#sendButton = form.querySelector<HTMLButtonElement>("button:not([type=button])");
     this.#stopButton.hidden = true;
-    this.#sendButton?.before(attachButton(field, (sentence) => this.#refuse(sentence)), this.#stopButton);
+    this.#sendButton?.before(...attaching(field, (sentence) => this.#refuse(sentence)), this.#stopButton);
     this.#error.dataset["kind"] = "error";
     this.#error.role = "alert";
     form.prepend(this.#error);
