@@ -59,7 +59,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow bench bench-access bench-runs lint types
+.PHONY: test test-slow bench bench-access bench-corpora bench-runs lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
@@ -71,6 +71,9 @@ bench: $(VENV)/ready ## Training and decoding beside the anchor alone, as ratios
 
 bench-access: setup ## What access costs at the size of a company: can_use, row security, audit
 	@$(BIN)/python -m counterpoint.services --fresh --then bench_access
+
+bench-corpora: setup ## Lists of a million rows, nearly equal texts, reading files; ROWS=20000 for a quick one
+	@$(BIN)/python -m counterpoint.services --fresh --then "bench_corpora --documents $(or $(ROWS),1000000) --rivals '$(RIVALS)'"
 
 bench-runs: setup ## 10,000 waiting runs of 50 tenants: how long a claim takes, how fair the shares are
 	@$(BIN)/python -m counterpoint.services --fresh --then bench_runs

@@ -123,6 +123,17 @@ def synchronise(tenant_id: str, connection_id: str) -> None:
         actions.finish_synchronising(connection, refused)
 
 
+@task("ingestion.repeats", queue="ingest")
+def repeats(tenant_id: str, corpus_id: str) -> None:
+    """Look for paragraphs that many documents of a corpus share; once more changes nothing."""
+    looking, is_more = actions.Looking(corpus_id), True
+    while is_more:
+        with tenant_scope(tenant_id):
+            is_more = looking.step()
+    with tenant_scope(tenant_id):
+        looking.finish()
+
+
 def read_one(tenant_id: str, item: UploadItem) -> None:
     """Settle one claimed file: stored, duplicate, unpacked, or rejected with its reason."""
     with tenant_scope(tenant_id):

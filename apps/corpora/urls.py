@@ -19,6 +19,7 @@ urlpatterns = [
     path("flags/<uuid:code>/decide/", review.decide, name="decide"),
     path("<uuid:code>/examples/", snapshots.add_examples, name="examples"),
     path("<uuid:code>/freeze/", snapshots.freeze, name="freeze"),
+    path("<uuid:code>/repeats/", review.repeats, name="repeats"),
     path("<uuid:code>/connect/", sources.connect, name="connect"),
     path("connections/<uuid:code>/synchronise/", sources.synchronise, name="synchronise"),
     path("connections/<uuid:code>/withdraw/", sources.withdraw_gone, name="withdraw_gone"),

@@ -46,6 +46,7 @@ from apps.corpora.actions.outcomes import (
 )
 from apps.corpora.actions.questions import ExampleReceipt, add_examples
 from apps.corpora.actions.receiving import IncomingFile, receive
+from apps.corpora.actions.repeating import Looking, ask_for_repeats, decide_repeats
 from apps.corpora.actions.review import (
     alike,
     approve,
@@ -85,6 +86,7 @@ __all__ = [
     "Difference",
     "ExampleReceipt",
     "IncomingFile",
+    "Looking",
     "SnapshotFiles",
     "Split",
     "Synchronisation",
@@ -93,6 +95,7 @@ __all__ = [
     "alike",
     "approve",
     "as_row",
+    "ask_for_repeats",
     "ask_to_synchronise",
     "begin",
     "begin_counts",
@@ -108,6 +111,7 @@ __all__ = [
     "connect",
     "count_some",
     "create_corpus",
+    "decide_repeats",
     "delete",
     "delete_lapsed",
     "difference",

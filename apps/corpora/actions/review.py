@@ -30,6 +30,7 @@ from apps.corpora.models import (
     Policy,
     Right,
 )
+from apps.corpora.repeats import paragraphs
 from apps.corpora.screening import Finding, Group, Kind, found, redacted
 from calm_engine.errors import InputError
 from counterpoint.celery import send
@@ -94,13 +95,16 @@ def mark_of(tenant_id: UUID | None, words: str) -> str:
 
 
 def _black_out(document: Document, text: str, findings: list[Finding]) -> None:
-    """Store the text that models learn: without what policy or people took out of it."""
+    """Store the text that models learn: without what policy or people took out of it, and without
+    paragraphs that many documents share where people said so."""
     corpus = document.corpus
+    repeated = corpus.repeats.filter(left_out=True).values_list("key", flat=True)
+    cut = [(one.start, one.end) for one in paragraphs(text, set(repeated))]
     out = [one for one in findings if corpus.policy_for(one.kind) == Policy.REDACT]
     decided = document.flags.filter(state=FlagState.REDACTED)
     out += [Finding(flag.start, flag.end, Kind(flag.kind)) for flag in decided]
-    if out:
-        clean = redacted(text, out).encode()
+    if out or cut:
+        clean = redacted(text, out, cut).encode()
         document.redacted_digest = blobs().put("text", io.BytesIO(clean)).digest
     else:
         document.redacted_digest = ""

@@ -20,6 +20,7 @@ from apps.corpora.models.documents import (
     ExampleQuerySet,
 )
 from apps.corpora.models.passages import Passage
+from apps.corpora.models.repeats import Repeat
 from apps.corpora.models.screening import Flag, FlagState, NearKey
 from apps.corpora.models.snapshots import (
     Freezing,
@@ -60,6 +61,7 @@ __all__ = [
     "OfCorpusQuerySet",
     "Passage",
     "Policy",
+    "Repeat",
     "Right",
     "Sensitivity",
     "Snapshot",

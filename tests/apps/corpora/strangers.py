@@ -80,6 +80,7 @@ VIEWS: dict[Callable[[Cast], Any], tuple[str, ...]] = {
         "bulk",
         "connect",
         "keeping",
+        "repeats",
         "retry_scans",
     ),
     flag: ("decide",),
