@@ -59,7 +59,11 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
+<<<<<<< HEAD
 .PHONY: test test-slow test-vllm bench bench-access bench-runs lint types
+=======
+.PHONY: test test-slow bench bench-access bench-corpora bench-runs lint types
+>>>>>>> main
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
@@ -84,6 +88,9 @@ bench: $(VENV)/ready ## Training and decoding beside the anchor alone, as ratios
 bench-access: setup ## What access costs at the size of a company: can_use, row security, audit
 	@$(BIN)/python -m counterpoint.services --fresh --then bench_access
 
+bench-corpora: setup ## Lists of a million rows, nearly equal texts, reading files; ROWS=20000 for a quick one
+	@$(BIN)/python -m counterpoint.services --fresh --then "bench_corpora --documents $(or $(ROWS),1000000) --rivals '$(RIVALS)'"
+
 bench-runs: setup ## 10,000 waiting runs of 50 tenants: how long a claim takes, how fair the shares are
 	@$(BIN)/python -m counterpoint.services --fresh --then bench_runs
 
@@ -105,7 +112,11 @@ browser:
 	else echo "No browser found: set CHROMIUM=/path/to/chromium (or install one), then run make test again." >&2; exit 1; fi
 
 # ---- upkeep ------------------------------------------------------------------------------------
-.PHONY: lock clean
+.PHONY: lock words clean
+words: $(VENV)/ready ## Gather every sentence of the pages, and compile the translations (needs gettext)
+	@$(BIN)/python manage.py makemessages -l en -l de --no-location --no-obsolete -i node_modules -i var -i tests -i deploy
+	@$(BIN)/python manage.py compilemessages -l de
+
 lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --all-extras --python-version 3.11.2 --constraint requirements/torch.txt --generate-hashes \
 	  --no-emit-package torch --no-emit-package counterpoint --no-emit-index-url --no-emit-find-links --no-header --no-annotate \

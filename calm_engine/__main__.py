@@ -23,7 +23,14 @@ from typing import Any, Self
 
 from calm_engine import process
 from calm_engine.errors import Cancelled, InputError
-from calm_engine.specs import AugmentSpec, ComposeSpec, EvaluateSpec, Outcome, Progress
+from calm_engine.specs import (
+    AugmentSpec,
+    ComposeSpec,
+    EvaluateSpec,
+    Outcome,
+    Progress,
+    TrialSpec,
+)
 
 DONE, FAILED, REFUSED = 0, 1, 2
 STOPPED = os.EX_TEMPFAIL  # 75: try again later
@@ -32,7 +39,7 @@ VERBS: dict[str, type[AugmentSpec] | type[ComposeSpec] | type[EvaluateSpec]] = {
     "augment": AugmentSpec,
     "compose": ComposeSpec,
     "evaluate": EvaluateSpec,
-    "estimate": AugmentSpec,
+    "estimate": TrialSpec,
 }
 
 
@@ -58,7 +65,7 @@ def _run(verb: str, path: Path, events: Events) -> Outcome:
 
     torch.set_num_threads(process.threads(spec.threads))
     if verb == "estimate":
-        assert isinstance(spec, AugmentSpec)
+        assert isinstance(spec, TrialSpec)
         return Outcome("estimate", "", "", facts={"estimate": api.estimate(spec).to_dict()})
     work: Generator[Progress, None, Outcome] = getattr(api, verb)(spec)
     while True:

@@ -22,10 +22,11 @@ from calm_engine import augment, checkpoints, compose
 from calm_engine.errors import InputError
 from calm_engine.loop import optimizer_of, steps
 from calm_engine.ranks import Ranks
-from calm_engine.specs import AugmentSpec, ComposeSpec, Estimate
+from calm_engine.specs import AugmentSpec, ComposeSpec, Estimate, TrialSpec
 from calm_engine.training import Job, Prepared, prepare
 
 TRIED = 2  # steps of each sort, each taken once to warm up and once for the clock
+RESULT = "result"
 FILLED = 3  # pieces of what is done once before the steps
 
 
@@ -33,19 +34,39 @@ def estimate(spec: AugmentSpec | ComposeSpec) -> Estimate:
     """Seconds, memory and disk of a training, measured on the real device before it starts.
 
     The dry run works in a temporary folder. Its memory is the process's largest so far: give it a
-    process of its own. Raises InputError as the run would.
+    process of its own. A `TrialSpec` is tried with the bridges that follow. Raises InputError as
+    the run would.
     """
     if not isinstance(spec, AugmentSpec | ComposeSpec):
         raise InputError("estimate.kind", "only trainings are estimated")
     folder = Path(tempfile.mkdtemp(prefix="calm-estimate-"))
     try:
-        trial = replace(spec, output=str(folder / "out"), work=str(folder / "work"))
-        began = time.monotonic()
-        ranks = prepare(trial)
-        made = _prepared(trial, ranks)
-        return _Trial(trial, made, folder, time.monotonic() - began).reckoned()
+        told = _tried(spec, folder / "first")
+        if not isinstance(spec, TrialSpec) or spec.compose is None:
+            return told
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        newborn = str(folder / "first" / RESULT)
+        after = replace(
+            spec.compose,
+            augmenters=(newborn,),
+            least_recall=0.0,
+            device=spec.device,
+            threads=spec.threads,
+            keep_checkpoints=spec.keep_checkpoints,
+        )
+        return replace(told, bridges=_tried(after, folder / "bridges"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tried(spec: AugmentSpec | ComposeSpec, folder: Path) -> Estimate:
+    """What one training needs; what it wrote as its result is left in the folder."""
+    trial = replace(spec, output=str(folder / "out"), work=str(folder / "work"))
+    began = time.monotonic()
+    ranks = prepare(trial)
+    made = _prepared(trial, ranks)
+    return _Trial(trial, made, folder, time.monotonic() - began).reckoned()
 
 
 def _prepared(spec: AugmentSpec | ComposeSpec, ranks: Ranks) -> Prepared:
@@ -82,8 +103,8 @@ class _Trial:
         look = _timed(lambda: job.probe(0))
         kept = self.folder / "kept"
         saving = _timed(lambda: self._checkpoint(job, kept))
-        result = self.folder / "result"
-        result.mkdir()
+        result = self.folder / RESULT
+        result.mkdir(parents=True)
         writing = _timed(lambda: self.made.write(result))
         checkpoints_held = min(looks, spec.keep_checkpoints)
         results = 2 if job.known_by else 1  # the best weights are kept aside

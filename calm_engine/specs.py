@@ -382,6 +382,17 @@ class ComposeSpec(TrainSpec):
             raise _bad("kept_bytes", "must not be negative")
 
 
+@dataclass(frozen=True)
+class TrialSpec(AugmentSpec):
+    """Try a training before it starts, and the bridges that are to follow it.
+
+    compose   the bridges' training, or None; its `augmenters` are a newborn of this training, which
+              knows nothing, and whose recall is not asked: what it costs depends on its size alone
+    """
+
+    compose: ComposeSpec | None = None
+
+
 # Who can be asked besides the composition, its parents and the controls that have a folder:
 # two parts of the composition, its bridges on a shuffled augmenter, and what people try instead.
 COLUMNS = (
@@ -490,6 +501,8 @@ class Estimate(Spec):
     memory_bytes, device_memory_bytes   at most, of the machine and of the accelerator
     disk_bytes   at most: what is kept while it runs, checkpoints and the result
     why          a sentence for people: why a model of this size, and what more or less would mean
+    bridges      what the bridges' training needs that follows it, where that was tried as well; its
+                 memory of the machine is then the most that either took
     """
 
     seconds: float
@@ -498,3 +511,4 @@ class Estimate(Spec):
     steps: int = 0
     device_memory_bytes: int = 0
     why: str = ""
+    bridges: Estimate | None = None

@@ -115,6 +115,9 @@ WORDING: dict[str, str] = {
     "The lines above say by how much.",
     "server.memory": "There is not enough memory for this request now. "
     "Ask again later, or ask for less.",
+    "document.learned": "Models may have learned it: it stands in[ {snapshots}] snapshots. "
+    "Open a plan to forget it instead.",
+    "document.standing": "Only a withdrawn document can be deleted. Withdraw it first.",
     "documents.repeated": "Nearly all lines of the documents are repeated[: {percent} % of "
     "them]. Remove the copies from the corpus, then freeze it again.",
     "documents.empty": "No document holds any text[: {path}]. "
@@ -145,6 +148,11 @@ WORDING: dict[str, str] = {
     "Split it into smaller files and upload those.",
     "file.disguised": "The name says {said}, but the content is {found}. "
     "Give it its right ending, or upload the file that you meant.",
+    "export.barred": "The weights[ of {name}] cannot be taken out: it is in quarantine, or "
+    "something made of it is.",
+    "export.missing": "The weights[ of {name}] are not stored here any more.",
+    "export.right": "Taking weights out needs the right to export every corpus that they learned "
+    "from; you lack it on: {names}. Ask the owners of these corpora.",
     "file.empty": "The file is empty. Upload it again when it has content.",
     "file.encrypted": "The file is protected by a password. "
     "Save it without one and upload it again.",
@@ -158,7 +166,8 @@ WORDING: dict[str, str] = {
     "file.unreadable": "The file cannot be read[: {why}]. Save it anew and upload it again.",
     "pdf.broken": "The PDF is damaged. Save or export it anew and upload it again.",
     "pdf.no_text": "The PDF holds pictures of its[ {pages}] pages and no text. "
-    "Run text recognition over it and upload the result.",
+    "Run text recognition over it and upload the result; or have your administrator install "
+    "Tesseract's language data on the ingest workers, then read it again.",
     "corpus.screening": "Documents are still being looked at under the new policies"
     "[: {documents} of them]. Wait until that is done, then freeze the snapshot.",
     "document.act": "Choose what becomes of these documents.",
@@ -202,6 +211,11 @@ WORDING: dict[str, str] = {
     "conversation.unknown": "There is no conversation of somebody else with this id. "
     "Copy it from the audit log.",
     "corpus.name": "There is already a corpus of this name[: {name}]. Choose another name.",
+    "share.locked": "A conversation that you may not read now cannot be shared.",
+    "share.nobody": "Nobody here has this address, and no group this name. Write it as it is "
+    "written on the page of people and groups.",
+    "share.own": "This conversation is yours already. Name a colleague or a group.",
+    "share.temporary": "A temporary conversation is kept for nobody, and cannot be shared.",
     "examples.columns": "The file lacks the columns that examples need[; it has {found}]. "
     "Name them question, answer, expected, entity and value.",
     "examples.empty": "There are no questions and answers to learn from[: {path}]. "
@@ -218,6 +232,18 @@ WORDING: dict[str, str] = {
     "Curators of its corpus do that on the page of the plan.",
     "forget.right": "Only whoever may curate the corpus[ {name}] can have it forgotten. "
     "Ask its owner.",
+    "freezing.lost": "Freezing was broken off[ {attempts} times]. "
+    "Ask your administrator to look at the ingest worker, then order it again.",
+    "freezing.right": "Whoever ordered the snapshot may no longer curate every corpus of it. "
+    "Somebody who may orders it again.",
+    "source.gone": "There is no such place for your organisation any more[: {name}]. "
+    "Ask your administrator, who names them.",
+    "source.right": "Whoever asked for it may no longer curate the corpus. "
+    "Somebody who may asks again.",
+    "source.settings": "The places to synchronise from cannot be understood[: {name}, {why}]. "
+    "Your administrator corrects SOURCES_FILE.",
+    "source.unreachable": "The place cannot be read[: {why}]. Nothing was changed by it; "
+    "ask your administrator, then synchronise again.",
     "gates.failed": "Not every gate has been passed[: {gates}]. Give a reason to promote it "
     "all the same; the reason is kept in the history.",
     "hold.stands": "A legal hold stands on {name}, placed by {by}, to be looked at on {until}. "
@@ -239,6 +265,8 @@ WORDING: dict[str, str] = {
     "Start the evaluation again.",
     "run.attempts": "The worker was lost too often. "
     "Look at its log and at its memory, then run it again.",
+    "report.closure": "The questions quote a corpus that the model did not learn from, so the "
+    "report was not kept. Tell whoever looks after this installation.",
     "run.closure": "A run may only use corpora that the person who starts it may read. "
     "Ask the owner of the missing corpus for the right to read it.",
     "run.internal": "The worker met a fault of its own. Its log says more; run it again.",

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 import pytest_randomly
@@ -97,6 +98,11 @@ def refuse_strangers(event: str, arguments: tuple[Any, ...]) -> None:
 
 # spaCy's thinc would seed numpy again, with numbers past the 32 bits that numpy takes.
 pytest_randomly.entrypoint_reseeds = []
+# How long an example takes says how busy the machine is, and nothing of a law.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 sys.addaudithook(refuse_strangers)
 if wants_the_site():
     start_the_site()

@@ -9,7 +9,7 @@ from apps.runs import actions
 from apps.runs.execution import Job, persistently
 from calm_engine.specs import ComposeSpec
 from workers.places import clear
-from workers.training import begin_at_branch, exported, follow, place_of, understood
+from workers.training import begin_at_branch, exported, follow, held_out_of, place_of, understood
 
 
 def compose(job: Job) -> None:
@@ -23,7 +23,7 @@ def compose(job: Job) -> None:
         actions.ANCHOR: artifacts.path(job.run.anchor),
         actions.AUGMENTER: artifacts.path(job.run.augmenter),
         actions.EXAMPLES: files.bridge_examples,
-        actions.HELD_OUT: files.held_out if files.held_out.stat().st_size else None,
+        actions.HELD_OUT: held_out_of(files),
     }
     spec = understood(ComposeSpec, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
     begin_at_branch(job, place, spec)

@@ -19,10 +19,11 @@ from django.core.mail import send_mail
 from django.db.models import F
 from django.db.models.functions import Now
 
-from apps.runs.models import Delivery
+from apps.runs.models import Delivery, Webhook
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
-from counterpoint import outbound
+from calm_engine.errors import InternalError
+from counterpoint import outbound, sealedcolumns
 from workers import task
 
 log = structlog.get_logger(__name__)
@@ -75,19 +76,31 @@ def send_one(tenant: Tenant, delivery: Delivery) -> None:
 
 
 def post(delivery: Delivery) -> None:
-    """One signed message. Raises ValueError for a host that the site does not name."""
+    """One signed message. Raises ValueError for a host that the site does not name.
+
+    The same for a secret that does not open: both are told on the page, and tried again.
+    """
     webhook = delivery.webhook
     assert webhook is not None
     if urlsplit(webhook.address).hostname not in settings.WEBHOOK_HOSTS:
         raise ValueError("this host is not among WEBHOOK_HOSTS")
     body = json.dumps(delivery.payload | {"delivery": str(delivery.pk)}, sort_keys=True).encode()
+    with tenant_scope(str(webhook.tenant_id)):
+        secret = opened_secret(webhook)
     at = str(int(time.time()))
     headers = {
         "Content-Type": "application/json",
-        "Counterpoint-Signature": f"t={at},v1={outbound.signature(webhook.secret, at, body)}",
+        "Counterpoint-Signature": f"t={at},v1={outbound.signature(secret, at, body)}",
     }
     # The site has named this host, so that http may go there too.
     outbound.post(webhook.address, body, headers=headers, patience=SECONDS, may_be_plain=True)
+
+
+def opened_secret(webhook: Webhook) -> str:
+    try:
+        return sealedcolumns.opened(webhook, "secret")
+    except InternalError as error:
+        raise ValueError(f"the secret of this webhook does not open ({error.code})") from error
 
 
 def mail(delivery: Delivery) -> None:

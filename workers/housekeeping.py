@@ -16,6 +16,7 @@ from apps.corpora import actions as corpora
 from apps.teaching.actions import go_on, left_behind
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
+from counterpoint import plaincopies
 from counterpoint.celery import app
 from workers import task
 
@@ -24,19 +25,31 @@ log = structlog.get_logger(__name__)
 # Seconds between two looks. Runs are looked after by `workers.watch`, which needs no broker.
 SCHEDULE = {
     "deliver": {"task": "housekeeping.deliver", "schedule": 10.0, "options": {"expires": 10}},
+    "lapse": {"task": "housekeeping.lapse", "schedule": 3600.0, "options": {"expires": 3600}},
     "rows": {"task": "housekeeping.rows", "schedule": 30.0, "options": {"expires": 30}},
 }
 app.conf.beat_schedule = SCHEDULE
 
 
+@task("housekeeping.lapse", queue="short")
+def lapse() -> None:
+    """For each tenant: withdrawn documents that its corpora keep no longer."""
+    for tenant in Tenant.objects.all():
+        with structlog.contextvars.bound_contextvars(tenant=str(tenant.pk)), tenant_scope(tenant):
+            corpora.delete_lapsed()
+
+
 @task("housekeeping.rows", queue="short")
 def rows() -> None:
     """For each tenant: files, replies and plans that were left behind."""
+    plaincopies.sweep()
     for tenant in Tenant.objects.all():
         with structlog.contextvars.bound_contextvars(tenant=str(tenant.pk)):
             with tenant_scope(tenant):
                 corpora.reconcile()
                 corpora.expire_transfers()
+                corpora.reconcile_freezings()
+                corpora.reconcile_connections()
             with tenant_scope(tenant):
                 chat.close_left_behind(timezone.now())
             with tenant_scope(tenant):

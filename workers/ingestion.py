@@ -7,17 +7,23 @@ upload's next waiting file by itself. A message that comes twice finds nothing t
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 
 from apps.corpora import actions
 from apps.corpora.extraction import LIMITS, Limits, reading
-from apps.corpora.models import UploadItem
+from apps.corpora.models import Snapshot, UploadItem
+from apps.registry import artifacts
+from apps.registry.models import Anchor
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from counterpoint.storage import blobs, plain_copy
+from counterpoint.plaincopies import plain_copy
+from counterpoint.storage import blobs
 from workers import task
 
 log = structlog.get_logger(__name__)
@@ -50,6 +56,84 @@ def screen(tenant_id: str, corpus_id: str) -> None:
                 return
 
 
+@task("ingestion.freeze", queue="ingest")
+def freeze(tenant_id: str, order_id: str) -> None:
+    """Carry out one order to freeze, then count its tokens for each anchor."""
+    with tenant_scope(tenant_id):
+        order = actions.claim_freezing(order_id)
+    if order is None:
+        return
+    with tenant_scope(tenant_id):
+        snapshot = actions.carry_out(order)
+    if snapshot is not None:
+        count_tokens(tenant_id, str(snapshot.pk))
+
+
+@task("ingestion.count", queue="ingest")
+def count_tokens(tenant_id: str, snapshot_id: str) -> None:
+    """Count a snapshot's tokens by the tokenizer of each anchor, in pieces; goes on if broken."""
+    with tenant_scope(tenant_id):
+        anchors = {anchor.digest: anchor for anchor in Anchor.objects.all()}
+        snapshot = Snapshot.objects.get(pk=snapshot_id)
+        actions.begin_counts(snapshot, [(pk, str(anchor)) for pk, anchor in anchors.items()])
+    for digest, anchor in anchors.items():
+        with tenant_scope(tenant_id):
+            count = token_counter(artifacts.path(anchor))
+        is_more = count is not None
+        while is_more and count is not None:
+            with tenant_scope(tenant_id):
+                is_more = actions.count_some(snapshot_id, digest, count)
+
+
+def token_counter(folder: Path) -> Callable[[list[str]], int] | None:
+    """Counts texts as the model in this folder reads them; None when it has no fast tokenizer."""
+    from tokenizers import Tokenizer  # noqa: PLC0415 - compiled, and used by this task alone
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    tokenizer = Tokenizer.from_file(str(file))
+
+    def count(texts: list[str]) -> int:
+        found = (tokenizer.encode(text, add_special_tokens=False) for text in texts)
+        return sum(len(each) for each in found)
+
+    return count
+
+
+@task("ingestion.synchronise", queue="ingest")
+def synchronise(tenant_id: str, connection_id: str) -> None:
+    """Bring what is new or changed in a place outside into its corpus, a batch at a time."""
+    with tenant_scope(tenant_id):
+        connection = actions.claim_connection(connection_id)
+    if connection is None:
+        return
+    refused = None
+    try:
+        with tenant_scope(tenant_id):
+            round_ = actions.Synchronisation(connection)
+        is_more = True
+        while is_more:
+            with tenant_scope(tenant_id):
+                is_more = round_.step()
+    except (InputError, PermissionDenied) as error:
+        refused = actions.refusal_of(error)
+        log.info("source.refused", connection=connection_id, code=refused.code)
+    with tenant_scope(tenant_id):
+        actions.finish_synchronising(connection, refused)
+
+
+@task("ingestion.repeats", queue="ingest")
+def repeats(tenant_id: str, corpus_id: str) -> None:
+    """Look for paragraphs that many documents of a corpus share; once more changes nothing."""
+    looking, is_more = actions.Looking(corpus_id), True
+    while is_more:
+        with tenant_scope(tenant_id):
+            is_more = looking.step()
+    with tenant_scope(tenant_id):
+        looking.finish()
+
+
 def read_one(tenant_id: str, item: UploadItem) -> None:
     """Settle one claimed file: stored, duplicate, unpacked, or rejected with its reason."""
     with tenant_scope(tenant_id):
@@ -59,8 +143,8 @@ def read_one(tenant_id: str, item: UploadItem) -> None:
     try:
         # No transaction is open while the child reads: it may take minutes.
         with (
-            plain_copy(original) as path,
-            reading(path, item.path, limits=limits()) as found,
+            plain_copy(original, tenant_id) as path,
+            reading(path, item.path, limits=limits(), scratch=path.parent) as found,
             tenant_scope(tenant_id),
         ):
             actions.file_documents(item, found)

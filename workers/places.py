@@ -82,6 +82,8 @@ def located(spec: Mapping[str, Any], places: Mapping[str, Path | str | None]) ->
     def put(value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [put(item) for item in value]
+        if isinstance(value, dict):
+            return located(value, places)
         if isinstance(value, str) and value.startswith("@"):
             place = places[value]
             return None if place is None else str(place)

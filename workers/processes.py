@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import structlog
@@ -23,6 +24,8 @@ from workers.devices import has_gpu
 from workers.places import Place
 
 log = structlog.get_logger(__name__)
+
+GONE_SECONDS = 10.0  # a killed process dies at once, unless the kernel is busy for it
 
 
 def cores() -> int:
@@ -111,10 +114,16 @@ class Process:
             self.process.wait(seconds)
 
     def kill(self) -> None:
-        """End the whole group, ranks included, and reap it."""
+        """End the whole group, ranks included, and come back when nothing of it lives."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        deadline = time.monotonic() + GONE_SECONDS
+        while left := living(self.process.pid):  # a rank is not our child: nobody waits for it
+            if time.monotonic() > deadline:
+                log.warning("child.outlives", pids=left)
+                return
+            time.sleep(0.02)
 
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel has killed for memory in our control group since the start."""
@@ -142,11 +151,23 @@ def oom_kills() -> int:
 
 def start_time(pid: int) -> str | None:
     """When a process began, in the kernel's ticks: with the pid it names one process for ever."""
-    with contextlib.suppress(OSError, IndexError):
+    facts = _facts(pid)
+    return facts[19] if facts else None
+
+
+def living(group: int) -> list[int]:
+    """The processes of a group, without those that have died and wait to be reaped."""
+    every = [int(each.name) for each in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in every if (facts := _facts(pid)) and int(facts[2]) == group]
+
+
+def _facts(pid: int) -> list[str]:
+    """What the kernel tells of a living process, from its state on (proc(5)); [] of another."""
+    with contextlib.suppress(OSError):
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        fields = text.rpartition(")")[2].split()
-        return None if fields[0] == "Z" else fields[19]
-    return None
+        facts = text.rpartition(")")[2].split()
+        return [] if facts[:1] == ["Z"] else facts
+    return []
 
 
 def remember(place: Place, pid: int, epoch: int) -> None:

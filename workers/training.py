@@ -20,7 +20,7 @@ from apps.runs.states import Kind
 from apps.tenants.scope import tenant_scope
 from calm_engine import digests
 from calm_engine.errors import InputError
-from calm_engine.specs import AugmentSpec, Outcome, Progress, Spec, TrainSpec
+from calm_engine.specs import AugmentSpec, Outcome, Progress, Spec, TrainSpec, TrialSpec
 from counterpoint import studies
 from counterpoint.storage import run_folder
 from workers import devices
@@ -34,7 +34,7 @@ S = TypeVar("S", bound=Spec)
 def augment(job: Job) -> None:
     """Turn one training run into one augmenter. A second attempt resumes from the checkpoint."""
     place = place_of(job)
-    spec = _asked(job, place)
+    spec = _asked(job, place, AugmentSpec)
     begin_at_branch(job, place, spec)
     with studied(job, place):
         outcome = follow(job, "augment", spec, place)
@@ -43,16 +43,16 @@ def augment(job: Job) -> None:
 
 
 def estimate(job: Job) -> None:
-    """Take a few steps of such a training on this device, and keep what they cost."""
+    """Take a few steps of such trainings on this device, and keep what they cost."""
     place = place_of(job)
     with studied(job, place):
-        outcome = follow(job, "estimate", _asked(job, place), place)
+        outcome = follow(job, "estimate", _asked(job, place, TrialSpec), place)
     device = devices.look().name
     persistently(lambda: actions.finish_estimate(job.run, outcome, device=device))
     clear(place)
 
 
-def _asked(job: Job, place: Place) -> AugmentSpec:
+def _asked(job: Job, place: Place, kind: type[S]) -> S:
     """What the engine is asked to train, with the snapshot's files laid out for it."""
     files = exported(job, place)
     places = {
@@ -61,9 +61,10 @@ def _asked(job: Job, place: Place) -> AugmentSpec:
         actions.ANCHOR: artifacts.path(job.run.anchor),
         actions.DOCUMENTS: files.documents,
         actions.EXAMPLES: files.bridge_examples,
+        actions.HELD_OUT: held_out_of(files),
         actions.STUDY: place.study,
     }
-    return understood(AugmentSpec, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
+    return understood(kind, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
 
 
 def refuse_unreadable(run: Run) -> None:
@@ -111,6 +112,11 @@ def begin_at_branch(job: Job, place: Place, spec: TrainSpec) -> None:
     aside.rename(place.checkpoint(run.branch_step))
 
 
+def held_out_of(files: SnapshotFiles) -> Path | None:
+    """The questions that are kept back; None where there is none."""
+    return files.held_out if files.held_out.stat().st_size else None
+
+
 def place_of(job: Job) -> Place:
     """This run's own folder; checkpoints stay there between attempts."""
     return Place(Path(run_folder(job.run.pk)))
@@ -139,15 +145,15 @@ def follow(job: Job, verb: str, spec: Spec, place: Place) -> Outcome:
 
 @contextmanager
 def studied(job: Job, place: Place) -> Iterator[None]:
-    """What was written of the corpus before, plain for this attempt alone; then sealed again."""
-    corpus = job.run.snapshot.corpus_id
+    """What was written of the corpora before, plain for this attempt alone; then sealed again."""
+    shelf = "/".join(str(corpus) for corpus in job.run.snapshot.closure)
     with tenant_scope(job.attempt.tenant_id):
-        studies.bring(corpus, place.study)
+        studies.bring(shelf, place.study)
     try:
         yield
     finally:
         with tenant_scope(job.attempt.tenant_id):
-            studies.keep(corpus, place.study)
+            studies.keep(shelf, place.study)
 
 
 def _with_checkpoints(

@@ -7,6 +7,7 @@ from typing import Any
 from allauth.mfa.utils import is_mfa_enabled
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
+from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import Quota, Scope, every_scope
 from apps.audit.models import Approval
@@ -18,12 +19,12 @@ class SignInForm(AuthenticationForm):
     """Address and password; one answer to both kinds of wrong: nobody learns who exists."""
 
     username = forms.EmailField(
-        label="Email address", widget=forms.EmailInput(attrs={"autocomplete": "username"})
+        label=_("Email address"), widget=forms.EmailInput(attrs={"autocomplete": "username"})
     )
-    error_messages = {
-        "invalid_login": "Address and password do not belong together. Check both and try again.",
-        "inactive": "Address and password do not belong together. Check both and try again.",
-    }
+    error_messages = dict.fromkeys(
+        ("invalid_login", "inactive"),
+        _("Address and password do not belong together. Check both and try again."),
+    )
 
 
 class KeyForm(forms.Form):
@@ -94,6 +95,11 @@ class RulesForm(forms.Form):
         min_value=0,
         max_value=3650,
         help_text="0 keeps them until their owner deletes them.",
+    )
+    keep_forgotten_answers = forms.BooleanField(
+        label="Answers of models that learned what is forgotten are kept, shut to everybody",
+        required=False,
+        help_text="Otherwise a forget plan destroys them with the questions that they answer.",
     )
     least_recall = forms.IntegerField(
         label="A private model is composed when it answers so many percent of its own questions",
@@ -180,3 +186,10 @@ class InviteForm(forms.Form):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text="At least 12 characters. Somebody who is known already keeps their own.",
     )
+
+    def clean_email(self) -> str:
+        """Plain ASCII alone: other letters have twins, and some become ASCII when made small."""
+        address: str = self.cleaned_data["email"]
+        if not address.isascii():
+            raise forms.ValidationError("Write the address in plain letters, without accents.")
+        return address

@@ -38,6 +38,7 @@ urlpatterns = [
     path("accounts/saml/<slug:tenant>/login/", saml.login, name="saml_login"),
     path("accounts/saml/<slug:tenant>/acs/", saml.acs, name="saml_acs"),
     path("accounts/saml/<slug:tenant>/finish/", saml.finish, name="saml_finish"),
+    path("accounts/saml/<slug:tenant>/logout/", saml.logout, name="saml_logout"),
     path("accounts/saml/<slug:tenant>/metadata/", saml.metadata, name="saml_metadata"),
     path(
         "accounts/provider/cancelled/", social.login_cancelled, name="socialaccount_login_cancelled"

@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {
     "four_eyes": [],
     "show_locked_models": True,
     "conversation_days": 0,
+    # What models said that learned what was forgotten since: destroyed, or kept and shut.
+    "keep_forgotten_answers": False,
     "require_mfa": False,
     "sso_only": False,
     "emergency": [],  # ids of curators who get in while the provider is away

@@ -3,22 +3,25 @@
 Schema, signature, times, issuer and audience are python3-saml's to verify. It takes for granted
 what a provider may leave out; we do not (profiles 4.1.4.2 and 4.1.4.3): the assertion itself is
 signed, for exactly this site and this address, as the answer to a question, until a time that it
-names, and is taken once. Knows neither accounts nor sessions.
+names, and is taken once. It may be encrypted for us, where we have a key; with it our questions are
+signed. Knows neither accounts nor sessions.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import xmlsec
 from django.conf import settings
 from django.core.cache import cache
 from django.urls import reverse
 from lxml import etree
+from onelogin.saml2.auth import OneLogin_Saml2_Auth
 from onelogin.saml2.authn_request import OneLogin_Saml2_Authn_Request
 from onelogin.saml2.errors import OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError
 from onelogin.saml2.response import OneLogin_Saml2_Response
@@ -81,14 +84,44 @@ class Said:
     groups: list[str]
 
 
+@dataclass(frozen=True)
+class Provider:
+    """One entry of SAML_APPS, as allauth's own row of a provider would read."""
+
+    entry: Mapping[str, Any]
+
+    @property
+    def provider_id(self) -> str:
+        return str(self.entry["provider_id"])
+
+    @property
+    def client_id(self) -> str:
+        return str(self.entry["client_id"])
+
+    @property
+    def name(self) -> str:
+        return str(self.entry["name"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.entry["settings"]
+        return found
+
+
 def address(what: str, tenant: str) -> str:
     """Our own address for this tenant, as the provider knows it: never what a request claims."""
     return settings.SITE_URL.rstrip("/") + reverse(f"saml_{what}", args=[tenant])
 
 
-def terms(app: Any) -> OneLogin_Saml2_Settings:
-    """Who we are, who they are, and what we insist on."""
+def terms(app: Any, *, shows_key: bool = False) -> OneLogin_Saml2_Settings:
+    """Who we are, who they are, and what we insist on.
+
+    shows_key   for the metadata: the library tells what to encrypt by only where it insists on it
+    """
     told = app.settings
+    has_key = bool(told["own_key"])
+    leaves = {"url": address("logout", app.client_id), "binding": REDIRECT}
+    there = {"url": told["slo_url"], "binding": REDIRECT}
     return OneLogin_Saml2_Settings(
         {
             "strict": True,
@@ -96,10 +129,14 @@ def terms(app: Any) -> OneLogin_Saml2_Settings:
                 "entityId": address("metadata", app.client_id),
                 "assertionConsumerService": {"url": address("acs", app.client_id), "binding": POST},
                 "NameIDFormat": PERSISTENT,
+                "privateKey": told["own_key"],
+                "x509cert": told["own_certificate"],
+                **({"singleLogoutService": leaves} if told["slo_url"] else {}),
             },
             "idp": {
                 "entityId": told["entity_id"],
                 "singleSignOnService": {"url": told["sso_url"], "binding": REDIRECT},
+                **({"singleLogoutService": there} if told["slo_url"] else {}),
                 "x509certMulti": {"signing": told["certificates"]},
             },
             "security": {
@@ -107,6 +144,10 @@ def terms(app: Any) -> OneLogin_Saml2_Settings:
                 "wantAttributeStatement": False,
                 "allowRepeatAttributeName": True,
                 "rejectDeprecatedAlgorithm": True,
+                "wantAssertionsEncrypted": has_key and shows_key,
+                "authnRequestsSigned": has_key,
+                "logoutRequestSigned": has_key,
+                "logoutResponseSigned": has_key,
                 "requestedAuthnContext": False,
                 # Names without a dot are ordinary inside a company.
                 "allowSingleLabelDomains": True,
@@ -120,12 +161,37 @@ def question(app: Any) -> tuple[str, str]:
     ask = OneLogin_Saml2_Authn_Request(terms(app))
     there = app.settings["sso_url"]
     joint = "&" if urlsplit(there).query else "?"
-    return ask.get_id(), f"{there}{joint}SAMLRequest={quote(ask.get_request(), safe='')}"
+    told = signed(app, "SAMLRequest", ask.get_request())
+    return ask.get_id(), f"{there}{joint}{urlencode(told)}"
+
+
+def signed(app: Any, kind: str, message: str) -> dict[str, str]:
+    """The fields of an address that carries this message, signed where we have a key."""
+    told = {kind: message}
+    if app.settings["own_key"]:
+        signer = OneLogin_Saml2_Auth(place(address("acs", app.client_id)), terms(app))
+        add = (
+            signer.add_request_signature if kind == "SAMLRequest" else signer.add_response_signature
+        )
+        add(told)
+    return told
+
+
+def place(ours: str) -> dict[str, Any]:
+    """One of our addresses as the library wants a request: never what a request claims."""
+    parts = urlsplit(ours)
+    return {
+        "https": "on" if parts.scheme == "https" else "off",
+        "http_host": parts.netloc,
+        "script_name": parts.path,
+        "get_data": {},
+        "post_data": {},
+    }
 
 
 def metadata(app: Any) -> bytes:
     """Who we are, for the provider's administrator to read in."""
-    found = terms(app).get_sp_metadata()
+    found = terms(app, shows_key=True).get_sp_metadata()
     return found if isinstance(found, bytes) else str(found).encode()
 
 
@@ -134,12 +200,7 @@ def believed(app: Any, sent: str) -> Said:
     if not sent or len(sent) > TOO_LARGE:
         raise Refused("nothing was sent, or far too much")
     ours = address("acs", app.client_id)
-    parts = urlsplit(ours)
-    here = {
-        "https": "on" if parts.scheme == "https" else "off",
-        "http_host": parts.netloc,
-        "script_name": parts.path,
-    }
+    here = place(ours)
     try:
         answer = OneLogin_Saml2_Response(terms(app), sent)
         if not answer.is_valid(here):
@@ -167,10 +228,15 @@ def until(assertion: Any, ours: str, asked: str | None) -> int:
             continue
         lasts = data.get("NotOnOrAfter")
         if data.get("Recipient") == ours and asked and data.get("InResponseTo") == asked and lasts:
-            second = int(OneLogin_Saml2_Utils.parse_SAML_to_time(lasts))
+            second = second_of(lasts)
             if second + DRIFT > datetime.now(UTC).timestamp():
                 return second
     raise Refused("it is no answer to a question of this site, or has no end")
+
+
+def second_of(moment: str) -> int:
+    """Raises ValueError for what is no time."""
+    return int(OneLogin_Saml2_Utils.parse_SAML_to_time(moment))
 
 
 def stand_to(assertion: Any, answer: Any, ours: str, app: Any) -> None:

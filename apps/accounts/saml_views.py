@@ -1,4 +1,4 @@
-"""The four addresses of a tenant's SAML sign-in: on to the provider, back, in, and who we are.
+"""The addresses of a tenant's SAML sign-in: on to the provider, back, in, out, and who we are.
 
 A browser posts the answer across sites, without our session. So the answer is believed or refused
 where it arrives, kept for a minute under a name that nobody guesses, and taken in by the next page,
@@ -26,7 +26,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
-from apps.accounts import adapters, saml
+from apps.accounts import adapters, saml, saml_logout
 from apps.accounts.views import next_page
 from apps.tenants.models import Tenant
 
@@ -105,6 +105,20 @@ def finish(request: HttpRequest, app: Any) -> HttpResponse:
     login.state = {"process": "login", "next": to}
     answer: HttpResponse = complete_social_login(request, login)
     return answer
+
+
+@require_safe
+@never_cache
+@in_words
+def logout(request: HttpRequest, app: Any) -> HttpResponse:
+    """The provider ends the sessions that began with it, or answers that it ended its own."""
+    if "SAMLResponse" in request.GET:  # nothing hangs on it: who left here is out already
+        return redirect(settings.LOGIN_URL)
+    told, query = request.GET.dict(), request.META.get("QUERY_STRING", "")
+    subject, where = saml_logout.asked_to_leave(app, told, query)
+    ended = saml_logout.end_sessions(app, subject)
+    log.info("sso.logout", provider=app.provider_id, sessions=ended)
+    return redirect(where)
 
 
 @require_safe

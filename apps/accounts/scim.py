@@ -111,9 +111,13 @@ def is_ours_alone(user: User) -> bool:
 
 
 def address_of(told: scim.User[Any]) -> str:
-    """What people sign in as: `userName`, which has to be a mail address."""
-    name = (told.user_name or "").strip().lower()
-    if "@" not in name or len(name) > 254 or not name.isprintable():
+    """What people sign in as: `userName`, which has to be a mail address.
+
+    Plain ASCII alone: other letters have twins, and some become ASCII when they are made small.
+    """
+    given = (told.user_name or "").strip()
+    name = given.lower()
+    if "@" not in name or len(name) > 254 or not (given.isascii() and given.isprintable()):
         raise scim.InvalidValueException(detail="userName must be a mail address.")
     return name
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from allauth.account.authentication import get_authentication_records
 from allauth.account.internal.flows.login import perform_password_login
 from allauth.account.models import Login
 from allauth.mfa.models import Authenticator
@@ -24,7 +25,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from apps.accounts import adapters, oidc
+from apps.accounts import adapters, oidc, saml_logout
 from apps.accounts.actions import invite, remove, told_in_each_tenant
 from apps.accounts.forms import InviteForm, SignInForm
 from apps.accounts.models import User
@@ -34,6 +35,8 @@ from apps.tenants.ways import own_providers
 from calm_engine.errors import InputError
 
 log = structlog.get_logger(__name__)
+
+LEAVING = "leaving"  # in the session: where one signs out of the provider as well
 
 
 @require_http_methods(["GET", "POST"])
@@ -53,6 +56,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         answer: HttpResponse = perform_password_login(request, {"email": user.email}, attempt)
         return answer
     page = {"form": form, "next": request.GET.get("next", ""), "providers": providers()}
+    page |= {"leaving": request.session.pop(LEAVING, None)}
     return render(request, "accounts/sign_in.html", page)
 
 
@@ -60,9 +64,15 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session; a second time does no harm."""
     user = request.user
+    there = ("", "")
+    if isinstance(user, User):
+        there = saml_logout.leaving(user, get_authentication_records(request, user))
     logout(request)
     if isinstance(user, User):
         told_in_each_tenant("sign_out", user)
+    if there[1]:
+        # As a link on the next page: a form's answer may not lead to another host under our CSP.
+        request.session[LEAVING] = there
     return redirect(settings.LOGIN_URL)
 
 

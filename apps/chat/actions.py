@@ -37,6 +37,7 @@ QUESTION_LENGTH = 32_000  # characters; some 8,000 tokens, more than most models
 HISTORY_LENGTH = 6_000  # characters of earlier turns sent along; less when the model takes less
 AT_ONCE = 8  # replies that one person may have under way in all their conversations
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 512}
+VARIED: dict[str, Any] = {"temperature": 0.7, "top_p": 0.95, "max_tokens": 512}
 
 Turn = tuple[str, str]  # question, answer
 
@@ -44,47 +45,83 @@ Turn = tuple[str, str]  # question, answer
 # ---- people --------------------------------------------------------------------------------------
 
 
-def open_conversation(model: str, *, by: User) -> Conversation:
+def open_conversation(model: str, *, by: User, is_temporary: bool = False) -> Conversation:
     """A conversation with this model, without a message yet. Raises InputError as `ask` does."""
     _usable(model, by)
-    conversation: Conversation = Conversation.objects.create(owner=by, model=model)
+    conversation: Conversation = Conversation.objects.create(
+        owner=by, model=model, is_temporary=is_temporary
+    )
     return conversation
 
 
-def ask(conversation: Conversation, text: str, *, by: User) -> Message:
+def ask(
+    conversation: Conversation, text: str, *, by: User, after: Message | None = None
+) -> Message:
     """Write the question and its empty reply; whoever calls starts the relay after the commit.
+
+    after  the answer that was read before this was asked; without it the newest
 
     Raises InputError: "question.empty", "question.too_long", "model.not_usable", "reply.active",
     "reply.too_many", "quota.used".
     """
-    text = _checked(text)
-    composition = _usable(conversation.model, by)
-    _within_limits(by)
-    with transaction.atomic():
-        place = _next_place(conversation)
-        question = Message.objects.create(
-            conversation=conversation,
-            position=place,
-            role=Role.USER,
-            text=text,
-            state=State.COMPLETE,
-            finished_at=Now(),
-        )
-        conversation.title = conversation.title or text[:TITLE_LENGTH].replace("\n", " ")
-        conversation.save(update_fields=["title", "model"])
-        return _empty_reply(question, composition, place + 1, by=by)
+    said = conversation.messages.filter(role=Role.ASSISTANT).order_by("position")
+    return _asked(conversation, text, after or said.last(), by=by)
+
+
+def edit(question: Message, text: str, *, by: User) -> Message:
+    """Ask something else in this question's place: a sibling of it, and its empty reply.
+
+    Raises InputError as `ask` does.
+    """
+    return _asked(question.conversation, text, question.follows, by=by)
 
 
 def ask_again(reply: Message, *, by: User) -> Message:
     """Another empty reply to the same question, from what the model's name means now.
 
+    One that is whole would only be repeated: then chance has a part. Raises InputError as `ask`.
+    """
+    settings = VARIED if reply.state == State.COMPLETE else GREEDY
+    return _replied(reply, settings, by=by)
+
+
+def ask_anchor(reply: Message, *, by: User) -> Message:
+    """Another empty reply, by the anchor without the private model; all else is the same.
+
     Raises InputError as `ask` does.
     """
+    return _replied(reply, {**reply.settings, "gate": 0}, by=by, seed=reply.seed)
+
+
+def _asked(conversation: Conversation, text: str, after: Message | None, *, by: User) -> Message:
+    text = _checked(text)
+    composition = _usable(conversation.model, by)
+    within_limits(by)
+    with transaction.atomic():
+        place = _next_place(conversation)
+        question = Message.objects.create(
+            conversation=conversation,
+            position=place,
+            follows=after,
+            role=Role.USER,
+            text=text,
+            state=State.COMPLETE,
+            finished_at=Now(),
+        )
+        if not conversation.is_temporary:
+            conversation.title = conversation.title or title_from(text)
+        conversation.save(update_fields=["title", "model"])
+        return _empty_reply(question, composition, place + 1, GREEDY, by=by)
+
+
+def _replied(
+    reply: Message, settings: dict[str, Any], *, by: User, seed: int | None = None
+) -> Message:
     composition = _usable(reply.conversation.model, by)
-    _within_limits(by)
+    within_limits(by)
     with transaction.atomic():
         place = _next_place(reply.conversation)
-        return _empty_reply(reply.question, composition, place, by=by)
+        return _empty_reply(reply.question, composition, place, settings, by=by, seed=seed)
 
 
 def stop(reply: Message, *, by: User) -> None:
@@ -94,6 +131,11 @@ def stop(reply: Message, *, by: User) -> None:
         record("chat.stop", reply, by=by)
         # Wakes the relay at once. Should this be lost, it finds the row's wish within a second.
         transaction.on_commit(lambda: publish(stop_topic(reply.pk), {"stop": True}))
+
+
+def title_from(question: str) -> str:
+    """What a conversation is called until its owner says otherwise."""
+    return question[:TITLE_LENGTH].replace("\n", " ")
 
 
 def rename(conversation: Conversation, title: str) -> None:
@@ -142,7 +184,7 @@ def _usable(model: str, by: User) -> Composition:
     return composition
 
 
-def _within_limits(by: User) -> None:
+def within_limits(by: User) -> None:
     """Count one question. Raises InputError("quota.used"); an answer under way ends properly."""
     quotas.require(by, Quota.Kind.REQUESTS, Quota.Kind.TOKENS)
     quotas.spend(by, Quota.Kind.REQUESTS)
@@ -155,7 +197,15 @@ def _next_place(conversation: Conversation) -> int:
     return int(last or 0) + 1
 
 
-def _empty_reply(question: Message, composition: Composition, place: int, *, by: User) -> Message:
+def _empty_reply(
+    question: Message,
+    composition: Composition,
+    place: int,
+    settings: dict[str, Any],
+    *,
+    by: User,
+    seed: int | None = None,
+) -> Message:
     under_way = Message.objects.visible_to(by).active()
     if under_way.count() >= AT_ONCE:
         raise InputError(
@@ -170,8 +220,8 @@ def _empty_reply(question: Message, composition: Composition, place: int, *, by:
                 role=Role.ASSISTANT,
                 state=State.WAITING,
                 composition=composition,
-                seed=secrets.randbelow(2**31),
-                settings=GREEDY,
+                seed=secrets.randbelow(2**31) if seed is None else seed,
+                settings=settings,
             )
     except IntegrityError as error:
         raise InputError(
@@ -221,28 +271,34 @@ def begin_reply(reply_id: UUID) -> Work | None:
     """What is to be carried, or None when the reply is gone or has ended."""
     waiting = Message.objects.filter(pk=reply_id, state=State.WAITING)
     reply = waiting.select_related("conversation", "composition", "parent").first()
-    if reply is None:
-        return None
+    return None if reply is None else work_of(reply)
+
+
+def whole_of(text: str) -> str:
+    """What is kept of a model's words: it may write a NUL, and PostgreSQL takes none."""
+    return text.replace("\0", "")
+
+
+def work_of(reply: Message) -> Work:
+    """What the model was asked, or is to be asked, for this reply."""
     sampling = {**reply.settings, "seed": reply.seed}
     return Work(reply.maker.name, sampling, _turns_before(reply), reply.question.text)
 
 
 def _turns_before(reply: Message) -> list[Turn]:
-    """The newest turns that fit, oldest first; failed answers and replaced ones left out."""
-    said = reply.conversation.messages.filter(role=Role.ASSISTANT).exclude(state=State.FAILED)
-    earlier = said.filter(parent__position__lt=reply.question.position).exclude(text="")
+    """The newest turns of this way that fit, oldest first; failed answers are left out."""
+    said: dict[Any, Message] = {each.pk: each for each in reply.conversation.messages.all()}
     turns: list[Turn] = []
-    seen: set[UUID] = set()
     room = HISTORY_LENGTH
-    for answer in earlier.select_related("parent").order_by("-parent__position", "-position"):
-        question = answer.question
-        if question.pk in seen:
-            continue
-        seen.add(question.pk)
-        room -= len(question.text) + len(answer.text)
-        if room < 0:
-            break
-        turns.append((question.text, answer.text))
+    answer = said.get(reply.question.follows_id)
+    while answer is not None:
+        question = said[answer.parent_id]
+        if answer.text and answer.state != State.FAILED:
+            room -= len(question.text) + len(answer.text)
+            if room < 0:
+                break
+            turns.append((question.text, answer.text))
+        answer = said.get(question.follows_id)
     return turns[::-1]
 
 

@@ -17,12 +17,13 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from apps.registry.models import Composition
-from apps.tenants.models import TenantManager, TenantModel
+from apps.tenants.models import Group, Membership, TenantManager, TenantModel
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
 TITLE_LENGTH = 80
+FOLDER_LENGTH = 40
 SILENCE = timedelta(
     seconds=30
 )  # a carried reply is marked every second; silence means a dead process
@@ -49,6 +50,7 @@ class Conversation(TenantModel):
     """Questions and replies of one owner, in order.
 
     model   what the next question goes to: "name" follows the alias `live`, "name@3" stays
+    is_temporary   in no list, and gone an hour after its last question; it has no title
     """
 
     is_locked: bool  # set by `with_lock`
@@ -60,6 +62,9 @@ class Conversation(TenantModel):
     model = models.CharField(max_length=140)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
+    pinned_at = models.DateTimeField(null=True)
+    folder = models.CharField(max_length=FOLDER_LENGTH, blank=True, default="", db_default="")
+    is_temporary = models.BooleanField(default=False, db_default=False)
 
     objects = TenantManager.from_queryset(ConversationQuerySet)()
 
@@ -89,6 +94,16 @@ class State(models.TextChoices):
     FAILED = "failed", _("failed")
 
 
+class Reason(models.TextChoices):
+    """Why an answer was no help."""
+
+    WRONG = "wrong", _("wrong")
+    OUTDATED = "outdated", _("outdated")
+    INCOMPLETE = "incomplete", _("incomplete")
+    UNSAFE = "unsafe", _("unsafe")
+    OTHER = "other", _("something else")
+
+
 ACTIVE = (State.WAITING, State.STREAMING)
 FINAL = (State.COMPLETE, State.STOPPED, State.FAILED)
 
@@ -108,9 +123,13 @@ class MessageQuerySet(models.QuerySet["Message"]):
 class Message(TenantModel):
     """One question, or one reply with exactly what made it.
 
-    settings   what was sent to the model server beside the messages: temperature, max_tokens
+    parent     the question that an answer answers
+    follows    the answer that a question comes after; None for a first question
+    settings   what was sent to the model server beside the messages: temperature, max_tokens; with
+               "gate": 0 the anchor answered without the private model
     usage      tokens of prompt and answer, as the model server counted them
     failure    a code; `failure_text` is its sentence as it was said
+    rating     1 or -1 by whoever asked
     """
 
     conversation = models.ForeignKey(
@@ -118,6 +137,9 @@ class Message(TenantModel):
     )
     position = models.PositiveIntegerField()
     parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="replies")
+    follows = models.ForeignKey(
+        "self", on_delete=models.CASCADE, null=True, related_name="followed_by"
+    )
     role = models.CharField(max_length=10, choices=Role)
     text = models.TextField(blank=True)
     state = models.CharField(max_length=10, choices=State)
@@ -129,6 +151,11 @@ class Message(TenantModel):
     usage = models.JSONField(default=dict)
     failure = models.CharField(max_length=60, blank=True)
     failure_text = models.TextField(blank=True)
+    rating = models.SmallIntegerField(null=True)
+    rating_reason = models.CharField(
+        max_length=12, choices=Reason, blank=True, default="", db_default=""
+    )
+    rating_text = models.TextField(blank=True, default="", db_default="")
     stop_asked_at = models.DateTimeField(null=True)
     seen_at = models.DateTimeField(db_default=Now())
     created_at = models.DateTimeField(db_default=Now())
@@ -161,6 +188,13 @@ class Message(TenantModel):
                 | Q(role="assistant", parent__isnull=False, composition__isnull=False),
                 name="message_reply_has_its_maker",
             ),
+            models.CheckConstraint(
+                condition=Q(role="user") | Q(follows=None), name="message_question_follows"
+            ),
+            models.CheckConstraint(
+                condition=Q(rating=None) | Q(rating__in=[-1, 1], role="assistant"),
+                name="message_answer_is_rated",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -177,7 +211,77 @@ class Message(TenantModel):
         return self.parent
 
     @property
+    def is_by_anchor_alone(self) -> bool:
+        """Whether the private model was switched off for this answer."""
+        return bool(self.settings.get("gate") == 0)
+
+    @property
     def maker(self) -> Composition:
         """What wrote this reply."""
         assert self.composition is not None  # a constraint of the table
         return self.composition
+
+
+class ShareQuerySet(models.QuerySet["Share"]):
+    def standing(self) -> Self:
+        """Those whose owner still belongs here, and has since they shared it.
+
+        With somebody who left, their shares end; who comes back shares anew.
+        """
+        here = Membership.objects.filter(
+            tenant=OuterRef("tenant"),
+            user=OuterRef("conversation__owner"),
+            user__is_active=True,
+            created_at__lte=OuterRef("created_at"),
+        )
+        return self.filter(Exists(here))
+
+    def visible_to(self, user: User) -> Self:
+        """Shared with them, and they may use every model that answered in it, now."""
+        usable = Composition.objects.usable_by(user).values("pk")
+        said = Message.objects.filter(
+            conversation=OuterRef("conversation"), role=Role.ASSISTANT
+        ).exclude(composition__in=usable)
+        groups = Group.objects.filter(members=user)
+        to_them = self.standing().filter(Q(user=user) | Q(group__in=groups))
+        return to_them.exclude(Exists(said))
+
+
+class Share(TenantModel):
+    """One conversation, to be read by one colleague or one group; nothing of it is copied.
+
+    It gives no right to a corpus: whoever may not use what answered does not see that it is there.
+    """
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="shares")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+"
+    )
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, null=True, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = TenantManager.from_queryset(ShareQuerySet)()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(user=None, group__isnull=False) | Q(user__isnull=False, group=None),
+                name="share_with_exactly_one",
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "conversation", "user", "group"],
+                name="share_once",
+                nulls_distinct=False,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"share of {self.conversation_id}"
+
+    @property
+    def reader(self) -> str:
+        return str(self.user.name if self.user else self.group)
+
+    def get_absolute_url(self) -> str:
+        return reverse("chat:shared", kwargs={"code": self.pk})

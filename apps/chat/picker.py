@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from apps.chat.models import Conversation
 from apps.corpora.models import Corpus, Example
 from apps.registry import hosts
-from apps.registry.closure import why_not
+from apps.registry.closure import lacking
 from apps.registry.models import Composition
 from apps.tenants.models import Tenant
 
@@ -40,31 +41,51 @@ class Choice:
 
 
 def choices(user: User, tenant: Tenant) -> list[Choice]:
-    """Every live model: usable ones first, then locked ones where the tenant shows them."""
-    usable = set(Composition.objects.usable_by(user).live().values_list("pk", flat=True))
-    shows_locked = tenant.settings.get("show_locked_models", True)
-    found = []
-    for composition in Composition.objects.live().select_related("snapshot").order_by("name"):
-        if composition.pk in usable:
-            found.append(_choice(composition, is_usable=True))
-        elif shows_locked:
-            missing = why_not(user, composition)
-            found.append(_choice(composition, is_usable=False, missing=missing))
+    """Every live model: usable ones first, then locked ones where the tenant shows them.
+
+    Three queries, however many models there are.
+    """
+    their = Composition.objects.usable_by(user).filter(pk=OuterRef("pk"))
+    rows = Composition.objects.live().annotate(is_usable=Exists(their))
+    live = list(rows.select_related("snapshot").order_by("name"))
+    usable = {made.pk for made in live if made.is_usable}
+    if not tenant.settings.get("show_locked_models", True):
+        live = [made for made in live if made.pk in usable]
+    missing = lacking(user, [made for made in live if made.pk not in usable])
+    states = hosts.states(live, now=timezone.now())
+    found = [
+        Choice(
+            name=made.name,
+            composition=made,
+            knows_until=made.snapshot.created_at,
+            state=states[made.pk],
+            is_usable=made.pk in usable,
+            missing=missing.get(made.pk, ()),
+        )
+        for made in live
+    ]
     return sorted(found, key=lambda choice: not choice.is_usable)
 
 
-def _choice(composition: Composition, *, is_usable: bool, missing: Sequence[Corpus] = ()) -> Choice:
-    until = composition.snapshot.created_at
-    return Choice(composition.name, composition, until, _state(composition), is_usable, missing)
+def offer(user: User, tenant: Tenant, *, wanted: str = "", here: str = "") -> dict[str, Any]:
+    """What the composer shows: the models to choose from, and the one that is chosen.
 
-
-def _state(composition: Composition) -> str:
-    now = timezone.now()
-    if hosts.address_of(composition):
-        return "ready"
-    if hosts.is_starting(composition, now=now):
-        return "starting"
-    return "resting" if hosts.is_resting(composition, now=now) else "off"
+    wanted  the name that an address asks for; taken when they may use it
+    here    what the open conversation goes to, whether they may still use it or not
+    """
+    every = choices(user, tenant)
+    usable = [choice for choice in every if choice.is_usable]
+    names = {choice.name for choice in usable}
+    chosen = here or (wanted if wanted in names else last_used(user, every))
+    return {
+        "choices": every,
+        "chosen": chosen,
+        "current": next((choice for choice in usable if choice.name == chosen), None),
+        "has_choice": bool(usable),
+        "chosen_is_listed": chosen in names,
+        "usable": usable,
+        "locked": [choice for choice in every if not choice.is_usable],
+    }
 
 
 def last_used(user: User, among: Sequence[Choice]) -> str:

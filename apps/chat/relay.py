@@ -71,7 +71,7 @@ class Draft:
         await self.say("state", state=state, note=note)
 
     async def add(self, text: str) -> None:
-        text = text.replace("\0", "")  # a model may write it; PostgreSQL takes none
+        text = actions.whole_of(text)
         if text and not self.text:
             await self.say_state("writing", "Writing")
         self.text += text

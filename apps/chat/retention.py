@@ -16,6 +16,7 @@ from apps.chat.models import Conversation, Message
 from apps.tenants.scope import current_tenant
 
 AT_ONCE = 1000  # conversations in one transaction
+TEMPORARY = timedelta(hours=1)  # after the last question of one that is not kept
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def due() -> Due:
 def run() -> int:
     """Delete what has lapsed in the tenant in scope; how many. Each run that deletes is a line."""
     days = days_kept()
+    gone = Conversation.objects.filter(pk__in=free(temporary())[:AT_ONCE].values("pk"))
+    gone.delete()
     if not days:
         return 0
     codes = list(free(lapsed(days)).values_list("pk", flat=True)[:AT_ONCE])
@@ -55,10 +58,19 @@ def days_kept() -> int:
     return int(tenant.settings.get("conversation_days", 0)) if tenant else 0
 
 
+def temporary() -> Any:
+    """Those that were never to be kept, and have been left."""
+    return settled(TEMPORARY).filter(is_temporary=True)
+
+
 def lapsed(days: int) -> Any:
     """Without a question for so many days, and with no answer under way."""
+    return settled(timedelta(days=days))
+
+
+def settled(age: timedelta) -> Any:
     active = Message.objects.active().values("conversation")
-    old = Now() - models.Value(timedelta(days=days))
+    old = Now() - models.Value(age)
     return Conversation.objects.filter(updated_at__lt=old).exclude(pk__in=active)
 
 

@@ -5,16 +5,16 @@ Everything works without script: the POST leads to the conversation, which shows
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 from django.http import Http404, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -23,11 +23,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.audit.models import Approval
-from apps.chat import actions, breakglass, picker, relay
-from apps.chat.models import Conversation, Message, Role, State
+from apps.chat import actions, breakglass, history, picker, relay, sharing
+from apps.chat.keeping_views import at as address_at
+from apps.chat.models import Conversation, Message, Reason, Role, State
 from apps.chat.relay import note_of
 from apps.chat.stream import reply_events
-from apps.registry.closure import why_not
+from apps.chat.tree import Spot, way
 from apps.registry.models import Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role as TenantRole
@@ -39,7 +40,6 @@ from counterpoint.live import sse_response
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-PAGE = 40  # conversations of the history shown at once
 STATUS = {"reply.active": 409, "reply.too_many": 429, "quota.used": 429, "model.not_usable": 403}
 
 
@@ -69,53 +69,23 @@ def page(
 ) -> HttpResponse:
     """The conversation, or the empty page, beside the history; a refused draft keeps its field."""
     user = request.user
-    choices = picker.choices(user, request.tenant)
-    chosen = here.model if here else picker.last_used(user, choices)
-    usable = {choice.name: choice for choice in choices if choice.is_usable}
-    current = usable.get(chosen)
+    wanted = request.GET.get("model", "")
+    offered = picker.offer(user, request.tenant, wanted=wanted, here=here.model if here else "")
+    current = offered["current"]
     context = {
         "here": here,
-        "choices": choices,
-        "chosen": chosen,
-        "has_choice": bool(usable),
-        "chosen_is_listed": chosen in usable,
-        "locked": [choice for choice in choices if not choice.is_usable],
+        **offered,
         "starters": picker.starters(user, current) if current and not here else [],
         "draft": draft,
         "refusal": sentence(refusal) if refusal else "",
-        **history(request, user),
+        **history.facts(request.GET, user),
     }
     if here is not None:
-        context |= shown(here, user) | {"readings": breakglass.readings(here)}
+        context |= shown(here, user, address_at(request)) | {"readings": breakglass.readings(here)}
+        context |= {"shares": sharing.of_mine(user).filter(conversation=here)}
     status = STATUS.get(refusal.code, 400) if refusal else 200
     template = "chat/conversation.html" if here else "chat/index.html"
     return render(request, template, context, status=status)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One conversation of the history; a locked one says what it lacks in place of its title."""
-
-    code: UUID
-    url: str
-    title: str
-    is_locked: bool
-
-
-def history(request: MemberRequest, user: User) -> dict[str, Any]:
-    """This person's conversations, newest first, or those that say the words searched for."""
-    words = request.GET.get("q", "").replace("\0", "").strip()
-    rows: Any = Conversation.objects.visible_to(user).with_lock(user).exclude(title="")
-    if words:
-        # Found words would tell what a locked answer says: only open ones are searched.
-        rows = rows.filter(is_locked=False).saying(words)
-    some = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return {"history": [entry(row, user) for row in some], "page": some, "words": words}
-
-
-def entry(row: Conversation, user: User) -> Entry:
-    title = lock_reason(row, user) if row.is_locked else row.title
-    return Entry(row.pk, row.get_absolute_url(), title, row.is_locked)
 
 
 @dataclass(frozen=True)
@@ -124,58 +94,47 @@ class Line:
 
     note      what stands under an answer that is under way, stopped or failed
     is_moved  it came from another version than the answer before it
+    is_unwell the last answer did not come to its end: asking again is the next step
     """
 
-    message: Message
+    spot: Spot
     note: str
     is_moved: bool = False
-    may_ask_again: bool = False
+    is_unwell: bool = False
+
+    @property
+    def message(self) -> Message:
+        return self.spot.message
 
 
-def shown(here: Conversation, user: User) -> dict[str, Any]:
-    """The messages of a conversation, or why they may not be read now."""
-    if Conversation.objects.with_lock(user).get(pk=here.pk).is_locked:
-        return {"is_locked": True, "reason": lock_reason(here, user)}
-    said = list(newest(here.messages.select_related("composition").order_by("position")))
+def shown(here: Conversation, user: User, at: UUID | None) -> dict[str, Any]:
+    """The messages of one way through a conversation, or why they may not be read now."""
+    their = Composition.objects.usable_by(user).filter(pk=OuterRef("composition"))
+    rows: Any = here.messages.annotate(is_shut=Q(role=Role.ASSISTANT) & ~Exists(their))
+    said = list(rows.select_related("composition").order_by("position"))
+    if any(message.is_shut for message in said):
+        return {"is_locked": True, "reason": history.lock_reasons([here], user)[here.pk]}
     lines, before = [], None
-    for message in said:
+    for spot in way(said, at):
+        message = spot.message
         made_by = message.composition_id
-        is_unwell = message == said[-1] and message.state in (State.FAILED, State.STOPPED)
         is_moved = bool(before and made_by and before != made_by)
-        lines.append(Line(message, note(message), is_moved, is_unwell))
+        lines.append(Line(spot, note(message), is_moved))
         before = made_by or before
-    return {"lines": lines, "active": next((m for m in said if m.is_active), None)}
+    if lines and lines[-1].message.state in (State.FAILED, State.STOPPED):
+        lines[-1] = replace(lines[-1], is_unwell=True)
+    return {
+        "lines": lines,
+        "active": next((message for message in said if message.is_active), None),
+        "last": lines[-1].message if lines else None,
+        "reasons": Reason.choices,
+    }
 
 
 def note(message: Message) -> str:
     if message.is_active:
         return _("Waiting for its turn") if message.state == State.WAITING else _("Writing")
     return message.failure_text or note_of(message.state, message.text)
-
-
-def newest(said: Iterable[Message]) -> Iterable[Message]:
-    """Each question, followed by the newest of its replies."""
-    replies: dict[UUID, Message] = {}
-    questions = []
-    for message in said:
-        if message.role == Role.USER:
-            questions.append(message)
-        elif message.parent_id is not None:
-            replies[message.parent_id] = message
-    for question in questions:
-        yield question
-        if question.pk in replies:
-            yield replies[question.pk]
-
-
-def lock_reason(row: Conversation, user: User) -> str:
-    """Why its answers may not be read now, naming the corpora whose right is lacking."""
-    ids = row.messages.filter(role=Role.ASSISTANT).values("composition")
-    lacking = {c for made in Composition.objects.filter(pk__in=ids) for c in why_not(user, made)}
-    if not lacking:
-        return _("Its model is not available")
-    names = ", ".join(sorted(corpus.name for corpus in lacking))
-    return _("Needs the right to read %(names)s") % {"names": names}
 
 
 # ---- acts ----------------------------------------------------------------------------------------
@@ -191,10 +150,12 @@ def ask(request: MemberRequest) -> HttpResponse:
         # A refusal undoes the whole question, a conversation begun for it too.
         with transaction.atomic():
             here_now = here or actions.open_conversation(
-                request.POST.get("model", ""), by=request.user
+                request.POST.get("model", ""),
+                by=request.user,
+                is_temporary=bool(request.POST.get("temporary")),
             )
             here_now.model = request.POST.get("model") or here_now.model
-            reply = actions.ask(here_now, text, by=request.user)
+            reply = actions.ask(here_now, text, by=request.user, after=given_answer(request, here))
     except InputError as error:
         return refused(request, error, here, draft=text)
     return begun(request, reply)
@@ -203,6 +164,15 @@ def ask(request: MemberRequest) -> HttpResponse:
 def given_conversation(request: MemberRequest) -> Conversation | None:
     code = request.POST.get("conversation", "")
     return fetch(request, Conversation, code) if code else None
+
+
+def given_answer(request: MemberRequest, here: Conversation | None) -> Message | None:
+    """The answer under which the question was written: another way may be newer."""
+    code = request.POST.get("after", "")
+    if here is None or not code:
+        return None
+    answer = fetch(request, Message, code)
+    return answer if answer.conversation_id == here.pk and answer.role == Role.ASSISTANT else None
 
 
 def refused(
@@ -238,11 +208,37 @@ def begun(request: MemberRequest, reply: Message) -> HttpResponse:
 @member()
 def again(request: MemberRequest, code: UUID) -> HttpResponse:
     """Ask the same question once more."""
-    reply = fetch(request, Message, code)
+    return once_more(request, fetch(request, Message, code), actions.ask_again)
+
+
+@require_POST
+@member()
+def anchor(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Ask the anchor the same, without the private model; the page of both shows it."""
+    answer = once_more(request, fetch(request, Message, code), actions.ask_anchor)
+    is_begun = answer.status_code == 302 and not wants_json(request)
+    return redirect("chat:beside", code=code) if is_begun else answer
+
+
+@require_POST
+@member()
+def edit(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Ask something else in this question's place; what followed stays, as another way."""
+    question, text = fetch(request, Message, code), request.POST.get("text", "")
+    if question.role != Role.USER:
+        return redirect(question.conversation)
+    try:
+        reply = actions.edit(question, text, by=request.user)
+    except InputError as error:
+        return refused(request, error, question.conversation, draft=text)
+    return begun(request, reply)
+
+
+def once_more(request: MemberRequest, reply: Message, verb: Callable[..., Message]) -> HttpResponse:
     if reply.role != Role.ASSISTANT:
         return redirect(reply.conversation)
     try:
-        another = actions.ask_again(reply, by=request.user)
+        another = verb(reply, by=request.user)
     except InputError as error:
         return refused(request, error, reply.conversation)
     return begun(request, another)

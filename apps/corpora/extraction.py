@@ -15,12 +15,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from apps.corpora.parsing.confinement import DISK_FULL, PICTURE
 from apps.corpora.parsing.kinds import MEDIA
+from apps.corpora.parsing.recognition import data_folder
 from calm_engine.errors import InputError
 
 ALLOWED = tuple(MEDIA)
@@ -119,19 +120,31 @@ def documents_from(path: Path, name: str, *, limits: Limits = LIMITS) -> list[Ex
         return found.documents
 
 
-def page_picture(path: Path, page: int, *, limits: Limits = LIMITS) -> bytes:
+def page_picture(
+    path: Path, page: int, *, limits: Limits = LIMITS, scratch: Path | None = None
+) -> bytes:
     """One page of a PDF as a PNG, drawn by the confined child; `page` counts from 0.
 
     Raises InputError: pdf.broken, extract.limits, upload.disk_full.
     """
-    with tempfile.TemporaryDirectory(prefix="extract-") as name:
+    with tempfile.TemporaryDirectory(prefix="extract-", dir=scratch) as name:
         folder = Path(name)
         _asked({"path": str(path.resolve()), "name": "a.pdf", "page": page}, folder, limits)
         return (folder / PICTURE).read_bytes()
 
 
 def _answer(path: Path, name: str, folder: Path, limits: Limits) -> Reading:
-    said = _asked({"path": str(path.resolve()), "name": name}, folder, limits)
+    asked = {"path": str(path.resolve()), "name": name}
+    try:
+        said = _asked(asked, folder, limits)
+    except InputError as refused:
+        data = data_folder()
+        if refused.code != "pdf.no_text" or not data:
+            raise
+        # Recognition costs seconds a page: the wall clock is its limit, in a child of its own.
+        folder = folder / "recognised"
+        folder.mkdir()
+        said = _asked(asked | {"recognise": data}, folder, replace(limits, cpu=limits.wall))
     inner = [
         Inner(i["path"], folder / "inner" / i["file"] if i["file"] else None, i["code"], i["facts"])
         for i in said["inner"]

@@ -43,6 +43,17 @@ class PolicyForm(forms.Form):
     secret = forms.ChoiceField(label=_("Keys and passwords"), choices=Policy, initial=Policy.FLAG)
 
 
+class KeepingForm(forms.Form):
+    """How long a corpus keeps what was withdrawn from it."""
+
+    days = forms.IntegerField(
+        label=_("Delete withdrawn documents after days"),
+        help_text=_("0: never by themselves. A legal hold, and what a snapshot names, stays."),
+        min_value=0,
+        max_value=36_500,
+    )
+
+
 class GrantForm(forms.Form):
     """Who gets which right: a person or a group of this tenant, told apart by a prefix."""
 

@@ -39,6 +39,8 @@ class Wanted:
         rows: QuerySet[Document] = Document.objects.filter(corpus=corpus)
         if self.state:
             rows = rows.filter(state=self.state)
+        else:  # what was deleted has no name left to be looked for
+            rows = rows.exclude(state=DocumentState.DELETED)
         if self.language:
             rows = rows.filter(language=self.language)
         if self.name:

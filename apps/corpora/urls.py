@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.corpora.views import corpora, documents, review, snapshots, transfers, uploads
+from apps.corpora.views import corpora, documents, review, snapshots, sources, transfers, uploads
 
 app_name = "corpora"
 urlpatterns = [
@@ -19,6 +19,13 @@ urlpatterns = [
     path("flags/<uuid:code>/decide/", review.decide, name="decide"),
     path("<uuid:code>/examples/", snapshots.add_examples, name="examples"),
     path("<uuid:code>/freeze/", snapshots.freeze, name="freeze"),
+    path("<uuid:code>/repeats/", review.repeats, name="repeats"),
+    path("<uuid:code>/connect/", sources.connect, name="connect"),
+    path("connections/<uuid:code>/synchronise/", sources.synchronise, name="synchronise"),
+    path("connections/<uuid:code>/withdraw/", sources.withdraw_gone, name="withdraw_gone"),
+    path("connections/<uuid:code>/close/", sources.disconnect, name="disconnect"),
+    path("<uuid:code>/keeping/", corpora.keeping, name="keeping"),
+    path("<uuid:code>/scans/", uploads.retry_scans, name="retry_scans"),
     path("<uuid:code>/grant/", corpora.grant, name="grant"),
     path("grants/<uuid:code>/revoke/", corpora.revoke, name="revoke"),
     path("uploads/<uuid:code>/", uploads.upload, name="upload"),
@@ -34,7 +41,13 @@ urlpatterns = [
     path("documents/<uuid:code>/page.png", documents.page_image, name="page"),
     path("documents/<uuid:code>/keep-apart/", review.keep_apart, name="keep_apart"),
     path("documents/<uuid:code>/fold-in/", review.fold_in, name="fold_in"),
+    path("documents/<uuid:code>/withdraw/", documents.withdraw, name="withdraw"),
+    path("documents/<uuid:code>/restore/", documents.restore, name="restore"),
+    path("documents/<uuid:code>/replace/", documents.replace, name="replace"),
+    path("documents/<uuid:code>/delete/", documents.delete, name="delete"),
     path("documents/<uuid:code>/include/", documents.include, name="include"),
     path("documents/<uuid:code>/exclude/", documents.exclude, name="exclude"),
+    path("freezings/<uuid:code>/", snapshots.freezing, name="freezing"),
     path("snapshots/<uuid:code>/", snapshots.snapshot, name="snapshot"),
+    path("snapshots/<uuid:code>/manifest.parquet", snapshots.manifest, name="manifest"),
 ]

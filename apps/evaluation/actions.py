@@ -97,9 +97,12 @@ def _refuse_other_control(composition: Composition, control: Run) -> None:
 
 def file_report(run: Run, outcome: Outcome) -> Report:
     """Store the answers, then write report and end of the run in one transaction."""
-    artifacts.adopt("report", Path(outcome.folder), outcome.digest)
     if run.composition is None:
         raise InternalError("report.composition", "an evaluation names its composition")
+    # The report quotes questions and passages of what was asked: nobody reads it by less.
+    if {*run.snapshot.closure, *run.closure} - set(run.composition.closure):
+        raise InternalError("report.closure", run=str(run.pk))
+    artifacts.adopt("report", Path(outcome.folder), outcome.digest)
     cells = [_cell(row) for row in outcome.facts["cells"]]
     with transaction.atomic():
         hold(run)

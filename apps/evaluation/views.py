@@ -49,14 +49,14 @@ def report(request: MemberRequest, code: UUID) -> HttpResponse:
     """One report: the verdict, the matrix, the gates, and the form that promotes."""
     row = fetch(request, Report, code)
     judged = gates.check(row)
-    live = Alias.objects.filter(model=row.composition.name, name=Alias.LIVE).first()
+    live = live_of(row)
     facts = {
         "report": row,
         "matrix": matrix(row),
         "gates": [(gate, LOOK[gate.verdict]) for gate in judged],
         "all_passed": gates.passed(judged),
         "live": live,
-        "live_report": report_of_live(row),
+        "live_report": report_of_live(row, live),
         "attribution": [
             {**row, "kind": named(row["kind"]), "slice": named(row["slice"])}
             for row in row.figures.get("attribution", [])
@@ -76,7 +76,7 @@ def report(request: MemberRequest, code: UUID) -> HttpResponse:
 def items(request: MemberRequest, code: UUID) -> HttpResponse:
     """The questions of a report with everybody's answers side by side, page by page."""
     row = fetch(request, Report, code)
-    live = report_of_live(row)
+    live = report_of_live(row, live_of(row))
     before = right_in(live) if live is not None else None
     offered = SHOWN if before is None else (*SHOWN, *FLIPPED)
     show = request.GET.get("show", "all")
@@ -97,9 +97,14 @@ def items(request: MemberRequest, code: UUID) -> HttpResponse:
     return render(request, "evaluation/items.html", facts)
 
 
-def report_of_live(row: Report) -> Report | None:
+def live_of(row: Report) -> Alias | None:
+    """What the name of this report's model means to everybody now."""
+    found: Alias | None = Alias.objects.filter(model=row.composition.name, name=Alias.LIVE).first()
+    return found
+
+
+def report_of_live(row: Report, live: Alias | None) -> Report | None:
     """The newest report of the version that is live under this name, if it is another one."""
-    live = Alias.objects.filter(model=row.composition.name, name=Alias.LIVE).first()
     if live is None or live.composition_id == row.composition_id:
         return None
     found: Report | None = live.composition.reports.first()

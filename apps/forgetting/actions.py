@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -21,17 +20,9 @@ from apps.audit import holds
 from apps.audit.actions import record
 from apps.audit.anchors import canonical, public_key, signing_key
 from apps.audit.models import Hold
-from apps.corpora.models import (
-    Corpus,
-    Document,
-    DocumentState,
-    Flag,
-    NearKey,
-    Passage,
-    Right,
-    UploadItem,
-)
-from apps.forgetting import persons
+from apps.corpora.actions import deleting
+from apps.corpora.models import Corpus, Document, DocumentState, Passage, Right
+from apps.forgetting import persons, quotes
 from apps.forgetting.lineage import Affected, affected, corpora_of, documents_of, is_barred
 from apps.forgetting.models import ForgetPlan
 from apps.registry.actions import quarantine
@@ -44,12 +35,10 @@ from counterpoint.storage import blobs, run_folder_of
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-NAMELESS = "forgotten"
-FILES = {"original": ("original_digest",), "text": ("text_digest", "redacted_digest")}
 NOT_COVERED = (
     "Backups from before, until they lapse. Copies taken out of this site. Names of documents in "
-    "manifests of older snapshots and in the audit log, which nobody can change. Answers that "
-    "models gave before, in conversations that their owners keep."
+    "manifests of older snapshots and in the audit log, which nobody can change. What people typed "
+    "themselves: questions put to other models, and, unless a whole corpus is forgotten, examples."
 )
 
 
@@ -93,7 +82,7 @@ def quarantine_now(plan: ForgetPlan, *, by: User) -> int:
 
 
 def destroy(plan: ForgetPlan, *, by: User) -> None:
-    """Delete weights, checkpoints, texts and rows for ever, once nothing of them is live any more.
+    """Delete weights, texts, rows and quotes for ever, once nothing of them is live any more.
 
     Raises InputError: "hold.stands", "forget.order", "forget.undecided", "forget.live" naming what
     still is.
@@ -107,11 +96,13 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
         raise InputError("forget.live", names=", ".join(str(each) for each in still))
     if found.learning:
         raise InputError("forget.live", names=", ".join(str(each) for each in found.learning))
+    quotes.require_free(found)
     if Placement.objects.filter(composition__in=found.compositions).exists():
         raise InputError("forget.live", names="a model server that is still running")
     gone = {
         "augmenter": [each.digest for each in found.augmenters],
         "composition": [each.digest for each in found.compositions],
+        **quotes.files(found),
         **texts_of(plan),
     }
     for kind, digests in gone.items():
@@ -123,7 +114,9 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
     for corpus in corpora_of(plan):
         studies.drop(corpus)  # it quotes the documents; the next training writes it anew
     with transaction.atomic():
-        rows = drop_words(plan) | (persons.drop_person(plan) if plan.person_id else {})
+        rows = deleting.drop_words(documents_of(plan)) | quotes.drop(plan, found)
+        for name, count in (persons.drop_person(plan) if plan.person_id else {}).items():
+            rows[name] = rows.get(name, 0) + count
         plan.destroyed, plan.rows, plan.destroyed_at = gone, rows, timezone.now()
         plan.person_name = ""
         plan.save(update_fields=["destroyed", "rows", "destroyed_at", "person_name"])
@@ -139,37 +132,9 @@ def require_free(plan: ForgetPlan) -> None:
         holds.require_free(Hold.Kind.CORPUS, corpus)
 
 
-def drop_words(plan: ForgetPlan) -> dict[str, int]:
-    """Delete what rows say of the documents; their digests stay, so that lineage finds them."""
-    going = documents_of(plan)
-    chosen = list(going.values_list("pk", flat=True))
-    gone = {}
-    for model in (Passage, NearKey, Flag):
-        gone[str(model._meta.model_name)] = model.objects.filter(document__in=chosen).delete()[0]
-    UploadItem.objects.filter(document__in=chosen).update(path=NAMELESS)
-    names = {"title": NAMELESS, "path": NAMELESS, "facts": {}, "found": {}, "pages": []}
-    gone["document"] = going.update(**names)
-    return gone
-
-
 def texts_of(plan: ForgetPlan) -> dict[str, list[str]]:
     """Files of the forgotten documents that no other document still names."""
-    going = documents_of(plan)
-    staying = Document.objects.exclude(pk__in=list(going.values_list("pk", flat=True)))
-    found: dict[str, list[str]] = {}
-    for kind, columns in FILES.items():
-        wanted = {each for row in going.values_list(*columns) for each in row if each}
-        kept = {each for row in named_by(staying, wanted, columns) for each in row}
-        found[kind] = sorted(wanted - kept)
-    return found
-
-
-def named_by(documents: Any, digests: set[str], columns: tuple[str, ...]) -> Any:
-    """Digests in these columns of the documents that name one of them in any."""
-    names_one = Q()
-    for column in columns:
-        names_one |= Q(**{f"{column}__in": digests})
-    return documents.filter(names_one).values_list(*columns)
+    return deleting.only_theirs(documents_of(plan))
 
 
 def certify(plan: ForgetPlan, *, by: User) -> str:
@@ -196,6 +161,7 @@ def certify(plan: ForgetPlan, *, by: User) -> str:
         "left": left(plan, found),
         "replaced_by": [each.digest for each in replacements(plan, found)],
         "answers_left": found.answers,
+        "answers_are": "kept, shut to everybody" if quotes.are_kept() else "destroyed",
         "not_covered": NOT_COVERED,
         "at": timezone.now().isoformat(timespec="seconds"),
         "by": str(by.pk),
@@ -214,7 +180,7 @@ def left(plan: ForgetPlan, found: Affected) -> list[str]:
     here = []
     for kind, rows in (("augmenter", found.augmenters), ("composition", found.compositions)):
         here += [each.digest for each in rows if blobs().exists(kind, each.digest)]
-    for kind in ("original", "text"):
+    for kind in ("original", "text", "report", "control"):
         here += [each for each in plan.destroyed.get(kind, []) if blobs().exists(kind, each)]
     chosen = list(documents_of(plan).values_list("pk", flat=True))
     here += [str(each) for each in Passage.objects.filter(document__in=chosen).values_list("pk")]
@@ -250,7 +216,7 @@ def steps(plan: ForgetPlan, found: Affected) -> list[Step]:
         ("Retrain without it", bool(newer) or needs_none, f"{len(newer)} new versions"),
         ("Test", reported or needs_none, "a report on the new version"),
         ("Replace", not found.live, "no name points at what learned it"),
-        ("Destroy", plan.destroyed_at is not None, "weights, checkpoints, texts"),
+        ("Destroy", plan.destroyed_at is not None, "weights, checkpoints, texts, quotes"),
         ("Certificate", bool(plan.certificate), "signed"),
     ]
     return [Step(name, "done" if is_done else "waiting", word) for name, is_done, word in facts]

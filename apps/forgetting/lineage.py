@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.chat.models import Message
+from apps.corpora import manifests
 from apps.corpora.models import Document, DocumentState, Snapshot
 from apps.forgetting.models import ForgetPlan, Mention
 from apps.registry.models import Alias, Augmenter, AugmenterSnapshot, Composition
@@ -35,11 +36,15 @@ class Affected:
 
 
 def documents_of(plan: ForgetPlan) -> Any:
-    """The documents that go: all of a corpus, one, or those that a curator confirmed."""
+    """The documents that go: all of a corpus, one, or those that a curator confirmed.
+
+    Those that were deleted before have nothing left to forget.
+    """
+    there = Document.objects.exclude(state=DocumentState.DELETED)
     if plan.person_id:
         chosen = plan.mentions.filter(verdict=Mention.Verdict.FORGET).values("document")
-        return Document.objects.filter(pk__in=chosen)
-    rows = Document.objects.filter(corpus=plan.corpus_id)
+        return there.filter(pk__in=chosen)
+    rows = there.filter(corpus=plan.corpus_id)
     return rows.filter(pk=plan.document_id) if plan.document_id else rows
 
 
@@ -66,15 +71,21 @@ def affected(plan: ForgetPlan) -> Affected:
     return Affected(snapshots, augmenters, compositions, runs, answers)
 
 
+def carriers(document: Document) -> Affected:
+    """What learned one document, as a plan to forget it would find."""
+    asked = ForgetPlan(corpus=document.corpus, document=document, digest=document.original_digest)
+    return affected(asked)
+
+
 def snapshots_of(plan: ForgetPlan) -> list[Snapshot]:
     """Those whose manifest names one of the documents; of a whole corpus, all."""
-    found = Snapshot.objects.filter(corpus__in=corpora_of(plan))
+    found = Snapshot.objects.touching(corpora_of(plan))
     if plan.corpus_id and not plan.digest:
         return list(found)
     going = {plan.digest} if plan.digest else set()
     if plan.person_id:
         going = set(documents_of(plan).values_list("original_digest", flat=True))
-    return [each for each in found if any(row[0] in going for row in manifest_of(each))]
+    return [each for each in found if manifests.names_any(each, going)]
 
 
 def is_barred(plan: ForgetPlan, found: Affected) -> bool:
@@ -82,8 +93,3 @@ def is_barred(plan: ForgetPlan, found: Affected) -> bool:
     opened = any(each.state == Composition.State.READY for each in found.compositions)
     staying = documents_of(plan).exclude(state=DocumentState.WITHDRAWN)
     return plan.quarantined_at is not None and not opened and not staying.exists()
-
-
-def manifest_of(snapshot: Snapshot) -> list[list[str]]:
-    rows: list[list[str]] = snapshot.manifest.get("documents", [])
-    return rows

@@ -49,7 +49,7 @@ class ForgetPlan(TenantModel):
     person = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
-    person_name = models.CharField(max_length=120, blank=True, default="")
+    person_name = models.CharField(max_length=120, blank=True, default="", db_default="")
     digest = models.CharField(max_length=64, blank=True)
     reason = models.TextField()
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -57,7 +57,7 @@ class ForgetPlan(TenantModel):
     quarantined_at = models.DateTimeField(null=True)
     destroyed_at = models.DateTimeField(null=True)
     destroyed = models.JSONField(default=dict)
-    rows = models.JSONField(default=dict, blank=True)
+    rows = models.JSONField(default=dict, db_default={}, blank=True)
     certificate = models.TextField(blank=True)
 
     objects = TenantManager.from_queryset(ForgetPlanQuerySet)()

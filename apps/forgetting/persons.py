@@ -15,7 +15,7 @@ from apps.accounts.oblivion import forget_account
 from apps.audit import holds
 from apps.audit.actions import record
 from apps.audit.models import Hold
-from apps.chat.models import Conversation
+from apps.chat.models import Conversation, Share
 from apps.corpora.models import Document, Passage, UploadItem
 from apps.forgetting.models import ForgetPlan, Mention
 from apps.tenants.models import Membership
@@ -89,9 +89,13 @@ def require_decided(plan: ForgetPlan) -> None:
 
 
 def drop_person(plan: ForgetPlan) -> dict[str, int]:
-    """Delete their conversations and what identifies them here; how many rows of what."""
+    """Delete their conversations, what others share with them, and what identifies them here.
+
+    How many rows of what.
+    """
     assert plan.person is not None  # as above
     talks = Conversation.objects.filter(owner=plan.person)
     gone = {"conversations": talks.count()}
     talks.delete()
+    gone["shares"] = Share.objects.filter(user=plan.person).delete()[0]
     return gone | forget_account(plan.person)

@@ -11,6 +11,7 @@ urlpatterns = [
     path("", views.plans, name="plans"),
     path("leave", views.leave, name="leave"),
     path("person", views.person, name="person"),
+    path("documents/<uuid:code>/", views.document, name="document"),
     path("holds/", views.hold_list, name="holds"),
     path("holds/<uuid:code>/lift", views.lift, name="lift"),
     path("<uuid:code>/", views.plan, name="plan"),

@@ -17,10 +17,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from apps.audit import approvals, holds
 from apps.audit.models import Hold
 from apps.chat import retention
-from apps.corpora.models import Corpus, Document
-from apps.forgetting import actions, leaving, persons
-from apps.forgetting.lineage import affected, is_barred
+from apps.corpora.models import Corpus, Document, Right
+from apps.forgetting import actions, leaving, persons, quotes
+from apps.forgetting.lineage import affected, carriers, is_barred
 from apps.forgetting.models import ForgetPlan, Mention
+from apps.registry.models import Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Membership, Role
 from calm_engine.errors import InputError
@@ -82,6 +83,25 @@ def leave(request: MemberRequest) -> HttpResponse:
 
 @require_safe
 @member(Role.CURATOR)
+def document(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Which models still carry one document, and the way to a plan that forgets it."""
+    row = fetch(request, Document, code)
+    found = carriers(row)
+    seen = Composition.objects.visible_to(request.user).values_list("pk", flat=True)
+    names = set(seen.filter(pk__in=[each.pk for each in found.compositions]))
+    page = {
+        "document": row,
+        "found": found,
+        "shown": [each for each in found.compositions if each.pk in names],
+        "hidden": len(found.compositions) - len(names),
+        "live": {each.pk for each in found.live},
+        "may_curate": row.corpus.may(request.user, Right.CURATE),
+    }
+    return render(request, "forgetting/document.html", page)
+
+
+@require_safe
+@member(Role.CURATOR)
 def plan(request: MemberRequest, code: UUID) -> HttpResponse:
     """One plan: what is affected, where it stands, what comes next."""
     row = fetch(request, ForgetPlan, code)
@@ -91,6 +111,7 @@ def plan(request: MemberRequest, code: UUID) -> HttpResponse:
         "found": found,
         "steps": actions.steps(row, found),
         "is_barred": is_barred(row, found),
+        "answers_are_kept": quotes.are_kept(),
     }
     if row.person_id:
         mentions = row.mentions.select_related("document__corpus")

@@ -7,7 +7,7 @@ follows from it is computed whenever it is asked: a deleted corpus stays in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -16,8 +16,8 @@ from django.db.models import Q
 
 from apps.corpora.models import Corpus, CorpusGrant, Right, Snapshot
 from apps.registry.models import Augmenter, Composition
-from apps.tenants.models import Membership
-from apps.tenants.scope import current_tenant
+from apps.tenants.models import GroupMember, Membership
+from apps.tenants.scope import current_tenant_id
 from calm_engine.errors import InternalError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def closure(composition: Composition) -> set[UUID]:
 
 def closure_of(snapshots: Iterable[Snapshot], augmenters: Iterable[Augmenter] = ()) -> list[UUID]:
     """The closure of something made from these parents, sorted. Raises InternalError when empty."""
-    found = {snapshot.corpus_id for snapshot in snapshots}
+    found = {corpus for snapshot in snapshots for corpus in snapshot.closure}
     found.update(corpus for augmenter in augmenters for corpus in augmenter.closure)
     if not found:
         raise InternalError("closure.empty", "a model without lineage can be used by nobody")
@@ -54,18 +54,31 @@ def can_use(user: User, composition: Composition) -> bool:
     return bool(wanted) and belongs.exists() and readable.count() == len(wanted)
 
 
-def may_export(user: User, model: Composition | Augmenter) -> bool:
-    """Whether this person may take the weights out: the right to export on every corpus."""
+def not_exportable(user: User, model: Composition | Augmenter) -> list[str]:
+    """Names of the corpora that keep this person from taking the weights out; a gone one denies."""
     wanted = set(model.closure)
+    if not wanted:  # shut out by a constraint, and again here
+        return ["a corpus that is not known"]
     held = Corpus.objects.exportable_by(user).filter(pk__in=wanted)
-    return bool(wanted) and set(held.values_list("pk", flat=True)) == wanted
+    lacking = wanted - set(held.values_list("pk", flat=True))
+    names = dict(Corpus.objects.filter(pk__in=lacking).values_list("pk", "name"))
+    return sorted(names.get(each, "a corpus that is gone") for each in lacking)
 
 
 def why_not(user: User, composition: Composition) -> list[Corpus]:
     """The corpora of the closure that this person may not read; a deleted one has no name."""
+    return lacking(user, [composition])[composition.pk]
+
+
+def lacking(user: User, models: Sequence[Composition]) -> dict[UUID, list[Corpus]]:
+    """For each of these what `why_not` says of one, in one query."""
+    every = {corpus for model in models for corpus in model.closure}
     readable = Corpus.objects.readable_by(user).values("id")
-    missing = Corpus.objects.filter(id__in=composition.closure).exclude(id__in=readable)
-    return list(missing.order_by("name"))
+    missing = Corpus.objects.filter(id__in=every).exclude(id__in=readable).order_by("name")
+    named = list(missing) if every else []
+    return {
+        model.pk: [corpus for corpus in named if corpus.pk in model.closure] for model in models
+    }
 
 
 @dataclass(frozen=True)
@@ -122,14 +135,23 @@ class Reader:
 
 
 def readers() -> list[Reader]:
-    """Everybody of the tenant in scope with what they may read now, in the order of their names."""
-    members = Membership.objects.filter(tenant=current_tenant()).select_related("user")
+    """Everybody of the tenant in scope with what they may read now, in the order of their names.
+
+    What `Corpus.readable_by` says of each, in four queries for all of them.
+    """
+    members = Membership.objects.filter(tenant=current_tenant_id()).select_related("user")
     members = members.filter(user__is_active=True).order_by("user__name", "user__email")
-    people = [member.user for member in members]
-    return [
-        Reader(person, frozenset(Corpus.objects.readable_by(person).values_list("id", flat=True)))
-        for person in people
-    ]
+    readable: dict[UUID, set[UUID]] = {member.user_id: set() for member in members}
+    for corpus, owner in Corpus.objects.values_list("id", "owner"):
+        readable.setdefault(owner, set()).add(corpus)
+    groups: dict[UUID, list[UUID]] = {}
+    for group, user in GroupMember.objects.values_list("group", "user"):
+        groups.setdefault(group, []).append(user)
+    given = CorpusGrant.objects.filter(right__in=READING)
+    for corpus, user, group in given.values_list("corpus", "user", "group"):
+        for reader in [user] if user else groups.get(group, []):
+            readable.setdefault(reader, set()).add(corpus)
+    return [Reader(member.user, frozenset(readable[member.user_id])) for member in members]
 
 
 def audience(composition: Composition) -> list[Access]:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -101,18 +101,24 @@ def address_of(composition: Composition) -> str:
 
 def is_starting(composition: Composition, *, now: Any) -> bool:
     """Whether a host is loading it: worth waiting for."""
-    return _is_told(composition, Placement.State.STARTING, now)
+    return states([composition], now=now)[composition.pk] == Placement.State.STARTING
 
 
-def is_resting(composition: Composition, *, now: Any) -> bool:
-    """Whether it has left its accelerator to a training, and comes back by itself."""
-    return _is_told(composition, Placement.State.RESTING, now)
+def states(compositions: Iterable[Composition], *, now: Any) -> dict[UUID, str]:
+    """How each of them stands, in one query: "ready", "starting", "resting" or "off".
 
-
-def _is_told(composition: Composition, state: str, now: Any) -> bool:
-    fresh = now - PLACEMENT_FRESH
-    rows = Placement.objects.filter(composition=composition, state=state, seen_at__gte=fresh)
-    return bool(rows.exists())
+    Resting: it has left its accelerator to a training, and comes back by itself.
+    """
+    known = Placement.State
+    order = [str(known.READY), str(known.STARTING), str(known.RESTING)]  # the best first
+    rows = Placement.objects.filter(
+        composition__in=compositions, state__in=order, seen_at__gte=now - PLACEMENT_FRESH
+    )
+    found: dict[UUID, list[str]] = {}
+    for composition, state in rows.values_list("composition", "state"):
+        found.setdefault(composition, []).append(state)
+    best = {pk: min(told, key=order.index) for pk, told in found.items()}
+    return {each.pk: best.get(each.pk, "off") for each in compositions}
 
 
 # ---- steps and looks of a stream -----------------------------------------------------------------

@@ -11,6 +11,8 @@ urlpatterns = [
     path("augmenters/<uuid:code>/", views.augmenter, name="augmenter"),
     path("<uuid:code>/", views.composition, name="composition"),
     path("<uuid:code>/roll-back", views.roll_back, name="roll_back"),
+    path("augmenters/<uuid:code>/export", views.export_augmenter, name="export_augmenter"),
+    path("<uuid:code>/export", views.export, name="export"),
     path("<uuid:code>/quarantine", views.quarantine, name="quarantine"),
     path("<uuid:code>/lift", views.lift, name="lift"),
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
@@ -15,6 +17,7 @@ from apps.audit import approvals
 from apps.audit.models import Approval
 from apps.corpora.models import Corpus
 from apps.registry import actions, artifacts, closure
+from apps.registry import export as exporting
 from apps.registry.models import Alias, AliasChange, Anchor, Augmenter, Composition, Placement
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
@@ -81,27 +84,26 @@ def composition(request: MemberRequest, code: UUID) -> HttpResponse:
     """One version: what it is made of, who may use it, where it runs, what was done with it."""
     row = fetch(request, Composition, code)
     people = closure.audience(row)
+    parts, aliases = row.parts(), list(row.aliases.all())
+    is_live = any(alias.name == Alias.LIVE for alias in aliases)
     facts = {
         "model": row,
-        "aliases": row.aliases.all(),
+        "aliases": aliases,
         "changes": aliases_of(row),
-        "parts": row.parts(),
-        "lineage": lineage(row),
+        "parts": parts,
+        "lineage": lineage(row, parts),
         "corpora": closure.corpora(row),
         "people": people,
         "audience": sum(person.may for person in people),
         "grounds": closure.grounds(request.user, row),
+        "not_exportable": closure.not_exportable(request.user, row),
         "placements": placements(row),
         "files": artifacts.files(row),
-        "reports": row.reports.all(),
+        "reports": list(row.reports.all()),
         "is_curator": request.membership.may(Role.CURATOR),
-        "previous": actions.previous_live(row.name) if is_live(row) else None,
+        "previous": actions.previous_live(row.name) if is_live else None,
     }
     return render(request, "registry/composition.html", facts)
-
-
-def is_live(row: Composition) -> bool:
-    return bool(row.aliases.filter(name=Alias.LIVE).exists())
 
 
 def aliases_of(row: Composition) -> list[AliasChange]:
@@ -129,14 +131,14 @@ def placements(row: Composition) -> list[Place]:
     return found
 
 
-def lineage(row: Composition) -> list[dict[str, str]]:
+def lineage(row: Composition, parts: Sequence[Augmenter]) -> list[dict[str, str]]:
     """From documents to composition, and the anchor that joins it, as steps of a strip."""
     count = row.snapshot.documents
     steps = [
-        (_("%(count)s documents") % {"count": count}, str(row.snapshot.corpus), ""),
+        (_("%(count)s documents") % {"count": count}, row.snapshot.names, ""),
         (_("Snapshot"), row.snapshot.short, row.snapshot.get_absolute_url()),
     ]
-    steps += [(str(part), part.digest[:12], part.get_absolute_url()) for part in row.parts()]
+    steps += [(str(part), part.digest[:12], part.get_absolute_url()) for part in parts]
     steps.append((str(row), row.digest[:12], ""))
     steps.append((str(row.anchor), row.anchor.digest[:12], row.anchor.get_absolute_url()))
     return [{"name": name, "state": "done", "word": word, "href": to} for name, word, to in steps]
@@ -167,6 +169,7 @@ def augmenter(request: MemberRequest, code: UUID) -> HttpResponse:
         "files": artifacts.files(row),
         "compositions": Composition.objects.visible_to(request.user).filter(augmenters=row),
         "is_curator": request.membership.may(Role.CURATOR),
+        "not_exportable": closure.not_exportable(request.user, row),
     }
     return render(request, "registry/augmenter.html", facts)
 
@@ -217,6 +220,47 @@ def lift(request: MemberRequest, code: UUID) -> HttpResponse:
     else:
         messages.success(request, _("%(model)s can be used again.") % {"model": row})
     return redirect(row)
+
+
+@require_POST
+@member()
+def export(request: MemberRequest, code: UUID) -> HttpResponse | StreamingHttpResponse:
+    """The weights of a composition and of its augmenters, as one tar file."""
+    return exported(request, fetch(request, Composition, code))
+
+
+@require_POST
+@member()
+def export_augmenter(request: MemberRequest, code: UUID) -> HttpResponse | StreamingHttpResponse:
+    """The weights of an augmenter, as one tar file."""
+    return exported(request, fetch(request, Augmenter, code))
+
+
+def exported(
+    request: MemberRequest, row: Composition | Augmenter
+) -> HttpResponse | StreamingHttpResponse:
+    """The file, or back to the model's page with the reason why not."""
+    reason = request.POST.get("reason", "")
+    try:
+        pieces = exporting.begin(row, by=request.user, reason=reason)
+    except InputError as error:
+        if error.code == "approval.needed":
+            approvals.ask(Approval.Kind.EXPORT, row, by=request.user, reason=reason)
+            said = _("Asked. Somebody else grants it under Approvals; then take the weights here.")
+            messages.success(request, said)
+        else:
+            messages.error(request, sentence(error))
+        return redirect(row)
+    name = f"{slugify(row.name) or 'model'}-v{row.version}.tar"
+    return StreamingHttpResponse(
+        pieces,
+        content_type="application/x-tar",
+        headers={
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+        },
+    )
 
 
 def named(request: MemberRequest, row: Composition) -> None:

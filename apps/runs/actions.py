@@ -26,7 +26,7 @@ from apps.runs.knowing import require_recall
 from apps.runs.models import Run
 from apps.runs.states import Control, Kind
 from calm_engine.errors import InputError
-from calm_engine.specs import AugmentSpec, ComposeSpec, EvaluateSpec, Outcome, Spec
+from calm_engine.specs import AugmentSpec, ComposeSpec, EvaluateSpec, Outcome, Spec, TrialSpec
 from counterpoint.celery import send
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ SPECS: dict[Kind, type[AugmentSpec] | type[ComposeSpec] | type[EvaluateSpec]] = 
     Kind.AUGMENT: AugmentSpec,
     Kind.COMPOSE: ComposeSpec,
     Kind.EVALUATE: EvaluateSpec,
-    Kind.ESTIMATE: AugmentSpec,
+    Kind.ESTIMATE: TrialSpec,
 }
 SOON = -5  # the priority of what a person waits for
 DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
@@ -84,17 +84,18 @@ def start_estimate(
     snapshot: Snapshot,
     *,
     anchor: Anchor,
-    settings: Settings | None = None,
+    settings: Mapping[str, Settings] | None = None,
     by: User | None,
     device_bytes: int = 0,
 ) -> Run:
-    """Queue a dry run of the same training: a few steps on the real device, nothing kept.
+    """Queue a dry run of the same trainings: a few steps on the real device, nothing kept.
 
+    settings   {"augment": {...}, "compose": {...}}
     It goes before its tenant's other runs, since somebody waits for it. Raises as `start_augment`.
     """
     return queue(
         Kind.ESTIMATE,
-        augment_spec(snapshot, settings),
+        trial_spec(snapshot, settings),
         snapshot=snapshot,
         anchor=anchor,
         closure=closure_of([snapshot]),
@@ -107,12 +108,36 @@ def start_estimate(
 
 def augment_spec(snapshot: Snapshot, settings: Settings | None) -> AugmentSpec:
     """The whole spec of an augment run. Raises InputError for what makes no sense in it."""
+    return AugmentSpec.from_dict(_augmenting(snapshot, settings))
+
+
+def trial_spec(snapshot: Snapshot, settings: Mapping[str, Settings] | None) -> TrialSpec:
+    """The whole spec of a dry run: of the augmenter, and of the bridges where there is an example.
+
+    Raises InputError for what makes no sense in either.
+    """
+    asked = settings or {}
+    spec = _augmenting(snapshot, asked.get(str(Kind.AUGMENT)))
+    if bridge_examples(snapshot):
+        after = checked(asked.get(str(Kind.COMPOSE))) | _composing(OUTPUT)
+        spec["compose"] = ComposeSpec.from_dict(after).to_dict()
+    return TrialSpec.from_dict(spec)
+
+
+def _augmenting(snapshot: Snapshot, settings: Settings | None) -> dict[str, Any]:
     examples = EXAMPLES if bridge_examples(snapshot) else None
-    return AugmentSpec.from_dict(
+    return (
         checked(settings)
         | {"output": OUTPUT, "work": WORK, "tokenizer": ANCHOR}
         | {"documents": DOCUMENTS, "examples": examples, "study_cache": STUDY}
     )
+
+
+def _composing(augmenter: str) -> dict[str, Any]:
+    return {"output": OUTPUT, "work": WORK, "anchor": ANCHOR, "augmenters": [augmenter]} | {
+        "examples": EXAMPLES,
+        "held_out": HELD_OUT,
+    }
 
 
 def start_compose(
@@ -145,11 +170,7 @@ def start_compose(
         raise InputError("tokenizer.mismatch", anchor=anchor.name, augmenter=str(augmenter))
     asked = checked(settings)
     asked["least_recall"] = require_recall(augmenter, asked.get("least_recall"), by=by)
-    spec = ComposeSpec.from_dict(
-        asked
-        | {"output": OUTPUT, "work": WORK, "anchor": ANCHOR, "augmenters": [AUGMENTER]}
-        | {"examples": EXAMPLES, "held_out": HELD_OUT, "control": control}
-    )
+    spec = ComposeSpec.from_dict(asked | _composing(AUGMENTER) | {"control": control})
     return queue(
         Kind.COMPOSE,
         spec,
@@ -224,7 +245,7 @@ def queue(
             snapshot=snapshot,
             closure=closure,
             created_by=by,
-            name=name or snapshot.corpus.name,
+            name=name or snapshot.names,
             **parts,
         )
         run.note("queued", "Waiting for a worker")

@@ -18,16 +18,18 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from apps.runs import sharing
+from apps.runs.expecting import Ahead, Working
 from apps.runs.models import Run
-from apps.runs.states import State
+from apps.runs.states import Kind, State
 
 HALF_LIFE_DAYS = 1.0  # of what a tenant has taken: who was idle for a week owes and is owed nothing
 
 # A tenant's turn is the sooner the less of its share it has taken; a run that works now counts for
 # one lease, so that free slots are not all given to whoever took least so far. Tenants are put in
 # order first, by one look each at the index `run_front`; then the first row that nobody else holds
-# is locked, tenant by tenant. So the cost follows the tenants that wait, never the runs, and no
-# join is left that stale statistics could turn into a scan. Equal turns go by age.
+# is locked, tenant by tenant. So the cost follows the tenants that wait, never the runs. Statistics
+# from before a rush would have it gather a tenant's rows and sort them ("there is but one"):
+# `dispatching` refuses sorting wherever an index has the order. Equal turns go by age.
 CLAIM = """
 WITH turn AS MATERIALIZED (
     SELECT tenant.id AS tenant_id,
@@ -82,13 +84,24 @@ WAITING = """
 SELECT EXISTS (SELECT 1 FROM runs_run
                 WHERE state = 'queued' AND queue = %(queue)s AND pause_requested_at IS NULL)
 """
-# Rows of other tenants count and stay unseen: a position in a queue is a number. The queue is
-# walked once, for however many runs of a page.
-AHEAD = """
-SELECT id, place FROM (
-       SELECT id, row_number() OVER (PARTITION BY queue ORDER BY created_at, id) - 1 AS place
-         FROM runs_run WHERE state = 'queued' AND pause_requested_at IS NULL) AS walked
+# Rows of other tenants count and stay unseen: what comes of them is a number. The queue is walked
+# once, for however many runs of a page.
+FRESH = ", ".join(f"count(*) FILTER (WHERE step = 0 AND kind = '{kind}') OVER w" for kind in Kind)
+AHEAD = f"""
+SELECT id, place, remaining, fresh FROM (
+       SELECT id, row_number() OVER w - 1 AS place,
+              coalesce(sum(used_seconds * greatest(total - step, 0) / step)
+                       FILTER (WHERE step > 0) OVER w, 0) AS remaining,
+              ARRAY[{FRESH}] AS fresh
+         FROM runs_run WHERE state = 'queued' AND pause_requested_at IS NULL
+       WINDOW w AS (PARTITION BY queue ORDER BY created_at, id
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS walked
  WHERE id = ANY(%(runs)s)
+"""  # noqa: S608  kinds of ours alone
+WORKING = """
+SELECT owner, kind, used_seconds,
+       greatest(0, eta_seconds - extract(epoch FROM now() - coalesce(heartbeat_at, now())))::float
+  FROM runs_run WHERE state = 'running' AND queue = %(queue)s
 """
 RESERVED = """
 SELECT held.ends_at FROM runs_reservation AS held
@@ -108,6 +121,9 @@ ON CONFLICT (tenant_id) DO UPDATE SET
                + CASE WHEN share.month = excluded.month THEN share.month_seconds ELSE 0 END,
        month = excluded.month
 """
+# Up to PostgreSQL 17 the sort that no index spares (of turns) looks dear enough to compile for.
+DISPATCHING = "SET LOCAL ROLE app_dispatch; SET LOCAL enable_sort = off; SET LOCAL jit = off"
+DISPATCHED = "RESET ROLE; RESET enable_sort; RESET jit"
 NO_LIMIT = 2**62  # bytes: a slot whose memory nobody has told takes every run
 
 
@@ -133,10 +149,10 @@ def dispatching() -> Iterator[Any]:
     """A cursor that sees the scheduling columns of every tenant's runs, and nothing else."""
     is_inner = connection.in_atomic_block
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL ROLE app_dispatch")
+        cursor.execute(DISPATCHING)
         yield cursor
         if is_inner:  # otherwise the commit does it
-            cursor.execute("RESET ROLE")
+            cursor.execute(DISPATCHED)
 
 
 def claim(queue: str, slot: str, *, memory: int = NO_LIMIT) -> Claimed | None:
@@ -199,14 +215,24 @@ def expired() -> list[Claimed]:
         return [Claimed(*row) for row in cursor.fetchall()]
 
 
-def ahead_of(runs: Iterable[Run]) -> dict[UUID, int]:
-    """How many runs, of whatever tenant, have waited longer in its queue, for each that waits."""
+def ahead_of(runs: Iterable[Run]) -> dict[UUID, Ahead]:
+    """What, of whatever tenant, has waited longer in its queue, for each of these that waits."""
     waiting = [run.pk for run in runs if run.state == State.QUEUED and not run.is_paused]
     if not waiting:
         return {}
     with dispatching() as cursor:
         cursor.execute(AHEAD, {"runs": waiting})
-        return {code: int(place) for code, place in cursor.fetchall()}
+        return {
+            code: Ahead(place, dict(zip(Kind.values, fresh, strict=True)), remaining)
+            for code, place, remaining, fresh in cursor.fetchall()
+        }
+
+
+def working(queue: str) -> list[Working]:
+    """What works in a queue now, of whatever tenant, and how long each still needs."""
+    with dispatching() as cursor:
+        cursor.execute(WORKING, {"queue": queue})
+        return [Working(*row) for row in cursor.fetchall()]
 
 
 def reserved_until(slots: list[str], tenant_id: UUID | None) -> list[Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from apps.accounts.rules import rules_of
-from apps.corpora.models import Corpus
+from apps.corpora import manifests
+from apps.corpora.models import Snapshot
 from apps.registry.models import Augmenter
 from calm_engine.errors import InputError
 
@@ -43,11 +44,12 @@ def require_recall(augmenter: Augmenter, asked: float | None, *, by: User | None
 
 def _unknown(augmenter: Augmenter, by: User | None) -> list[str]:
     """The documents that it knows least, with the questions that were right and those asked."""
-    readable = Corpus.objects.readable_by(by) if by is not None else Corpus.objects.none()
+    learned = Snapshot.objects.filter(augmenters=augmenter)
+    readable = learned.visible_to(by) if by is not None else learned.none()
     titles = {
-        digest: title
-        for snapshot in augmenter.snapshots.filter(corpus__in=readable)
-        for digest, _text, title in snapshot.manifest["documents"]
+        entry.original: entry.title
+        for snapshot in readable
+        for entry in manifests.entries(snapshot)
     }
     told = augmenter.facts.get("unknown", [])
     return [f"{titles.get(d) or d[:12]} ({right}/{asked})" for d, right, asked in told]

@@ -28,12 +28,12 @@ def facts_of(row: Run) -> dict[str, Any]:
     now = timezone.now()
     losses = list(row.metrics.filter(name="loss").order_by("-step")[:CURVE])
     curve = [each.value for each in reversed(losses)]
-    ahead = claims.ahead_of([row]).get(row.pk, 0)
+    ahead = claims.ahead_of([row]).get(row.pk)
     stands = standing(row, Surroundings.look(row.queue), ahead=ahead)
     return {
         "run": row,
         "stands": stands,
-        "sentence": sentences.sentence(row, stands, now=now, losses=curve),
+        "sentence": sentences.sentence(row, stands, now=now, losses=curve, moved=_moved(row)),
         "left": sentences.left(row, now) if row.state == State.RUNNING else "",
         "span": sentences.elapsed(row, now),
         "steps": _steps_of(row),
@@ -51,6 +51,14 @@ def facts_of(row: Run) -> dict[str, Any]:
     }
 
 
+def _moved(row: Run) -> list[float]:
+    """How far its bridges have moved public text from the anchor, at its last two looks."""
+    if row.kind != Kind.COMPOSE or row.state != State.RUNNING:
+        return []
+    looks = row.metrics.filter(name="general_loss").order_by("-step")
+    return list(looks.values_list("value", flat=True)[:2])[::-1]
+
+
 def _steps_of(row: Run) -> list[pipeline.Step]:
     if row.kind == Kind.ESTIMATE:
         return []  # a step of no plan
@@ -63,18 +71,31 @@ def _measured(row: Run) -> dict[str, Any] | None:
     if "estimate" not in facts:
         return None
     told: dict[str, Any] = facts["estimate"]
+    return _costs(told) | {
+        "device": facts.get("device", ""),
+        "bridges": _costs(told["bridges"]) if told.get("bridges") else None,
+    }
+
+
+def _costs(told: dict[str, Any]) -> dict[str, Any]:
     memory = told["device_memory_bytes"] or told["memory_bytes"]
-    time = sentences.in_words(int(told["seconds"]))
-    return told | {"time": time, "memory": memory, "device": facts.get("device", "")}
+    return told | {"time": sentences.in_words(int(told["seconds"])), "memory": memory}
 
 
 def settings_of(row: Run, *, own: bool) -> list[tuple[str, Any]]:
     """The settings that differ from the engine's own choice, or those that do not."""
-    defaults = _defaults(Kind(row.kind))
+    chosen = _apart(Kind(row.kind), row.asked, own=own)
+    after = row.asked.get(str(Kind.COMPOSE)) or {}  # of the bridges that a dry run tries as well
+    bridges = _apart(Kind.COMPOSE, after, own=own)
+    return chosen + [(f"{Kind.COMPOSE}.{name}", value) for name, value in bridges]
+
+
+def _apart(kind: Kind, asked: dict[str, Any], *, own: bool) -> list[tuple[str, Any]]:
+    defaults, passed_over = _defaults(kind), FOLDERS | {str(Kind.COMPOSE)}
     return [
         (name, value)
-        for name, value in row.asked.items()
-        if name not in FOLDERS and (value != defaults.get(name)) == own
+        for name, value in asked.items()
+        if name not in passed_over and (value != defaults.get(name)) == own
     ]
 
 

@@ -20,19 +20,28 @@ FLAT, WORSE = (
     0.995,
     1.10,
 )  # later mean over earlier mean: above FLAT a plateau, above WORSE diverging
+DAMAGE = 0.1  # nats a token from the anchor on public text: its own words are a tenth less likely
 CLOSE = "Safe to close this page."
 
 
-def sentence(run: Run, stands: Standing, *, now: datetime, losses: Sequence[float] = ()) -> str:
+def sentence(
+    run: Run,
+    stands: Standing,
+    *,
+    now: datetime,
+    losses: Sequence[float] = (),
+    moved: Sequence[float] = (),
+) -> str:
     """One or two sentences on where this run stands and what comes next.
 
     losses  the training loss so far, oldest first
+    moved   how far bridges have moved public text from the anchor, at each look, oldest first
     """
     if run.state == State.QUEUED:
         again = "It goes on from its last checkpoint." if run.epoch else ""
         return _joined(stands.reason, stands.next, again, CLOSE)
     if run.state == State.RUNNING:
-        return _running(run, stands, now, losses)
+        return _running(run, stands, now, losses, moved)
     if run.state == State.SUCCEEDED:
         return f"Finished in {span(run)}."
     if run.state == State.CANCELLED and run.discard:
@@ -48,7 +57,9 @@ def _joined(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _running(run: Run, stands: Standing, now: datetime, losses: Sequence[float]) -> str:
+def _running(
+    run: Run, stands: Standing, now: datetime, losses: Sequence[float], moved: Sequence[float]
+) -> str:
     if stands.reason:
         heard = ""
         if run.is_silent(now) and run.heartbeat_at is not None:
@@ -57,7 +68,7 @@ def _running(run: Run, stands: Standing, now: datetime, losses: Sequence[float])
     doing = {"data": "Preparing the data.", "save": "Saving the result."}.get(run.stage)
     if doing is None:
         doing = health(losses) if run.total else "Starting."
-    return _joined(doing, left(run, now), CLOSE)
+    return _joined(doing, damage(moved), left(run, now), CLOSE)
 
 
 def health(losses: Sequence[float]) -> str:
@@ -72,6 +83,16 @@ def health(losses: Sequence[float]) -> str:
     if early > 0 and late / early > FLAT:
         return "The loss has stopped falling; that is usual towards the end."
     return "Training normally; the loss is falling."
+
+
+def damage(moved: Sequence[float]) -> str:
+    """An alarm when public text is far from the anchor and not on its way back; or ""."""
+    if not moved or moved[-1] < DAMAGE or (len(moved) > 1 and moved[-1] < moved[-2]):
+        return ""
+    return (
+        f"On public text it speaks ever less like the anchor ({moved[-1]:.2f} nats a token): an "
+        "early sign of damage. A smaller learning rate or a larger general_share would help."
+    )
 
 
 def left(run: Run, now: datetime) -> str:

@@ -6,16 +6,18 @@ never one grey "pending". Computed from rows whenever it is asked, and never sto
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from apps.runs import claims, sharing, slots
+from apps.runs import claims, expecting, sharing, slots
+from apps.runs.expecting import Ahead, Pace
 from apps.runs.models import Run, Share, Slot
 from apps.runs.states import State
 from apps.tenants.scope import current_tenant_id
@@ -34,12 +36,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a waiting run waits on: the slots that listen, the tenant's share, reservations."""
+    """What a waiting run waits on: the slots that listen, the tenant's share, reservations.
+
+    pace   how the queue moves; asked for only when something waits in it
+    """
 
     now: datetime
     slots: Sequence[Slot] = ()
     share: Share = field(default_factory=Share)
     reserved_until: Sequence[datetime] = ()
+    pace: Callable[[], Pace] = Pace
 
     @classmethod
     def look(cls, queue: str = "gpu") -> Surroundings:
@@ -51,16 +57,17 @@ class Surroundings:
             slots=listening,
             share=Share.objects.first() or Share(),
             reserved_until=claims.reserved_until(names, current_tenant_id()) if names else (),
+            pace=cache(lambda: Pace(claims.working(queue), expecting.typical())),
         )
 
 
-def standing(run: Run, around: Surroundings, *, ahead: int = 0) -> Standing:
+def standing(run: Run, around: Surroundings, *, ahead: Ahead | None = None) -> Standing:
     """How this run stands.
 
-    ahead   runs of the same queue that have waited longer, at most that many go first
+    ahead   what has waited longer in the same queue: at most so many go first; None: nothing
     """
     if run.state == State.QUEUED:
-        return _waiting(run, around, ahead)
+        return _waiting(run, around, ahead or Ahead())
     if run.state == State.RUNNING:
         return _working(run, around.now)
     if run.state == State.SUCCEEDED:
@@ -89,7 +96,7 @@ def _working(run: Run, now: datetime) -> Standing:
     return Standing(_("running"), "busy", since=run.started_at)
 
 
-def _waiting(run: Run, around: Surroundings, ahead: int) -> Standing:
+def _waiting(run: Run, around: Surroundings, ahead: Ahead) -> Standing:
     if run.is_paused:
         reason = _("Somebody asked for a pause.")
         following = _("It goes on from its checkpoint when somebody lets it.")
@@ -98,14 +105,29 @@ def _waiting(run: Run, around: Surroundings, ahead: int) -> Standing:
     if barred is not None:
         return barred
     since = run.queued_at
-    busy = _("It begins when a slot is free.")
-    if not ahead:
-        return Standing(_("queued"), "queued", _("It is the next in the queue."), since, busy)
-    word = _("queued, place %(place)s") % {"place": ahead + 1}
+    following = _begins(run, around, ahead)
+    if not ahead.runs:
+        return Standing(_("queued"), "queued", _("It is the next in the queue."), since, following)
+    word = _("queued, place %(place)s") % {"place": ahead.runs + 1}
     reason = ngettext(
-        "At most %(count)d run is ahead.", "At most %(count)d runs are ahead.", ahead
-    ) % {"count": ahead}
-    return Standing(word, "queued", reason, since, busy)
+        "At most %(count)d run is ahead.", "At most %(count)d runs are ahead.", ahead.runs
+    ) % {"count": ahead.runs}
+    return Standing(word, "queued", reason, since, following)
+
+
+def _begins(run: Run, around: Surroundings, ahead: Ahead) -> str:
+    """When it is expected to begin, on the slots that would take it now or after what works."""
+    takers = {
+        slot.name
+        for slot in around.slots
+        if slot.memory_bytes >= run.device_bytes
+        and not slot.is_disk_low
+        and sharing.why_waiting(slot, run, around.now) is None
+    }
+    # Which slots are reserved is another tenant's business: then nothing is promised.
+    is_known = not around.reserved_until
+    seconds = expecting.begins_in(ahead, around.pace(), takers) if is_known else None
+    return expecting.in_words(seconds, around.now)
 
 
 def _barred(run: Run, around: Surroundings) -> Standing | None:

@@ -14,7 +14,7 @@ class Kind(TextChoices):
     AUGMENT = "augment", "Augmenter"
     COMPOSE = "compose", "Composition"
     EVALUATE = "evaluate", "Evaluation"
-    ESTIMATE = "estimate", "Dry run"  # a few steps of an augment run, measured and thrown away
+    ESTIMATE = "estimate", "Dry run"  # a few steps of a plan's trainings, measured and left
 
 
 class State(TextChoices):

@@ -45,7 +45,7 @@ def runs(request: MemberRequest) -> HttpResponse:
     curves = comparison.sparklines([row.pk for row in page])
     ahead = claims.ahead_of(page)
     for row in page:
-        row.stands = standing(row, around, ahead=ahead.get(row.pk, 0))
+        row.stands = standing(row, around, ahead=ahead.get(row.pk))
         row.curve = curves.get(row.pk)
     facts = {
         "page": page,

@@ -21,6 +21,7 @@ from apps.audit.actions import record
 from apps.runs.models import Delivery, Webhook
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
+from counterpoint import sealedcolumns
 
 
 class WebhookForm(forms.Form):
@@ -62,9 +63,9 @@ def _added(request: MemberRequest, form: WebhookForm) -> str:
     secret = secrets.token_urlsafe(32)
     try:
         with transaction.atomic():
-            row = Webhook.objects.create(
-                address=form.cleaned_data["address"], secret=secret, by=request.user
-            )
+            row = Webhook(address=form.cleaned_data["address"], by=request.user)
+            row.secret = sealedcolumns.sealed(secret, row, "secret")
+            row.save()
             record("webhook.add", row, by=request.user)
     except IntegrityError:
         form.add_error("address", _("This address is told already."))

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 
 from apps.accounts import quotas
 from apps.audit.actions import record
-from apps.corpora.models import Corpus, Snapshot
+from apps.corpora.models import Snapshot
 from apps.evaluation.actions import question_set, start_evaluate
 from apps.registry.models import Anchor, Augmenter, Composition
 from apps.runs.actions import bridge_examples, start_augment, start_compose
@@ -56,14 +56,14 @@ def start_plan(
     Refused now rather than an hour later: InputError("corpus.empty"), ("examples.empty"),
     ("questions.empty"), ("quota.used"); PermissionDenied without the right to curate the corpus.
     """
-    if not Corpus.objects.curatable_by(by).filter(pk=snapshot.corpus_id).exists():
-        raise PermissionDenied(f"Teaching needs the right to curate {snapshot.corpus.name}.")
+    if not Snapshot.objects.curatable_by(by).filter(pk=snapshot.pk).exists():
+        raise PermissionDenied(f"Teaching needs the right to curate {snapshot.names}.")
     if not snapshot.documents:
         raise InputError("corpus.empty")
     quotas.require(by, quotas.Kind.GPU_MINUTES)
     if not bridge_examples(snapshot):
         raise InputError("examples.empty", "The snapshot holds no example to learn from.")
-    name = name.strip() or snapshot.corpus.name
+    name = name.strip() or snapshot.names
     with transaction.atomic():
         question_set(snapshot)
         twin = _twin(snapshot, anchor, name, dict(settings or {}))

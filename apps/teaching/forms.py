@@ -8,7 +8,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User
-from apps.corpora.models import Corpus, Snapshot
+from apps.corpora.models import Snapshot
 from apps.registry.models import Anchor
 from apps.teaching.kinds import CHOICES
 from apps.teaching.presets import PRESETS, STANDARD
@@ -21,11 +21,11 @@ else:
 
 class SnapshotChoice(ModelChoice):
     def label_from_instance(self, row: Any) -> str:
-        return f"{row.corpus}, {row.created_at:%Y-%m-%d} ({row.short})"
+        return f"{row.names}, {row.created_at:%Y-%m-%d} ({row.short})"
 
 
 class PlanForm(forms.Form):
-    """Offers only snapshots of corpora that this person may curate."""
+    """Offers only snapshots of corpora all of which this person may curate."""
 
     name = forms.CharField(
         label=_("Name of the model"),
@@ -59,8 +59,7 @@ class PlanForm(forms.Form):
 
     def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        curated = Corpus.objects.curatable_by(by)
-        self.offered = Snapshot.objects.filter(corpus__in=curated).select_related("corpus")
+        self.offered = Snapshot.objects.curatable_by(by).select_related("corpus")
         self.fields["snapshot"] = SnapshotChoice(
             label=_("What to learn"), queryset=self.offered, empty_label=None
         )

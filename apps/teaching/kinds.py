@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from apps.corpora import manifests
 from apps.corpora.models import Snapshot
 from calm_engine.errors import EngineError
 from calm_engine.selfstudy import WRITTEN, Lesson, Source, study
@@ -60,10 +62,11 @@ def kinds_in(snapshot: Snapshot) -> list[Shown]:
 
 
 def _sources(snapshot: Snapshot) -> Iterator[Source]:
-    for digest, text_digest, title in snapshot.manifest["documents"][:DOCUMENTS]:
+    for entry in islice(manifests.entries(snapshot), DOCUMENTS):
         try:
-            with blobs().open("text", text_digest) as file:
-                yield Source(digest, title, file.read(CHARACTERS).decode(errors="ignore"))
+            with blobs().open("text", entry.training) as file:
+                text = file.read(CHARACTERS).decode(errors="ignore")
+            yield Source(entry.original, entry.title, text)
         except EngineError:
             continue  # a lost file is the doctor's to tell, and the run's to refuse
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class PlanQuerySet(models.QuerySet["Plan"]):
-    """Plans, seen by whoever may read the corpus that is taught."""
+    """Plans, seen by whoever may read every corpus that is taught."""
 
     def visible_to(self, user: User) -> Self:
-        return self.filter(corpus__in=Corpus.objects.readable_by(user))
+        return self.filter(snapshot__in=Snapshot.objects.visible_to(user))
 
 
 class Plan(TenantModel):

@@ -59,6 +59,7 @@ class Forecast:
     disk_free: int | None
     seconds: tuple[float, float] | None
     measured: str
+    bridges: str
     minutes_left: int | None
     workers: int
     is_quiet: bool
@@ -84,12 +85,13 @@ def forecast(
 ) -> Forecast:
     """What teaching this snapshot to this anchor will need, of the slots that listen now.
 
-    measured   by a dry run of the first training: it takes the place of that part's estimate
+    measured   by a dry run: it takes the place of the estimates of what was tried
     """
-    needs = [need_of(kind, snapshot, anchor, settings) for kind in (Kind.AUGMENT, Kind.COMPOSE)]
-    if measured is not None:
-        held = measured.device_memory_bytes or measured.memory_bytes
-        needs[0] = Need(held, held, measured.disk_bytes)
+    tried = _tried(measured)
+    needs = [
+        _measured(tried[kind]) if kind in tried else need_of(kind, snapshot, anchor, settings)
+        for kind in (Kind.AUGMENT, Kind.COMPOSE)
+    ]
     slots = listening()
     share = Share.objects.first() or Share()
     local = timezone.localtime()
@@ -106,12 +108,30 @@ def forecast(
         why=why,
         disk=sum(need.disk for need in needs),
         disk_free=max((slot.disk_free for slot in slots), default=None),
-        seconds=_seconds(snapshot, settings, measured),
-        measured=in_words(int(measured.seconds)) if measured else "",
+        seconds=_seconds(snapshot, settings, tried),
+        measured=in_words(int(tried[Kind.AUGMENT].seconds)) if tried else "",
+        bridges=in_words(int(tried[Kind.COMPOSE].seconds)) if Kind.COMPOSE in tried else "",
         minutes_left=left,
         workers=len(slots),
         is_quiet=share.is_quiet(local),
     )
+
+
+def memory_of(measured: Estimate) -> int:
+    """Bytes at most: of the accelerator where there is one, else of the machine."""
+    every = [each for each in (measured, measured.bridges) if each is not None]
+    return max(each.device_memory_bytes or each.memory_bytes for each in every)
+
+
+def _tried(measured: Estimate | None) -> dict[Kind, Estimate]:
+    """What a dry run measured, by the kind of run that it measured."""
+    found = {Kind.AUGMENT: measured, Kind.COMPOSE: measured.bridges if measured else None}
+    return {kind: each for kind, each in found.items() if each is not None}
+
+
+def _measured(told: Estimate) -> Need:
+    held = told.device_memory_bytes or told.memory_bytes
+    return Need(held, held, told.disk_bytes)
 
 
 def need_of(kind: Kind, snapshot: Snapshot, anchor: Anchor, settings: Mapping[str, Any]) -> Need:
@@ -144,14 +164,14 @@ def _fit(need: int, most: int) -> tuple[str, str, str]:
 
 
 def _seconds(
-    snapshot: Snapshot, settings: Mapping[str, Any], measured: Estimate | None
+    snapshot: Snapshot, settings: Mapping[str, Any], tried: Mapping[Kind, Estimate]
 ) -> tuple[float, float] | None:
-    """How long the whole plan may take, from runs that finished here; None before there are any."""
+    """How long the whole plan may take: as tried, else as runs that finished here; or None."""
     total = 0.0
     steps = ((Kind.AUGMENT, Control.NONE), (Kind.COMPOSE, Control.NONE))
     for kind, control in (*steps, (Kind.COMPOSE, Control.RANDOM), (Kind.EVALUATE, Control.NONE)):
-        if kind is Kind.AUGMENT and measured is not None:
-            total += measured.seconds
+        if kind in tried:
+            total += tried[kind].seconds
             continue
         done = Run.objects.filter(kind=kind, control=control, state=State.SUCCEEDED)
         worked = done.filter(used_seconds__gt=0)

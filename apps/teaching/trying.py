@@ -1,7 +1,7 @@
 """The dry run of a plan: two steps of each sort on the real device, before anything is started.
 
 It is a run like any other: it waits its turn, has a page, and can be stopped. It measures what
-learning the documents needs; the bridges cannot be tried before there is an augmenter.
+learning the documents needs, and then the bridges, on a newborn augmenter that knows nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from apps.corpora.models import Snapshot
 from apps.registry.models import Anchor
 from apps.runs import claims
-from apps.runs.actions import augment_spec, start_estimate
+from apps.runs.actions import start_estimate, trial_spec
 from apps.runs.models import Run
 from apps.runs.standing import Standing, Surroundings, standing
 from apps.runs.states import ACTIVE, Kind, State
-from apps.teaching.planning import need_of
+from apps.teaching.planning import memory_of, need_of
 from calm_engine.specs import Estimate
 
 if TYPE_CHECKING:
@@ -47,11 +47,17 @@ class Trial:
         """Bytes at most: of the accelerator where there is one, else of the machine."""
         if self.measured is None:
             return 0
-        return self.measured.device_memory_bytes or self.measured.memory_bytes
+        return memory_of(self.measured)
+
+    @property
+    def disk(self) -> int:
+        """Bytes at most, of both trainings."""
+        every = [self.measured, self.measured.bridges] if self.measured else []
+        return sum(each.disk_bytes for each in every if each is not None)
 
 
 def try_out(snapshot: Snapshot, anchor: Anchor, settings: Settings, *, by: User) -> Run:
-    """Queue a dry run of a plan's first training; one that still waits or works is given back.
+    """Queue a dry run of a plan's trainings; one that still waits or works is given back.
 
     settings   {"augment": {...}, ...}, as `start_plan` takes them
     Raises InputError as a start does.
@@ -59,9 +65,9 @@ def try_out(snapshot: Snapshot, anchor: Anchor, settings: Settings, *, by: User)
     known = _newest(snapshot, anchor, settings)
     if known is not None and known.state in ACTIVE:
         return known
-    needs = need_of(Kind.AUGMENT, snapshot, anchor, settings).certain
-    asked = settings.get(str(Kind.AUGMENT), {})
-    return start_estimate(snapshot, anchor=anchor, settings=asked, by=by, device_bytes=needs)
+    kinds = (Kind.AUGMENT, Kind.COMPOSE)
+    needs = max(need_of(kind, snapshot, anchor, settings).certain for kind in kinds)
+    return start_estimate(snapshot, anchor=anchor, settings=settings, by=by, device_bytes=needs)
 
 
 def trial_of(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Trial | None:
@@ -69,7 +75,7 @@ def trial_of(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Trial | 
     run = _newest(snapshot, anchor, settings)
     if run is None:
         return None
-    ahead = claims.ahead_of([run]).get(run.pk, 0)
+    ahead = claims.ahead_of([run]).get(run.pk)
     measured = None
     if run.state == State.SUCCEEDED and run.outcome:
         measured = Estimate.from_dict(run.outcome["facts"]["estimate"])
@@ -77,7 +83,7 @@ def trial_of(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Trial | 
 
 
 def _newest(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Run | None:
-    spec = augment_spec(snapshot, settings.get(str(Kind.AUGMENT), {})).to_dict()
+    spec = trial_spec(snapshot, settings).to_dict()
     rows = Run.objects.filter(kind=Kind.ESTIMATE, snapshot=snapshot, anchor=anchor, spec=spec)
     found: Run | None = rows.order_by("-created_at").first()
     return found

@@ -170,14 +170,14 @@ def _anchor(form: PlanForm, wanted: str | None) -> Anchor | None:
 
 def _may_read(request: MemberRequest, snapshot: Snapshot) -> bool:
     """Samples quote the corpus."""
-    return Corpus.objects.readable_by(request.user).filter(pk=snapshot.corpus_id).exists()
+    return bool(Snapshot.objects.visible_to(request.user).filter(pk=snapshot.pk).exists())
 
 
 def _audience(snapshot: Snapshot | None) -> list[Reader]:
-    """Who will be able to use what is made: whoever may read the corpus, as things stand."""
+    """Who will be able to use what is made: whoever may read each corpus, as things stand."""
     if snapshot is None:
         return []
-    return [reader for reader in readers() if reader.may_read_all([snapshot.corpus_id])]
+    return [reader for reader in readers() if reader.may_read_all(snapshot.closure)]
 
 
 def _numbers(snapshot: Snapshot | None) -> dict[str, int]:

@@ -6,6 +6,7 @@ import os
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.db import connections
 from servestatic import ServeStaticASGI
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "counterpoint.settings")
@@ -13,9 +14,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "counterpoint.settings")
 django = get_asgi_application()
 
 from counterpoint.checks import refuse_a_dangerous_start  # noqa: E402  needs the apps
+from counterpoint.database import pool  # noqa: E402  as above
 from counterpoint.watch.offer import offer  # noqa: E402  as above
 
+pool.share(settings.DATABASE_POOL, settings.DATABASE_POOL_SECONDS)
 refuse_a_dangerous_start()
+connections.close_all()  # what the checks used goes back: no request could have it
 offer()
 application = ServeStaticASGI(
     django,

@@ -13,9 +13,12 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Collection
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -105,6 +108,14 @@ def unseal(sealed: bytes, *, about: str) -> bytes:
         raise damaged(about) from None
 
 
+def version_in(sealed: bytes) -> int:
+    """Which data key made this. Raises InternalError("key.sealed") for what `seal` did not."""
+    at = len(MARK) + VERSION_BYTES
+    if not sealed.startswith(MARK) or len(sealed) <= at + NONCE_BYTES:
+        raise damaged("something sealed")
+    return int.from_bytes(sealed[len(MARK) : at], "big")
+
+
 def bound_to(head: bytes, about: str) -> bytes:
     return head + f"|{tenant_in_scope()}|{about}".encode()
 
@@ -145,6 +156,20 @@ def rewrap() -> int:
         here = _rows().filter(pk=row.pk, wrapped_by=row.wrapped_by)
         moved += here.update(wrapped_by=wrapped_by, wrapped=wrapped)
     return moved
+
+
+def drop_former(in_use: Collection[int], *, before: datetime) -> list[int]:
+    """Delete data keys that nothing is sealed under any more; their versions.
+
+    A key that wrote until `before` or later stays: what it was writing may not have its name yet.
+    """
+    with transaction.atomic():
+        rows = list(_rows().select_for_update().order_by("version"))
+        followed = {row.version: after.created_at for row, after in pairwise(rows)}
+        free = [each for each in followed if followed[each] < before and each not in in_use]
+        _rows().filter(version__in=free).delete()
+    forget()
+    return free
 
 
 def shred() -> int:

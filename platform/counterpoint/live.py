@@ -137,7 +137,7 @@ def sse(event: str, data: object, id: str | None = None) -> bytes:  # noqa: A002
 HEARTBEAT = b": still here\n\n"
 
 
-def _let_go() -> None:
+def let_go() -> None:
     """Give the request's connection back: a stream lasts, and the server has a hundred of them."""
     for each in connections.all(initialized_only=True):
         if not each.in_atomic_block:
@@ -148,7 +148,7 @@ def sse_response(events: AsyncIterator[bytes]) -> StreamingHttpResponse:
     """An event stream that no proxy buffers or keeps; the generator is closed with the client."""
 
     async def body() -> AsyncIterator[bytes]:
-        await sync_to_async(_let_go)()
+        await sync_to_async(let_go)()
         async with aclosing(events) as open_events:  # type: ignore[type-var]  # generators have aclose
             yield HEARTBEAT  # headers leave at once, and the page knows that it is connected
             async for event in open_events:

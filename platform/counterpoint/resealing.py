@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from calm_engine.errors import InternalError
-from counterpoint import keys, sealedfiles
+from counterpoint import keys, sealedcolumns, sealedfiles, studies
 from counterpoint.disk import settle, writing_aside
 from counterpoint.storage import SEALED, SUFFIX, Blobs, blobs, damaged, pieces, seal_folder
 
@@ -25,15 +26,19 @@ LOCK = "resealing.lock"
 
 @dataclass(frozen=True)
 class Resealed:
-    """How many files were sealed anew, how many were right already, and what would not open."""
+    """How many files were sealed anew, how many were right already, and what would not open.
+
+    columns   secrets in rows that were sealed anew
+    """
 
     moved: int
     right: int
     faults: list[str]
+    columns: int = 0
 
 
 def reseal(home: Path) -> Resealed:
-    """Seal every file of the tenant under its newest key. What does not open stays as it is."""
+    """Seal everything of the tenant under its newest key. What does not open stays as it is."""
     store, wanted = blobs(), keys.newest().version
     moved, right, faults = 0, 0, []
     for kind, path in standing(store):
@@ -47,7 +52,12 @@ def reseal(home: Path) -> Resealed:
             continue
         moved += changed
         right += not changed
-    return Resealed(moved, right, faults)
+    for path, name in studies.standing():
+        try:
+            moved += reseal_study(path, name, wanted)
+        except (FileNotFoundError, InternalError):
+            continue  # a cache: what does not open is written anew by the next training
+    return Resealed(moved, right, faults, sealedcolumns.reseal(wanted))
 
 
 def standing(store: Blobs) -> Iterator[tuple[str, Path]]:
@@ -74,6 +84,27 @@ def reseal_one(store: Blobs, kind: str, path: Path, wanted: int) -> int:
     with store.open(kind, path.name) as plain:
         replace(path, plain, kind=kind, name=path.name)
     return 1
+
+
+def reseal_study(path: Path, name: str, wanted: int) -> int:
+    """1 when what a model wrote was sealed anew."""
+    if sealedfiles.key_version(path) == wanted:
+        return 0
+    with sealedfiles.opened(path, kind=studies.KIND, name=name) as plain:
+        replace(path, plain, kind=studies.KIND, name=name)
+    return 1
+
+
+def in_use(home: Path) -> dict[int, int]:
+    """How much of the tenant is sealed under each data key: files of every kind, and columns."""
+    found: Counter[int] = Counter()
+    for path in sorted(home.glob(f"*/{keys.tenant_in_scope()}/**/*")):
+        with suppress(FileNotFoundError):  # moved or deleted meanwhile
+            if path.is_file() and (version := sealedfiles.key_version(path)) is not None:
+                found[version] += 1
+    columns = (sealedcolumns.version(getattr(row, name)) for row, name in sealedcolumns.held())
+    found.update(version for version in columns if version is not None)
+    return dict(found)
 
 
 def replace(path: Path, plain: BinaryIO, *, kind: str, name: str) -> None:

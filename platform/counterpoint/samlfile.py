@@ -9,11 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from calm_engine.errors import InputError
 
 NEEDED = {"entity_id", "sso_url", "certificates", "domains"}
-OPTIONAL = {"name", "email", "full_name", "groups"}
+NAMES = {"email", "full_name", "groups"}  # of attributes
+OWN = {"own_key", "own_certificate"}
+OPTIONAL = {"name", "slo_url"} | NAMES | OWN
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -49,9 +52,13 @@ def app(tenant: str, told: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name in ("certificates", "domains"):
         if not (isinstance(told[name], list) and told[name]):
             raise refusal(f"{tenant}: {name} should be a list with one entry or more.")
-    where = urlsplit(str(told["sso_url"]))
-    if where.scheme != "https" and where.hostname not in LOOPBACK:
-        raise refusal(f"{tenant}: sso_url should begin with https://.")
+    for name in ("sso_url", "slo_url"):
+        where = urlsplit(str(told.get(name) or "https://"))
+        if where.scheme != "https" and where.hostname not in LOOPBACK:
+            raise refusal(f"{tenant}: {name} should begin with https://.")
+    if told.get("slo_url") and "own_key" not in told:
+        raise refusal(f"{tenant}: slo_url needs own_key: what is said there is signed.")
+    key, own = own_pair(tenant, folder, told)
     entity = str(told["entity_id"])
     return {
         # Whoever this provider names is bound to this tenant and to this provider, and no other.
@@ -63,9 +70,29 @@ def app(tenant: str, told: dict[str, Any], folder: Path) -> dict[str, Any]:
             "sso_url": str(told["sso_url"]),
             "certificates": [certificate(tenant, folder, name) for name in told["certificates"]],
             "domains": [str(each).lower().removeprefix("@") for each in told["domains"]],
-            "attributes": {name: told[name] for name in OPTIONAL - {"name"} if name in told},
+            "attributes": {name: told[name] for name in NAMES if name in told},
+            "slo_url": str(told.get("slo_url") or ""),
+            "own_key": key,
+            "own_certificate": own,
         },
     }
+
+
+def own_pair(tenant: str, folder: Path, told: dict[str, Any]) -> tuple[str, str]:
+    """Our key at this provider and its certificate, in PEM; both "" where there is none."""
+    if OWN.isdisjoint(told):
+        return "", ""
+    if not told.keys() >= OWN:
+        raise refusal(f"{tenant}: own_key and own_certificate go together.")
+    own = certificate(tenant, folder, told["own_certificate"])
+    try:
+        text = (folder / str(told["own_key"])).read_text("ascii")
+        key = load_pem_private_key(text.encode(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise refusal(f"{tenant}: own_key is no private key in PEM without a password.") from error
+    if x509.load_pem_x509_certificate(own.encode()).public_key() != key.public_key():
+        raise refusal(f"{tenant}: own_certificate is not that of own_key.")
+    return text, own
 
 
 def certificate(tenant: str, folder: Path, name: object) -> str:

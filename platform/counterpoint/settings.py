@@ -73,6 +73,8 @@ INSTALLED_APPS = [
     "apps.teaching",
     "apps.chat",
     "apps.forgetting",
+    "apps.home",
+    "apps.look",
     "apps.api",
     "apps.operate",
     "apps.demo",
@@ -149,6 +151,8 @@ def database(name: str, key: str) -> dict[str, Any]:
     }
 
 
+DATABASE_POOL = env.number("DATABASE_POOL", 32, most=1000)  # connections of a web process
+DATABASE_POOL_SECONDS = env.number("DATABASE_POOL_SECONDS", 10, least=1, most=300)
 DATABASES = {
     "default": database("DATABASE_URL", "database_url"),
     # The owner of the tables, for `migrate` alone; the web of a cluster is never given its login.
@@ -209,6 +213,8 @@ RUN_KEEP_CHECKPOINTS = env.number("RUN_KEEP_CHECKPOINTS", 3, least=1)
 RUN_KEEP_DAYS = env.number("RUN_KEEP_DAYS", 14, least=1)  # folders of failed and stopped runs
 RUN_DISK_RESERVE_BYTES = env.number("RUN_DISK_RESERVE_MB", 2048) * 2**20  # runs pause before it
 UPLOAD_MAX_BYTES = env.number("UPLOAD_MAX_MB", 512, least=1) * 2**20  # for one file
+# JSON: places that corpora may be kept up to date from, by name (docs/operate/sources.md).
+SOURCES_FILE = env.text("SOURCES_FILE")
 # For all originals of one tenant; 0 means the disk alone bounds them.
 TENANT_QUOTA_BYTES = env.number("TENANT_QUOTA_GB", 0) * 2**30
 DISK_RESERVE_BYTES = env.number("DISK_RESERVE_MB", 256) * 2**20  # never filled by uploads
@@ -348,7 +354,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
 
 # ---- words, time, logs ---------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English")]  # the catalogues that are whole
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # the catalogues that are whole
 LOCALE_PATHS = [PLATFORM / "locale"]
 USE_I18N = True
 USE_TZ = True

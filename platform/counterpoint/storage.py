@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -34,7 +32,7 @@ from counterpoint.disk import (
     writing_aside,
 )
 
-SEALED = frozenset({"original", "text", "report"})
+SEALED = frozenset({"original", "text", "manifest", "report", "logo"})
 KINDS = SEALED | {"anchor", "augmenter", "composition", "control"}
 SUFFIX = ".sealed"  # of a sealed file inside an adopted folder
 PIECE = 1 << 20  # bytes read at a time
@@ -225,19 +223,6 @@ def seal_folder(folder: Path, kind: str, digest: str) -> int:
             aside.rename(path.with_name(path.name + SUFFIX))
         path.unlink()
     return len(left)
-
-
-@contextmanager
-def plain_copy(file: BinaryIO) -> Iterator[Path]:
-    """The bytes of an open file as a file of their own, in a private folder, gone afterwards.
-
-    For programs that want a path. Raises InputError("disk.full").
-    """
-    with file, tempfile.TemporaryDirectory(prefix="plain-") as name:
-        copy = Path(name) / "file"
-        with disk_full_is_told(copy.parent), copy.open("xb") as target:
-            shutil.copyfileobj(file, target, PIECE)
-        yield copy
 
 
 def pieces(file: BinaryIO | Chunked | bytes) -> Iterator[bytes]:

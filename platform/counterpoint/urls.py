@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.urls import include, path
 
+from apps.home import views as front
 from counterpoint import views
 
+handler500 = "counterpoint.views.broken"
 urlpatterns = [
-    path("", views.home, name="home"),
+    path("", front.home, name="home"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("streamz", views.streamz, name="streamz"),
@@ -21,5 +23,7 @@ urlpatterns = [
     path("teach/", include("apps.teaching.urls")),
     path("chat/", include("apps.chat.urls")),
     path("forget/", include("apps.forgetting.urls")),
+    path("look/", include("apps.look.urls")),
+    path("i18n/", include("django.conf.urls.i18n")),
     path("v1/", include("apps.api.urls")),
 ]

@@ -1,32 +1,25 @@
-"""The front door and the probes. Knows where each role begins, not what they find there."""
+"""The probes: whether the process answers, whether its engines do, whether streams flow."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
-from django.shortcuts import redirect
+from django.template import loader
+from django.views import defaults
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from apps.tenants.access import MemberRequest, member
-from apps.tenants.models import Role
+from counterpoint.database import pool
 from counterpoint.live import sse, sse_response
 from counterpoint.watch import schema
 
 STREAM_PAUSE = 0.2  # seconds
-BEGINS = {Role.CURATOR: "corpora:list", Role.EMPLOYEE: "chat:new", Role.AUDITOR: "audit:list"}
-
-
-@require_safe
-@member()
-def home(request: MemberRequest) -> HttpResponse:
-    """Send each role to where its work begins."""
-    return redirect(BEGINS[Role(request.membership.role)])
 
 
 @require_safe
@@ -60,6 +53,16 @@ async def streamz(_request: HttpRequest) -> StreamingHttpResponse:
             await asyncio.sleep(STREAM_PAUSE)
 
     return sse_response(pieces())
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """What an error that nobody expected looks like; "come back soon" when it is only too busy."""
+    if not pool.is_exhausted(sys.exception()):
+        return defaults.server_error(request)
+    busy = loader.get_template("503.html").render()
+    return HttpResponse(
+        busy, status=503, headers={"Retry-After": str(settings.DATABASE_POOL_SECONDS)}
+    )
 
 
 def database_fault() -> str:

@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 
 from apps.corpora.actions import create_corpus
 from apps.corpora.models import Corpus
+from apps.evaluation.models import Report
 from apps.tenants.scope import tenant_scope
 from tests.browser.conftest import NARROW, WIDE, Window
 from tests.browser.making import fill
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.browser]
 TOO_WIDE = """() => {
   const page = document.documentElement;
   return page.scrollWidth <= page.clientWidth ? [] : [...document.querySelectorAll('body *')]
-    .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+    .filter(e => [e.getBoundingClientRect()].some(b => b.right > innerWidth + 1 || b.left < -1))
     .filter(e => !e.closest('.table-box, .tabs, pre'))
     .slice(0, 5).map(e => e.tagName + '.' + e.className);
 }"""
@@ -105,6 +106,8 @@ def test_every_page_is_clean_wide_and_narrow(people: Any, window: Callable[..., 
             assert page.evaluate(NAMELESS, CONTROLS) == [], f"{path} has controls without a name"
             assert page.locator("h1").count() == 1, f"{path} needs one heading of the first level"
             assert page.locator(INLINE).count() == 0, f"{path} has inline styles or scripts"
+            page.evaluate("document.documentElement.dir = 'rtl'")
+            assert page.evaluate(TOO_WIDE) == [], f"{path} scrolls sideways from right to left"
 
 
 def test_signing_in_by_hand_and_out_again(people: Any, window: Callable[..., Window]) -> None:
@@ -197,3 +200,18 @@ def test_chosen_files_arrive_in_one_upload(people: Any, window: Callable[..., Wi
     ada.page.set_input_files("cp-upload input[name=files]", files)  # type: ignore[arg-type]
     expect(ada.page).to_have_url(re.compile("/corpora/uploads/"))
     expect(ada.page.locator("#upload-card")).to_contain_text("30 received")
+
+
+def test_a_report_card_fits_on_paper(people: Any, window: Callable[..., Window]) -> None:
+    report = next(each for each in fill(people) if isinstance(each, Report))
+    ada = window(people.ada, theme="dark")
+    ada.open(report.get_absolute_url())
+    ada.settle()
+    ada.page.emulate_media(media="print")
+    ada.page.set_viewport_size({"width": 673, "height": 950})  # A4 within its margins
+    assert ada.page.evaluate(TOO_WIDE) == []
+    assert not ada.page.locator("main form, main .button, #rail").locator("visible=true").count()
+    ground = ada.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert ground == "rgb(255, 255, 255)"
+    pages_made = ada.page.pdf(format="A4", prefer_css_page_size=True).count(b"/Type /Page\n")
+    assert 1 <= pages_made <= 2

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 
 from counterpoint.celery import app, queue_of, send
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_a_broker_that_is_away_costs_the_request_nothing() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.stdout.strip() == "went on"
     assert "celery.unsent" in done.stderr

@@ -18,6 +18,7 @@ from calm_engine.errors import InputError
 from counterpoint import checks, env
 from counterpoint.embedded.supervisor import SUPERUSER
 from counterpoint.env import home_folder
+from tests.waiting import PATIENCE
 
 
 def superuser() -> dict[str, str]:
@@ -86,7 +87,7 @@ def test_a_worker_does_not_start_as_owner(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 78
     assert "counterpoint.E003" in done.stderr

@@ -248,7 +248,7 @@ class Transit(BaseHTTPRequestHandler):
 @pytest.fixture
 def vault() -> Iterator[VaultKeys]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Transit)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     found = VaultKeys(f"http://127.0.0.1:{server.server_port}", Transit.token, "counterpoint")
     yield found
     found.client.close()

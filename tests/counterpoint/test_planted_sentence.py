@@ -54,5 +54,5 @@ def test_no_file_of_the_home_folder_says_what_documents_say(
     assert sum(words in text for text in said) == 4  # they were read, and open for their tenant
     assert [path.read_bytes() for path in work.iterdir()] == [words]
     assert found_in(tmp_path / "home") == []
-    assert list(scratch.iterdir()) == []  # nor is a plain copy left behind
+    assert list(scratch.iterdir()) == []  # nor does anything plain go through the system's folder
     assert len(found_in(work)) == 1  # the search finds what is there

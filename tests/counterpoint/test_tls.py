@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.counterpoint.operate.test_doctor import certificate
+from tests.waiting import PATIENCE
 
 WANTS_TLS = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")  # PostgreSQL: SSLRequest
 SCRIPT = """
@@ -105,7 +106,7 @@ def asked(database: str, broker: str, **settings: str) -> dict[str, object]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -17,11 +17,10 @@ from apps.runs.actions import start_augment
 from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from tests.cast import Cast
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 from tests.workers.making import AUGMENT, make_parents
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATIENCE = 300.0  # a machine that is busy with other things starts processes slowly
 
 
 GRACE = 60.0  # seconds from SIGTERM to the end, as a cluster would give

@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +24,7 @@ from apps.tenants.scope import tenant_scope
 from calm_engine.specs import Estimate
 from counterpoint.storage import run_folder
 from tests.cast import Cast
+from tests.waiting import meanwhile
 from tests.workers.making import AUGMENT, EVALUATE, make_parents
 from workers import gpu
 from workers.places import Place
@@ -36,6 +37,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two cores are shared with whatever else runs; a tiny model needs no more than one."""
     monkeypatch.setattr("workers.training.cores", lambda: 1)
+
+
+@pytest.fixture
+def leaving(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Once it is set, this worker drains."""
+    event = threading.Event()
+    monkeypatch.setattr("workers.gpu.is_draining", event.is_set)
+    return event
 
 
 def queued(cast: Cast, tmp_path: Path, **settings: object) -> Run:
@@ -91,14 +100,17 @@ def test_one_wake_carries_a_quick_check_from_snapshot_to_report(cast: Cast, tmp_
     assert wrong.status_code == 200
 
 
-def test_a_killed_child_is_resumed_from_its_checkpoint(cast: Cast, tmp_path: Path) -> None:
+def test_a_killed_child_is_resumed_from_its_checkpoint(
+    cast: Cast, tmp_path: Path, leaving: threading.Event
+) -> None:
     run = queued(cast, tmp_path, steps=400, checkpoint_every=10)
-    with tenant_scope(cast.north):
-        place = Place(Path(run_folder(run.pk)))
-    killer = threading.Thread(target=kill_when_saved, args=(place,))
-    killer.start()
-    gpu.wake()
-    killer.join()
+    place = place_of(cast, run)
+
+    def kill() -> None:
+        os.killpg(int(json.loads(place.child.read_text())["pid"]), signal.SIGKILL)
+
+    with meanwhile(lambda: reached(place) > 12, kill, otherwise=leaving.set):
+        gpu.wake()
     after = now(cast, run)
     assert (after.state, after.failure_text, after.epoch) == ("succeeded", "", 2)
     assert "requeued" in told(cast, run)
@@ -107,51 +119,37 @@ def test_a_killed_child_is_resumed_from_its_checkpoint(cast: Cast, tmp_path: Pat
         assert Augmenter.objects.get().run_id == run.pk
 
 
-def kill_when_saved(place: Place, seconds: float = 120.0) -> None:
-    """End the first child's whole group as soon as its work folder holds a checkpoint."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        steps = [event.get("step", 0) for event in events(place.events(1))]
-        if max(steps, default=0) > 12:
-            os.killpg(int(json.loads(place.child.read_text())["pid"]), signal.SIGKILL)
-            return
-        time.sleep(0.05)
+def place_of(cast: Cast, run: Run) -> Place:
+    with tenant_scope(cast.north):
+        return Place(Path(run_folder(run.pk)))
 
 
-def events(file: Path) -> list[dict[str, int]]:
-    if not file.exists():
-        return []
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+def reached(place: Place) -> int:
+    """The newest step that the first attempt's child has told of."""
+    file = place.events(1)
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    whole = [json.loads(line) for line in lines if line.endswith("\n")]
+    return max((event.get("step", 0) for event in whole), default=0)
 
 
 def test_a_running_run_stops_when_it_is_asked_to(
-    cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: object
+    cast: Cast, tmp_path: Path, leaving: threading.Event, settings: Any
 ) -> None:
-    settings.RUN_HEARTBEAT_SECONDS = 1  # type: ignore[attr-defined]  # pytest-django's settings
+    settings.RUN_HEARTBEAT_SECONDS = 1
     run = queued(cast, tmp_path, steps=100_000)
-    with tenant_scope(cast.north):
-        place = Place(Path(run_folder(run.pk)))
-    asker = threading.Thread(target=ask_when_training, args=(cast, run, place))
-    asker.start()
-    gpu.wake()
-    asker.join()
+    place = place_of(cast, run)
+
+    def stop() -> None:
+        with tenant_scope(cast.north):
+            ask_to_cancel(run, by=cast.ada)
+
+    with meanwhile(lambda: reached(place) > 3, stop, otherwise=leaving.set):
+        gpu.wake()
     after = now(cast, run)
     assert after.state == "cancelled"
     facts = json.loads(place.child.read_text())
     assert start_time(int(facts["pid"])) is None
     assert list(place.work.rglob("*.safetensors"))  # the checkpoint is kept for a second try
-
-
-def ask_when_training(cast: Cast, run: Run, place: Place, seconds: float = 120.0) -> None:
-    from django.db import connections  # noqa: PLC0415  this thread's own connection
-
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and len(events(place.events(1))) < 4:
-        time.sleep(0.1)
-    with tenant_scope(cast.north):
-        ask_to_cancel(run, by=cast.ada)
-    connections.close_all()
 
 
 def test_a_fault_of_the_input_is_told_with_its_code(cast: Cast, tmp_path: Path) -> None:
@@ -175,7 +173,8 @@ def test_a_wake_finds_what_another_worker_holds_and_goes_home(cast: Cast, tmp_pa
 def test_a_dry_run_measures_on_the_device_and_leaves_nothing(cast: Cast, tmp_path: Path) -> None:
     snapshot, anchor = make_parents(cast, tmp_path / "anchor")
     with tenant_scope(cast.north):
-        run = start_estimate(snapshot, anchor=anchor, settings=AUGMENT, by=cast.ada)
+        asked = {"augment": AUGMENT, "compose": {"steps": 4, "batch_size": 4}}
+        run = start_estimate(snapshot, anchor=anchor, settings=asked, by=cast.ada)
     gpu.wake()
     after = now(cast, run)
     assert (after.state, after.failure_text) == ("succeeded", "")
@@ -184,6 +183,11 @@ def test_a_dry_run_measures_on_the_device_and_leaves_nothing(cast: Cast, tmp_pat
     assert measured.seconds > 0
     assert measured.memory_bytes > 10**8
     assert measured.disk_bytes > 0
+    bridges = measured.bridges
+    assert bridges is not None, "tried on a newborn of the augmenter"
+    assert (bridges.steps, bridges.bridges) == (4, None)
+    assert min(bridges.seconds, bridges.disk_bytes) > 0
+    assert bridges.memory_bytes >= measured.memory_bytes
     assert after.outcome["facts"]["device"]
     with tenant_scope(cast.north):
         assert not Augmenter.objects.exists()

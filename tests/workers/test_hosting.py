@@ -17,11 +17,11 @@ from apps.registry.actions import promote, quarantine
 from apps.registry.models import Alias, Composition, Placement
 from apps.tenants.scope import tenant_scope
 from tests.cast import Cast
+from tests.waiting import PATIENCE
 from tests.workers.making import make_anchor, make_snapshot, publish
 from workers.hosting import Host
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATIENCE = 300.0  # a machine that is busy with other things starts processes slowly
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from apps.corpora.extraction import reading
 from apps.corpora.models import Document, ItemState, Upload, UploadItem
 from apps.tenants.scope import tenant_scope
 from counterpoint.celery import app
-from counterpoint.storage import blobs, plain_copy
+from counterpoint.plaincopies import plain_copy
+from counterpoint.storage import blobs
 from tests.apps.corpora import making
 from tests.apps.corpora.making import make_corpus, only_item, outcomes, send
 from tests.cast import Cast
@@ -81,7 +82,8 @@ def test_a_worker_that_comes_back_from_the_dead_changes_nothing(cast: Cast) -> N
         assert actions.reconcile() == 1
         assert outcomes(cast, upload) == {"a.txt": "extract.failed"}
         original = blobs().open("original", slow.digest)
-    with plain_copy(original) as path, reading(path, "a.txt") as found, tenant_scope(cast.north):
+    copied = plain_copy(original, cast.north.pk)
+    with copied as path, reading(path, "a.txt") as found, tenant_scope(cast.north):
         actions.file_documents(slow, found)
         assert not Document.objects.exists()
     assert outcomes(cast, upload) == {"a.txt": "extract.failed"}

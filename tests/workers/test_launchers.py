@@ -1,17 +1,23 @@
-"""What every launcher promises, asked of each: a process group here, a Job, and a JobSet."""
+"""What every launcher promises, asked of each: a process group here, a Job, and a JobSet.
+
+The cluster is a stand-in of this machine. Where KUBECONFIG is set, that one is asked too, in the
+namespace and with the image and the claim that RUN_NAMESPACE, RUN_IMAGE and RUN_VOLUME_CLAIM name;
+CLUSTER_HOME is where this machine has the claim's volume, CLUSTER_PYTHON the image's interpreter.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.conf import settings as site
 
 from apps.runs.endings import Fenced
 from apps.runs.execution import Drained, Lost, Paused, Wish
@@ -42,6 +48,11 @@ DEAF = 'signal.signal(signal.SIGTERM, signal.SIG_IGN); events.with_name("ready")
 DEAF += "time.sleep(60)"
 
 
+FAKE = ("kubernetes", "two nodes")
+REAL = ("real cluster", "real cluster, two nodes")
+LAUNCHERS = ("subprocess", *FAKE, *(REAL if os.environ.get("KUBECONFIG") else ()))
+
+
 @pytest.fixture(scope="module")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cluster of this machine, and the file by which its client finds it."""
@@ -65,13 +76,14 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     server.communicate(timeout=10)
 
 
-@pytest.fixture(params=["subprocess", "kubernetes", "two nodes"], autouse=True)
+@pytest.fixture(params=LAUNCHERS, autouse=True)
 def launcher(request: pytest.FixtureRequest, settings: Any, monkeypatch: Any) -> str:
     """Each test is asked of each launcher."""
-    is_cluster = request.param != "subprocess"
-    settings.RUN_LAUNCHER = "kubernetes" if is_cluster else "subprocess"
-    settings.RUN_NODES = 2 if request.param == "two nodes" else 1
-    if is_cluster:
+    settings.RUN_LAUNCHER = "subprocess" if request.param == "subprocess" else "kubernetes"
+    settings.RUN_NODES = 2 if "two nodes" in request.param else 1
+    its_own = os.environ.get("CLUSTER_PYTHON", "/usr/bin/python3")
+    settings.PYTHON = its_own if request.param in REAL else sys.executable
+    if request.param in FAKE:
         monkeypatch.setenv("KUBECONFIG", str(request.getfixturevalue("kubeconfig")))
         monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION",
                             str(request.getfixturevalue("kubeconfig")))  # fmt: skip
@@ -81,16 +93,16 @@ def launcher(request: pytest.FixtureRequest, settings: Any, monkeypatch: Any) ->
 
 
 @pytest.fixture
-def place(tmp_path: Path, settings: Any) -> Place:
-    settings.HOME = tmp_path
-    return Place(tmp_path / str(uuid4()))
+def place(tmp_path: Path, settings: Any, launcher: str) -> Place:
+    settings.HOME = Path(os.environ["CLUSTER_HOME"]) if launcher in REAL else tmp_path
+    return Place(settings.HOME / str(uuid4()))
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     def command(_verb: str, place: Place, *, epoch: int, threads: int) -> list[str]:
         shell = ["/bin/sh", "-c", 'exec "$@" --parent-pid "$$"', "launch"]
         nodes = ["--num_processes", "1", "--num_machines", "1"]  # as accelerate's own words
-        return [*shell, sys.executable, "-c", SAYS + code, str(place.events(epoch)), *nodes]
+        return [*shell, site.PYTHON, "-c", SAYS + code, str(place.events(epoch)), *nodes]
 
     monkeypatch.setattr(processes, "command", command)
     monkeypatch.setattr(cluster, "command", command)
@@ -194,14 +206,20 @@ def test_what_an_older_attempt_left_is_ended_first(
         first = int((place.folder / "pid").read_text())
         stand_in(monkeypatch, says(OUTCOME))
         followed(place)
-        assert wait_until(lambda: processes.start_time(first) is None)
+        assert wait_until(lambda: is_gone(place, first))
     finally:
         left.body.kill()
 
 
 def assert_gone(place: Place) -> None:
     pid = int((place.folder / "pid").read_text())
-    assert wait_until(lambda: processes.start_time(pid) is None), "it still runs"
+    assert wait_until(lambda: is_gone(place, pid)), "it still runs"
+
+
+def is_gone(place: Place, pid: int) -> bool:
+    if Path(os.environ.get("CLUSTER_HOME", "/nowhere")) == site.HOME:  # its pids are not ours
+        return not cluster.Api().pods(place.folder.name)
+    return processes.start_time(pid) is None
 
 
 def test_a_start_that_is_told_twice_is_one(
@@ -210,9 +228,7 @@ def test_a_start_that_is_told_twice_is_one(
     stand_in(monkeypatch, says(OUTCOME) + "time.sleep(0.5)")
     one = Child("augment", SPEC, place, epoch=2, threads=1)
     with Child("augment", SPEC, place, epoch=2, threads=1) as two:
-        deadline = time.monotonic() + 20
-        while two.body.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert wait_until(lambda: two.body.poll() is not None)
         assert two.body.poll() == 0
     one.body.kill()
 

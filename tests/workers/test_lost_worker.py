@@ -8,13 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
 from django.db.models.functions import Now
 
 from apps.registry.models import Augmenter
@@ -25,16 +23,16 @@ from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from counterpoint.storage import run_folder
 from tests.cast import Cast
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, meanwhile, wait_until
 from tests.workers.making import AUGMENT, make_parents
 from workers import gpu
 from workers.places import Place
-from workers.processes import start_time
+from workers.processes import living
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = AUGMENT | {"steps": 150, "checkpoint_every": 5}
+ENDLESS = LONG | {"steps": 100_000}  # whatever happens to it happens before its end
 WORKER = "import workers.training as t; t.cores = lambda: 1; from workers import gpu; gpu.wake()"
-PATIENCE = 300.0  # a machine that is busy with other things starts processes slowly
 
 
 @pytest.fixture(autouse=True)
@@ -44,16 +42,18 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 
 
 @pytest.fixture
-def run(cast: Cast, tmp_path: Path) -> Run:
+def leaving(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Once it is set, this worker drains."""
+    event = threading.Event()
+    monkeypatch.setattr("workers.gpu.is_draining", event.is_set)
+    return event
+
+
+def start(cast: Cast, tmp_path: Path, settings: dict[str, Any]) -> tuple[Run, Place]:
     snapshot, anchor = make_parents(cast, tmp_path / "anchor")
     with tenant_scope(cast.north):
-        return start_augment(snapshot, anchor=anchor, settings=LONG, by=cast.ada)
-
-
-@pytest.fixture
-def place(cast: Cast, run: Run) -> Place:
-    with tenant_scope(cast.north):
-        return Place(Path(run_folder(run.pk)))
+        run = start_augment(snapshot, anchor=anchor, settings=settings, by=cast.ada)
+        return run, Place(Path(run_folder(run.pk)))
 
 
 def steps(place: Place, epoch: int) -> list[int]:
@@ -64,19 +64,9 @@ def steps(place: Place, epoch: int) -> list[int]:
     return [event["step"] for event in told if event.get("stage") == "train"]
 
 
-def meanwhile(place: Place, do: Callable[[], None]) -> threading.Thread:
-    """Do something from another thread as soon as a checkpoint must be there."""
-
-    def body() -> None:
-        try:
-            assert wait_until(lambda: max(steps(place, 1), default=0) > 12, PATIENCE)
-            do()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    return thread
+def has_saved(place: Place) -> bool:
+    """Whether the first attempt is far enough for a checkpoint to be there."""
+    return max(steps(place, 1), default=0) > 12
 
 
 def now(cast: Cast, run: Run) -> Run:
@@ -89,21 +79,20 @@ def child_of(place: Place) -> int:
 
 
 def test_a_killed_worker_takes_its_child_along_and_another_goes_on(
-    cast: Cast, run: Run, place: Place
+    cast: Cast, tmp_path: Path
 ) -> None:
+    run, place = start(cast, tmp_path, LONG)
     surroundings = os.environ | {"RUN_LEASE_SECONDS": "3", "RUN_HEARTBEAT_SECONDS": "1"}
     surroundings["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     worker = subprocess.Popen([sys.executable, "-c", WORKER], env=surroundings)
     try:
-        assert wait_until(lambda: max(steps(place, 1), default=0) > 12, PATIENCE)
+        assert wait_until(lambda: has_saved(place), PATIENCE)
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    child = child_of(place)
-    assert wait_until(lambda: start_time(child) is None, PATIENCE)
-    told = len(steps(place, 1))
+    # The launcher and the rank under it.
+    assert wait_until(lambda: not living(child_of(place)), PATIENCE)
     assert wait_until(lambda: reap() == 1, PATIENCE)
-    assert len(steps(place, 1)) == told  # the rank under the launcher has died as well
     gpu.wake()
     after = now(cast, run)
     assert (after.state, after.failure_text, after.epoch) == ("succeeded", "", 2)
@@ -115,51 +104,38 @@ def test_a_killed_worker_takes_its_child_along_and_another_goes_on(
 
 
 def test_a_leaving_worker_saves_and_gives_the_run_back(
-    cast: Cast, run: Run, place: Place, monkeypatch: pytest.MonkeyPatch
+    cast: Cast, tmp_path: Path, leaving: threading.Event
 ) -> None:
-    leaving = threading.Event()
-    monkeypatch.setattr("workers.gpu.is_draining", leaving.is_set)
-    thread = meanwhile(place, leaving.set)
-    gpu.wake()
-    thread.join()
+    run, place = start(cast, tmp_path, ENDLESS)
+    with meanwhile(lambda: has_saved(place), leaving.set, otherwise=leaving.set):
+        gpu.wake()
     given_back = now(cast, run)
     assert (given_back.state, given_back.attempts, given_back.epoch) == ("queued", 0, 1)
     reached = max(steps(place, 1))
     leaving.clear()
-    second = meanwhile_first_step(place, leaving)
-    gpu.wake()
-    second.join()
+    with meanwhile(lambda: steps(place, 2), leaving.set, otherwise=leaving.set):
+        gpu.wake()
     # It saved where it was when it was asked, not at the last multiple of `checkpoint_every`.
     assert min(steps(place, 2)) >= reached
 
 
-def meanwhile_first_step(place: Place, leaving: threading.Event) -> threading.Thread:
-    """Let the second attempt show where it goes on, and no more."""
-
-    def body() -> None:
-        assert wait_until(lambda: bool(steps(place, 2)), PATIENCE)
-        leaving.set()
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    return thread
-
-
 def test_a_worker_that_was_overtaken_kills_its_child_and_publishes_nothing(
-    cast: Cast, run: Run, place: Place
+    cast: Cast, tmp_path: Path, leaving: threading.Event
 ) -> None:
-    def overtake() -> None:
-        with tenant_scope(cast.north):
-            Run.objects.filter(pk=run.pk).update(lease_until=Now() - timedelta(seconds=1))
-        assert reap() == 1
-        assert claim("gpu", "another worker") is not None
+    run, place = start(cast, tmp_path, ENDLESS)
 
-    thread = meanwhile(place, overtake)
-    gpu.wake()
-    thread.join()
+    def overtake() -> None:
+        # In one transaction: the heartbeat cannot renew the lease in between.
+        with tenant_scope(cast.north):
+            Run.objects.filter(pk=run.pk).update(lease_until=Now() - timedelta(hours=1))
+            assert reap() == 1
+            assert claim("gpu", "another worker") is not None
+
+    with meanwhile(lambda: has_saved(place), overtake, otherwise=leaving.set):
+        gpu.wake()
     after = now(cast, run)
     assert (after.state, after.owner, after.epoch) == ("running", "another worker", 2)
-    assert start_time(child_of(place)) is None
+    assert not living(child_of(place))
     assert not place.output.exists()
     with tenant_scope(cast.north):
         assert not Augmenter.objects.exists()

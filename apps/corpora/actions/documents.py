@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import transaction
-from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from apps.audit import actions as audit
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from apps.accounts.models import User
 
 
+GONE = (DocumentState.WITHDRAWN, DocumentState.DELETED)
 # What a document's state follows from, besides its open flags.
 FOLLOWS = ("left_out", "duplicate_of", "similarity", "kept_apart")
 
@@ -33,11 +34,12 @@ def state_now() -> Case:
     """The state that follows from what is known of a document: the only place that says how.
 
     A withdrawal stands over a person's wish to leave it out, that over being a copy of another,
-    that over an open question of review. What is withdrawn stays so until it is restored.
+    that over an open question of review. What is withdrawn stays so until it is restored, and
+    nothing brings back what is deleted.
     """
     questions = Flag.objects.filter(document=OuterRef("pk"), state=FlagState.OPEN)
     return Case(
-        When(state=DocumentState.WITHDRAWN, then=Value(DocumentState.WITHDRAWN)),
+        When(state__in=GONE, then=F("state")),
         When(left_out=True, then=Value(DocumentState.EXCLUDED)),
         When(duplicate_of__isnull=False, then=Value(DocumentState.DUPLICATE)),
         When(Exists(questions), then=Value(DocumentState.HELD)),
@@ -109,6 +111,21 @@ def fold_in(document: Document, *, by: User) -> bool:
     return now.duplicate_of_id is not None
 
 
+def withdraw(document: Document, *, by: User) -> None:
+    """Take a document out of every later snapshot; what models learned stays learned."""
+    _move(document, "withdraw", by)
+
+
+def restore(document: Document, *, by: User) -> None:
+    """Take a withdrawal back."""
+    _move(document, "restore", by)
+
+
+def _move(document: Document, act: str, by: User) -> None:
+    act_on(document.corpus, Document.objects.filter(pk=document.pk), act, by=by)
+    document.refresh_from_db(fields=["state", "withdrawn_at", "replaced_by"])
+
+
 # --- many at once ------------------------------------------------------------------------------
 
 
@@ -124,12 +141,12 @@ def act_on(corpus: Corpus, rows: QuerySet[Document], act: str, *, by: User) -> i
         "exclude": (Q(left_out=False), {"left_out": True}),
         "include": (Q(left_out=True), {"left_out": False}),
         "withdraw": (
-            ~Q(state=DocumentState.WITHDRAWN),
+            ~Q(state__in=GONE),
             {"state": DocumentState.WITHDRAWN, "withdrawn_at": Now()},
         ),
         "restore": (
             Q(state=DocumentState.WITHDRAWN),
-            {"state": DocumentState.READY, "withdrawn_at": None},
+            {"state": DocumentState.READY, "withdrawn_at": None, "replaced_by": None},
         ),
     }
     if act not in wish:
@@ -140,5 +157,6 @@ def act_on(corpus: Corpus, rows: QuerySet[Document], act: str, *, by: User) -> i
     chosen.update(**values)
     chosen.update(state=state_now())
     if moved:
-        audit.record(f"document.{act}", corpus, by=by, documents=len(moved))
+        facts = {"document": str(moved[0])} if len(moved) == 1 else {}
+        audit.record(f"document.{act}", corpus, by=by, documents=len(moved), **facts)
     return len(moved)

@@ -11,7 +11,7 @@ from collections import Counter
 from django.db import connection
 
 from apps.corpora import near
-from apps.corpora.models import Document, NearKey
+from apps.corpora.models import Document, DocumentState, NearKey
 from calm_engine.errors import InternalError
 from counterpoint.storage import blobs
 
@@ -64,7 +64,9 @@ def candidates(document: Document, keys: list[int]) -> list[Document]:
         rows = rows.exclude(document=document.pk)
         shared.update(rows.values_list("document_id", flat=True)[:COMPARED])
     best = [pk for pk, _count in shared.most_common(COMPARED)]
-    found = Document.objects.in_bulk(best)
+    # What is gone cannot stand for another.
+    gone = (DocumentState.WITHDRAWN, DocumentState.DELETED)
+    found = Document.objects.exclude(state__in=gone).in_bulk(best)
     return [found[pk] for pk in best if pk in found]
 
 

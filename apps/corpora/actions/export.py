@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
+from apps.corpora import manifests
+from apps.corpora.actions.splits import as_row
+from apps.corpora.manifests import Entry
 from apps.corpora.models import (
     Example,
     Snapshot,
 )
 from counterpoint.storage import blobs
-
-if TYPE_CHECKING:
-    pass
-
-from apps.corpora.actions.splits import as_row
 
 SEEN_QUESTIONS = 60  # of those that train the bridges, asked again in the evaluation
 
@@ -42,12 +41,12 @@ def export_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotFiles:
         folder / "documents.jsonl", folder / "bridge_examples.jsonl", folder / "held_out.jsonl"
     )
     with files.documents.open("w", encoding="utf-8") as out:
-        for digest, text_digest, title in snapshot.manifest["documents"]:
-            with blobs().open("text", text_digest) as file:
+        for entry in once(snapshot):
+            with blobs().open("text", entry.training) as file:
                 text = file.read().decode()
-            _write(out, {"digest": digest, "title": title, "text": text})
+            _write(out, {"digest": entry.original, "title": entry.title, "text": text})
     slices = dict(snapshot.manifest["examples"])
-    rows = Example.objects.filter(corpus=snapshot.corpus_id, digest__in=list(slices))
+    rows = Example.objects.filter(corpus__in=snapshot.closure, digest__in=list(slices))
     examples = {example.digest: as_row(example) for example in rows}
     taught = [digest for digest in sorted(slices) if slices[digest] == "bridge"]
     held = [digest for digest in sorted(slices) if slices[digest] != "bridge"]
@@ -60,6 +59,20 @@ def export_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotFiles:
         for digest in held:
             _write(out, examples[digest] | {"slice": slices[digest]})
     return files
+
+
+def once(snapshot: Snapshot) -> Iterator[Entry]:
+    """Each original once, though several corpora have it; the text that leaves most out stands for
+    it, since whatever one of them blacked out nobody shall learn."""
+    if not snapshot.further:
+        yield from manifests.entries(snapshot)
+        return
+    chosen: dict[str, Entry] = {}
+    for entry in manifests.entries(snapshot):
+        known = chosen.get(entry.original)
+        if known is None or (known.training == known.text != entry.training):
+            chosen[entry.original] = entry
+    yield from chosen.values()
 
 
 def _write(out: IO[str], row: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from apps.corpora.extraction import LIMITS, Extracted, Inner, Reading
 from apps.corpora.models import (
     Corpus,
     Document,
+    DocumentState,
     ItemState,
     Passage,
     Right,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 from apps.corpora.actions import duplicates, quota, review
 from apps.corpora.actions.access import must
-from apps.corpora.actions.documents import settle
+from apps.corpora.actions.documents import settle, text_of
 from apps.corpora.actions.receiving import WAKE, refused, storable, tell, wake
 
 ATTEMPTS = 3
@@ -54,7 +55,7 @@ def begin(item_id: UUID | str) -> UploadItem | None:
     )
     if moved == 0:
         return None
-    item = UploadItem.objects.select_related("upload__corpus", "parent").get(pk=item_id)
+    item = UploadItem.objects.select_related("upload__corpus", "parent", "replaces").get(pk=item_id)
     tell(item.upload_id)
     return item
 
@@ -83,6 +84,7 @@ def file_known(item: UploadItem) -> bool:
     if known is None:
         return False
     _settle(item, ItemState.DUPLICATE, document=known)
+    _replace(item, known)
     quota.refund(item.size)
     return True
 
@@ -102,6 +104,7 @@ def file_documents(item: UploadItem, found: Reading) -> None:
         document, is_new = _document(item, extracted)
         state = ItemState.STORED if is_new else ItemState.DUPLICATE
         _settle(item, state, document=document)
+        _replace(item, document)
         if not is_new:
             quota.refund(item.size)
     _add_inner(item, found.inner)
@@ -131,6 +134,23 @@ def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
         review.screen(document, extracted.text)
         settle(document)
     return document, is_new
+
+
+def _replace(item: UploadItem, document: Document) -> None:
+    """Withdraw the document that this file was sent to take the place of."""
+    old = item.replaces
+    if old is None or old.pk == document.pk or old.is_gone:
+        return
+    Document.objects.filter(pk=old.pk).update(
+        state=DocumentState.WITHDRAWN, withdrawn_at=Now(), replaced_by=document
+    )
+    if document.state == DocumentState.DUPLICATE and document.duplicate_of_id == old.pk:
+        # It is nearly what it replaces: now it stands for itself.
+        document.duplicate_of, document.similarity = None, None
+        settle(document)
+        duplicates.leave(old)
+        duplicates.stand_for(document, text_of(document))
+    audit.record("document.replace", old, by=item.upload.by, now=str(document.pk))
 
 
 def _cut(document: Document, text: str) -> None:
@@ -209,14 +229,36 @@ def retriable(upload: Upload) -> Any:
 def retry(upload: Upload, *, by: User) -> int:
     """Read the rejected files of an upload once more; finished ones are left alone."""
     must(upload.corpus, by, Right.CURATE)
-    again = list(retriable(upload).select_for_update())
+    count = _read_again(retriable(upload))
+    if count:
+        audit.record("upload.retry", upload, by=by, files=count)
+    return count
+
+
+def scans(corpus: Corpus) -> Any:
+    """Files of a corpus that are pictures of pages: a worker that recognises text can read them."""
+    rows = UploadItem.objects.filter(upload__corpus=corpus, state=ItemState.REJECTED)
+    return rows.filter(code="pdf.no_text").exclude(digest="")
+
+
+@transaction.atomic
+def retry_scans(corpus: Corpus, *, by: User) -> int:
+    """Read every scanned PDF of a corpus once more, whichever upload brought it; how many."""
+    must(corpus, by, Right.CURATE)
+    count = _read_again(scans(corpus))
+    if count:
+        audit.record("corpus.retry_scans", corpus, by=by, files=count)
+    return count
+
+
+def _read_again(rejected: Any) -> int:
+    again = list(rejected.select_for_update(of=("self",)))
     for item in again:
         item.state, item.code, item.facts, item.attempts = ItemState.RECEIVED, "", {}, 0
     UploadItem.objects.bulk_update(again, ["state", "code", "facts", "attempts"], batch_size=1000)
-    if again:
-        audit.record("upload.retry", upload, by=by, files=len(again))
-        wake(again)
-        tell(upload.pk)
+    wake(again)
+    for upload in {item.upload_id for item in again}:
+        tell(upload)
     return len(again)
 
 
@@ -268,7 +310,7 @@ def reconcile() -> int:
         upload__paused_at__isnull=True,
     )
     wake(waiting.order_by("created_at")[:WAKE])
-    for corpus in Corpus.objects.filter(policy_version__gt=1):
+    for corpus in Corpus.objects.all():
         if review.behind(corpus).exists():
             send("ingestion.screen", str(corpus.tenant_id), str(corpus.pk))
     return given_up + put_back

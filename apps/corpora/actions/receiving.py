@@ -16,6 +16,7 @@ from django.db import transaction
 from apps.audit import actions as audit
 from apps.corpora.models import (
     Corpus,
+    Document,
     ItemState,
     Right,
     Upload,
@@ -55,22 +56,25 @@ def receive(
     paths: Iterable[str] = (),
     upload: UUID | None = None,
     source: str = "page",
+    replaces: Iterable[Document | None] = (),
 ) -> Upload:
     """Store files and record one item for each, whatever became of it; reading starts on commit.
 
     paths    where the files stood in a folder; names are used for those without one
+    replaces  for each file the document that is withdrawn once this one is stored in its place
     upload   id of the delivery that these files belong to; it is opened when it does not exist yet
 
     A file that cannot be stored (too large, wrong type, disk full) is recorded as rejected and
     costs the others nothing.
     """
     must(corpus, by, Right.CURATE)
-    named = list(paths)
+    named, olds = list(paths), list(replaces)
     left = quota.room(by)
     taken = []
     for index, file in enumerate(files):
         item = _taken(file, named[index] if index < len(named) else "", left)
         left = left.less(item.size) if left is not None and item.digest else left
+        item.replaces = olds[index] if index < len(olds) else None
         taken.append(item)
     with transaction.atomic():
         delivery = delivery_of(corpus, upload, by, source)
@@ -116,6 +120,8 @@ def _taken(file: IncomingFile, path: str, room: quota.Room | None) -> UploadItem
     try:
         item.digest = blobs().put("original", file).digest
     except InputError as error:
+        if error.code == "source.unreachable":
+            return refused(item, error.code, **error.facts)
         if error.code != "disk.full":
             raise
         return refused(item, "upload.disk_full")

@@ -14,13 +14,23 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from apps.audit import actions as audit
 from apps.corpora.actions.access import must
 from apps.corpora.actions.documents import locked, settle, text_of
-from apps.corpora.models import Corpus, Document, DocumentQuerySet, Flag, FlagState, Policy, Right
+from apps.corpora.models import (
+    Corpus,
+    Document,
+    DocumentQuerySet,
+    DocumentState,
+    Flag,
+    FlagState,
+    Policy,
+    Right,
+)
+from apps.corpora.repeats import paragraphs
 from apps.corpora.screening import Finding, Group, Kind, found, redacted
 from calm_engine.errors import InputError
 from counterpoint.celery import send
@@ -46,7 +56,8 @@ def screen(document: Document, text: str) -> None:
     document.flags.filter(state=FlagState.OPEN).delete()
     _ask(document, text, findings)
     _black_out(document, text, findings)
-    document.save(update_fields=["found", "policy_version", "redacted_digest"])
+    document.screened = True
+    document.save(update_fields=["found", "policy_version", "redacted_digest", "screened"])
 
 
 def _ask(document: Document, text: str, findings: list[Finding]) -> None:
@@ -84,13 +95,16 @@ def mark_of(tenant_id: UUID | None, words: str) -> str:
 
 
 def _black_out(document: Document, text: str, findings: list[Finding]) -> None:
-    """Store the text that models learn: without what policy or people took out of it."""
+    """Store the text that models learn: without what policy or people took out of it, and without
+    paragraphs that many documents share where people said so."""
     corpus = document.corpus
+    repeated = corpus.repeats.filter(left_out=True).values_list("key", flat=True)
+    cut = [(one.start, one.end) for one in paragraphs(text, set(repeated))]
     out = [one for one in findings if corpus.policy_for(one.kind) == Policy.REDACT]
     decided = document.flags.filter(state=FlagState.REDACTED)
     out += [Finding(flag.start, flag.end, Kind(flag.kind)) for flag in decided]
-    if out:
-        clean = redacted(text, out).encode()
+    if out or cut:
+        clean = redacted(text, out, cut).encode()
         document.redacted_digest = blobs().put("text", io.BytesIO(clean)).digest
     else:
         document.redacted_digest = ""
@@ -193,7 +207,9 @@ def set_policies(corpus: Corpus, policies: dict[str, str], *, by: User) -> None:
 @transaction.atomic
 def screen_again(corpus_id: UUID | str) -> int:
     """Screen some documents that an older policy judged; how many. 0 when all are up to date."""
-    corpus = Corpus.objects.get(pk=corpus_id)
+    corpus = Corpus.objects.filter(pk=corpus_id).first()
+    if corpus is None:  # it went while the message was on its way
+        return 0
     some = list(behind(corpus).order_by("pk").select_for_update(skip_locked=True)[:AT_ONCE])
     for document in some:
         document.corpus = corpus
@@ -203,8 +219,7 @@ def screen_again(corpus_id: UUID | str) -> int:
 
 
 def behind(corpus: Corpus) -> DocumentQuerySet:
-    """Documents that were not yet screened under the corpus's present policies."""
-    rows: DocumentQuerySet = Document.objects.filter(
-        corpus=corpus, policy_version__lt=corpus.policy_version
-    )
-    return rows
+    """Documents that were not yet screened under the corpus's present policies, or never."""
+    late = Q(policy_version__lt=corpus.policy_version) | Q(screened=False)
+    rows: DocumentQuerySet = Document.objects.filter(late, corpus=corpus)
+    return rows.exclude(state=DocumentState.DELETED)

@@ -1,94 +1,170 @@
-"""Freezes a corpus as an immutable manifest of digests, and tells what the next would change."""
+"""Freezes corpora as an immutable manifest of digests, and tells what the next would change."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
 from apps.audit import actions as audit
+from apps.corpora import manifests
+from apps.corpora.actions import review
+from apps.corpora.actions.access import must
+from apps.corpora.actions.differences import Difference, difference
+from apps.corpora.actions.splits import Split, slices_of, split_of
+from apps.corpora.manifests import Entry
 from apps.corpora.models import (
     Corpus,
     Document,
     DocumentState,
+    Example,
     Right,
     Snapshot,
     UploadItem,
 )
 from calm_engine.errors import InputError
+from counterpoint.storage import blobs
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-from apps.corpora.actions import review
-from apps.corpora.actions.access import must
-from apps.corpora.actions.splits import Split, slices_of, split_of
+LOOKED = 50_000  # documents beyond which a page does not compare; the job does, and keeps it
 
 
-def freeze(corpus: Corpus, *, split: Split | None = None, note: str = "", by: User) -> Snapshot:
-    """Fix the corpus's ready documents and examples as a snapshot named by its digest.
+def freeze(
+    corpus: Corpus, *further: Corpus, split: Split | None = None, note: str = "", by: User
+) -> Snapshot:
+    """Fix the ready documents and examples of corpora as a snapshot named by its digest.
 
-    What an earlier snapshot held out stays held out, so that scores can be compared. Freezing an
-    unchanged corpus gives the snapshot that is already there. Raises InputError: corpus.empty,
-    upload.in_progress.
+    What an earlier snapshot of any of them held out stays held out, so that scores can be compared.
+    Freezing what has not changed gives the snapshot that is already there. Raises InputError:
+    corpus.empty, corpus.screening, upload.in_progress.
     """
-    must(corpus, by, Right.CURATE)
-    with transaction.atomic():
+    corpora = in_order(corpus, *further)
+    with transaction.atomic(), tempfile.TemporaryDirectory(prefix="freeze-") as folder:
         # Two people freezing at once would both read the earlier split; the second waits here.
-        Corpus.objects.select_for_update().get(pk=corpus.pk)
-        waiting = UploadItem.objects.in_progress().filter(upload__corpus=corpus).count()
-        if waiting:
-            raise InputError("upload.in_progress", files=waiting)
-        if late := review.behind(corpus).count():
-            raise InputError("corpus.screening", documents=late)
-        documents = list(corpus.documents.ready().order_by("original_digest"))
-        if not documents:
-            raise InputError("corpus.empty", corpus=corpus.name)
-        manifest = _manifest(corpus, documents, split)
-        snapshot, is_new = Snapshot.objects.get_or_create(
-            corpus=corpus,
-            digest=_digest(manifest),
-            defaults={
-                "manifest": manifest,
-                "documents": len(documents),
-                "tokens": sum(document.tokens for document in documents),
-                "note": note,
-                "frozen_by": by,
-            },
+        ids = [each.pk for each in corpora]
+        list(Corpus.objects.select_for_update().filter(pk__in=ids).order_by("pk"))
+        require_settled(corpora, by)
+        listed = Path(folder) / "manifest"
+        naming, counted = manifests.Naming(), _Counted()
+        manifests.write(counted.through(ready(corpora), naming), listed)
+        if not counted.documents:
+            raise InputError("corpus.empty", corpus=corpora[0].name)
+        rest = _rest(corpora, split, counted)
+        digest = naming.name(rest)
+        known: Snapshot | None = Snapshot.objects.of_exactly(ids).filter(digest=digest).first()
+        if known is not None:
+            return known
+        with listed.open("rb") as file:
+            stored = blobs().put(manifests.KIND, file)
+        snapshot: Snapshot = Snapshot.objects.create(
+            corpus=corpora[0],
+            further=ids[1:],
+            digest=digest,
+            manifest=rest,
+            listed=stored.digest,
+            changes=_since_latest(ids, listed),
+            documents=counted.documents,
+            tokens=counted.tokens,
+            note=note,
+            frozen_by=by,
         )
-        if is_new:
-            audit.record("snapshot.freeze", snapshot, by=by, documents=len(documents))
+        audit.record("snapshot.freeze", snapshot, by=by, documents=counted.documents)
     return snapshot
 
 
-def _manifest(corpus: Corpus, documents: list[Document], split: Split | None) -> dict[str, Any]:
-    split = split or split_of(corpus)
-    slices = slices_of(corpus, split)
-    return {
-        "documents": [[d.original_digest, d.training_digest, d.title] for d in documents],
+def in_order(*corpora: Corpus) -> list[Corpus]:
+    """Each corpus once, by its id: the order of locks and of manifests."""
+    return sorted({each.pk: each for each in corpora}.values(), key=lambda each: each.pk)
+
+
+def require_settled(corpora: Sequence[Corpus], by: User) -> None:
+    """Refuse what cannot be frozen now. Raises PermissionDenied and InputError."""
+    for each in corpora:
+        must(each, by, Right.CURATE)
+    waiting = UploadItem.objects.in_progress().filter(upload__corpus__in=corpora).count()
+    if waiting:
+        raise InputError("upload.in_progress", files=waiting)
+    if late := sum(review.behind(each).count() for each in corpora):
+        raise InputError("corpus.screening", documents=late)
+    if not Document.objects.ready().filter(corpus__in=corpora).exists():
+        raise InputError("corpus.empty", corpus=", ".join(each.name for each in corpora))
+
+
+def ready(corpora: Iterable[Corpus]) -> Iterator[Entry]:
+    """The documents that a snapshot would hold, in the order of its manifest; a few at a time."""
+    for corpus in corpora:
+        rows = corpus.documents.ready().order_by("original_digest")
+        for d in rows.iterator(chunk_size=manifests.ROWS):
+            yield Entry(
+                corpus=str(corpus.pk),
+                original=d.original_digest,
+                text=d.text_digest,
+                training=d.training_digest,
+                path=d.path,
+                title=d.title,
+                media_type=d.media_type,
+                language=d.language,
+                size=d.size,
+                tokens=d.tokens,
+            )
+
+
+class _Counted:
+    """Numbers of the entries that passed by."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.parts: dict[str, int] = {}
+
+    @property
+    def documents(self) -> int:
+        return sum(self.parts.values())
+
+    def through(self, entries: Iterable[Entry], naming: manifests.Naming) -> Iterator[Entry]:
+        for entry in entries:
+            naming.add(entry)
+            self.tokens += entry.tokens
+            self.parts[entry.corpus] = self.parts.get(entry.corpus, 0) + 1
+            yield entry
+
+
+def _rest(corpora: list[Corpus], split: Split | None, counted: _Counted) -> dict[str, Any]:
+    """The manifest without its documents; one corpus alone is named as it always was."""
+    split = split or split_of(corpora)
+    slices = slices_of(corpora, split)
+    rest: dict[str, Any] = {
         "examples": sorted([digest, where] for digest, where in slices.items()),
         "split": vars(split),
     }
+    if len(corpora) > 1:
+        rest["parts"] = [[str(each.pk), counted.parts.get(str(each.pk), 0)] for each in corpora]
+    return rest
 
 
-def _digest(manifest: dict[str, Any]) -> str:
-    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-NAMED = 50  # documents named on the page that shows what changes
+def _since_latest(ids: list[Any], listed: Path) -> dict[str, Any]:
+    latest = Snapshot.objects.of_exactly(ids).order_by("-created_at").first()
+    if latest is None:
+        return {}
+    with listed.open("rb") as file:
+        found = difference(manifests.entries(latest), manifests.read(file))
+    return found.as_json() | {"since": latest.short}
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What the next snapshot would change against the latest one."""
+    """What the next snapshot would change against the latest one of the same corpora.
 
-    added: int
-    removed: int
-    kept: int
+    documents  None when there are more of them than a page compares
+    """
+
+    documents: Difference | None
+    ready: int
     excluded: int
     held: int
     duplicates: int
@@ -96,38 +172,33 @@ class Changes:
     examples_removed: int
     waiting: int
     first: bool
-    new_titles: list[str]
-    gone_titles: list[str]
 
     @property
     def any(self) -> bool:
-        return bool(self.added or self.removed or self.examples_added or self.examples_removed)
+        """Whether anything would be different, as far as was looked."""
+        documents = self.documents is None or self.documents.any
+        return bool(documents or self.examples_added or self.examples_removed)
 
 
-def changes(corpus: Corpus) -> Changes:
-    """Compare the corpus as it stands with its latest snapshot."""
-    latest = corpus.snapshots.order_by("-created_at").first()
-    manifest = latest.manifest if latest else {"documents": [], "examples": []}
-    gone = {(digest, text): title for digest, text, title in manifest["documents"]}
-    before = set(gone)
-    ready = corpus.documents.ready().only(
-        "original_digest", "text_digest", "redacted_digest", "title"
-    )
-    titles = {(one.original_digest, one.training_digest): one.title for one in ready.iterator()}
-    now = set(titles)
-    asked = {digest for digest, _slice in manifest["examples"]}
-    asked_now = set(corpus.examples.ready().values_list("digest", flat=True))
+def changes(corpus: Corpus, *further: Corpus) -> Changes:
+    """Compare the corpora as they stand with their latest snapshot."""
+    corpora = in_order(corpus, *further)
+    latest = Snapshot.objects.of_exactly([each.pk for each in corpora]).first()
+    documents = Document.objects.filter(corpus__in=corpora)
+    now = documents.ready().count()
+    is_small = max(now, latest.documents if latest else 0) <= LOOKED
+    asked = {digest for digest, _slice in latest.manifest["examples"]} if latest else set()
+    examples = Example.objects.filter(corpus__in=corpora)
+    asked_now = set(examples.ready().values_list("digest", flat=True))
+    before = manifests.entries(latest) if latest else iter(())
     return Changes(
-        added=len(now - before),
-        removed=len(before - now),
-        kept=len(now & before),
-        held=corpus.documents.filter(state=DocumentState.HELD).count(),
-        duplicates=corpus.documents.filter(state=DocumentState.DUPLICATE).count(),
-        excluded=corpus.documents.filter(state=DocumentState.EXCLUDED).count(),
+        documents=difference(before, ready(corpora)) if is_small else None,
+        ready=now,
+        held=documents.filter(state=DocumentState.HELD).count(),
+        duplicates=documents.filter(state=DocumentState.DUPLICATE).count(),
+        excluded=documents.filter(state=DocumentState.EXCLUDED).count(),
         examples_added=len(asked_now - asked),
         examples_removed=len(asked - asked_now),
-        waiting=UploadItem.objects.in_progress().filter(upload__corpus=corpus).count(),
+        waiting=UploadItem.objects.in_progress().filter(upload__corpus__in=corpora).count(),
         first=latest is None,
-        new_titles=[titles[pair] for pair in sorted(now - before)[:NAMED]],
-        gone_titles=[gone[pair] for pair in sorted(before - now)[:NAMED]],
     )

@@ -1,21 +1,19 @@
-"""Which examples are held out of training, decided once and kept over all snapshots of a corpus.
+"""Which examples are held out of training, decided once and kept over all snapshots of corpora.
 
 Nothing once held out is trained on later, and nothing seen is asked as if unseen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from apps.corpora.models import (
     Corpus,
     Example,
+    Snapshot,
 )
 from calm_engine.split import split_examples
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -27,9 +25,10 @@ class Split:
     value_share: float = 1 / 3
 
 
-def split_of(corpus: Corpus) -> Split:
-    """The split of the latest snapshot, or the default: unchanged corpora stay unchanged."""
-    latest = corpus.snapshots.order_by("-created_at").first()
+def split_of(corpora: Iterable[Corpus]) -> Split:
+    """The split of their latest snapshot, or the default: unchanged corpora stay unchanged."""
+    rows = Snapshot.objects.of_exactly(each.pk for each in corpora)
+    latest = rows.order_by("-created_at").first()
     return Split(**latest.manifest["split"]) if latest else Split()
 
 
@@ -39,22 +38,24 @@ def as_row(example: Example) -> dict[str, str]:
     return {"id": example.digest} | {name: getattr(example, name) for name in names}
 
 
-def slices_of(corpus: Corpus, split: Split) -> dict[str, str]:
+def slices_of(corpora: list[Corpus], split: Split) -> dict[str, str]:
     """Where each ready example belongs: {digest: "bridge" | "unseen_entity" | "unseen_value"}."""
-    examples = list(corpus.examples.ready())
+    ready = Example.objects.ready().filter(corpus__in=corpora).order_by("created_at", "digest")
+    examples = list({example.digest: example for example in ready}.values())
     fresh = split_examples(
         [as_row(example) for example in examples],
         seed=split.seed,
         entity_share=split.entity_share,
         value_share=split.value_share,
     )
-    return _kept_apart(examples, dict(fresh), _earlier_slices(corpus))
+    return _kept_apart(examples, dict(fresh), _earlier_slices(corpora))
 
 
-def _earlier_slices(corpus: Corpus) -> dict[str, str]:
-    """What was decided first for each example that any snapshot holds; it is never moved."""
+def _earlier_slices(corpora: list[Corpus]) -> dict[str, str]:
+    """What was decided first for each example that any snapshot of them holds."""
     earlier: dict[str, str] = {}
-    for manifest in corpus.snapshots.order_by("-created_at").values_list("manifest", flat=True):
+    rows = Snapshot.objects.touching(each.pk for each in corpora).order_by("-created_at")
+    for manifest in rows.values_list("manifest", flat=True):
         earlier.update(dict(manifest["examples"]))
     return earlier
 
@@ -63,7 +64,7 @@ def _kept_apart(
     examples: list[Example], fresh: dict[str, str], earlier: dict[str, str]
 ) -> dict[str, str]:
     """The new split, bent so that nothing once held out is trained on, and nothing seen is asked
-    as if unseen."""
+    as if unseen. Where two corpora decided apart about one entity, holding out wins."""
     known = [e for e in examples if e.digest in earlier]
     hidden = {_name(e.entity) for e in known if earlier[e.digest] != "bridge"} - {""}
     seen = {_name(e.entity) for e in known if earlier[e.digest] == "bridge"} - {""}
@@ -79,14 +80,12 @@ def _kept_apart(
             where = "unseen_entity"
         elif _name(e.entity) in seen:
             where = "bridge"
+        if where == "bridge" and _name(e.entity) in hidden:
+            where = "unseen_entity"
         slices[e.digest] = where
     taught = {_name(e.value) for e in examples if slices[e.digest] == "bridge"}
     for e in examples:
-        if (
-            slices[e.digest] == "unseen_value"
-            and e.digest not in earlier
-            and _name(e.value) in taught
-        ):
+        if slices[e.digest] == "unseen_value" and _name(e.value) in taught:
             slices[e.digest] = "unseen_entity"
     return slices
 

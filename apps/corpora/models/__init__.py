@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apps.corpora.models.connections import Connection, SourceFile
 from apps.corpora.models.corpus import (
     Corpus,
     CorpusGrant,
@@ -19,8 +20,15 @@ from apps.corpora.models.documents import (
     ExampleQuerySet,
 )
 from apps.corpora.models.passages import Passage
+from apps.corpora.models.repeats import Repeat
 from apps.corpora.models.screening import Flag, FlagState, NearKey
-from apps.corpora.models.snapshots import Snapshot
+from apps.corpora.models.snapshots import (
+    Freezing,
+    FreezingState,
+    OfCorporaQuerySet,
+    Snapshot,
+    TokenCount,
+)
 from apps.corpora.models.transfers import StorageUse, Transfer, TransferQuerySet
 from apps.corpora.models.uploads import (
     IN_PROGRESS,
@@ -33,6 +41,7 @@ from apps.corpora.models.uploads import (
 
 __all__ = [
     "IN_PROGRESS",
+    "Connection",
     "Corpus",
     "CorpusGrant",
     "CorpusQuerySet",
@@ -43,17 +52,23 @@ __all__ = [
     "ExampleQuerySet",
     "Flag",
     "FlagState",
+    "Freezing",
+    "FreezingState",
     "ItemQuerySet",
     "ItemState",
     "NearKey",
+    "OfCorporaQuerySet",
     "OfCorpusQuerySet",
     "Passage",
     "Policy",
+    "Repeat",
     "Right",
     "Sensitivity",
     "Snapshot",
+    "SourceFile",
     "StorageUse",
     "Tally",
+    "TokenCount",
     "Transfer",
     "TransferQuerySet",
     "Upload",

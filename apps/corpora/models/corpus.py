@@ -82,6 +82,9 @@ class Corpus(TenantModel):
     identity_policy = models.CharField(max_length=6, choices=Policy, default=Policy.FLAG)
     secret_policy = models.CharField(max_length=6, choices=Policy, default=Policy.FLAG)
     policy_version = models.PositiveIntegerField(default=1)
+    repeats_at = models.DateTimeField(null=True, blank=True)  # when it was last looked for them
+    # Days after which a withdrawn document is deleted for good; 0: never by itself.
+    withdrawn_days = models.PositiveIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(db_default=Now())
 
     objects = TenantManager.from_queryset(CorpusQuerySet)()

@@ -5,7 +5,7 @@ Texts and originals live in storage under their digests; rows hold names and num
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from django.conf import settings
 from django.db import models
@@ -13,11 +13,8 @@ from django.db.models.functions import Left, Now
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from apps.tenants.models import TenantManager, TenantModel
-
-if TYPE_CHECKING:
-    pass
 from apps.corpora.models.corpus import Corpus, OfCorpusQuerySet
+from apps.tenants.models import TenantManager, TenantModel
 
 
 class DocumentState(models.TextChoices):
@@ -26,6 +23,7 @@ class DocumentState(models.TextChoices):
     DUPLICATE = "duplicate", _("nearly the same as another")
     EXCLUDED = "excluded", _("left out")
     WITHDRAWN = "withdrawn", _("withdrawn")
+    DELETED = "deleted", _("deleted")
 
 
 class DocumentQuerySet(OfCorpusQuerySet):
@@ -61,6 +59,11 @@ class Document(TenantModel):
     similarity = models.FloatField(null=True, blank=True)  # Jaccard with `duplicate_of`
     kept_apart = models.BooleanField(default=False)  # a person said that it is no duplicate
     redacted_digest = models.CharField(max_length=64, blank=True, default="")
+    replaced_by = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaces"
+    )
+    # False of what was filed before there was screening; whoever writes a row screens it.
+    screened = models.BooleanField(default=True, db_default=True)
     policy_version = models.PositiveIntegerField(default=1)  # that it was screened under
     found = models.JSONField(default=dict, blank=True)  # {kind: how many findings}
     created_at = models.DateTimeField(db_default=Now())
@@ -75,6 +78,11 @@ class Document(TenantModel):
                 fields=["tenant", "corpus", "state", "sorting", "id"], name="document_by_state_path"
             ),
             models.Index(fields=["tenant", "corpus", "policy_version"], name="document_by_policy"),
+            models.Index(
+                fields=["tenant", "corpus"],
+                condition=models.Q(screened=False),
+                name="document_unscreened",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -84,6 +92,11 @@ class Document(TenantModel):
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def is_gone(self) -> bool:
+        """Withdrawn or deleted: no later snapshot holds it."""
+        return self.state in (DocumentState.WITHDRAWN, DocumentState.DELETED)
 
     def get_absolute_url(self) -> str:
         return reverse("corpora:document", kwargs={"code": self.pk})

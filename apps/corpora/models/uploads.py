@@ -127,6 +127,10 @@ class UploadItem(TenantModel):
     document = models.ForeignKey(
         "Document", on_delete=models.PROTECT, null=True, blank=True, related_name="items"
     )
+    # Which document this file takes the place of, once it is stored.
+    replaces = models.ForeignKey(
+        "Document", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
     attempts = models.PositiveSmallIntegerField(default=0)
     claimed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())

@@ -11,12 +11,18 @@ DPI = 100  # a page of A4 is 827 pixels wide: sharp beside its text, a hundred k
 
 
 def converted(
-    source: Path | bytes, media_type: str, *, pages: bool = False, paged: bool = False
+    source: Path | bytes,
+    media_type: str,
+    *,
+    pages: bool = False,
+    paged: bool = False,
+    recognise: str = "",
 ) -> Any:
     """What the extraction library makes of a file or of bytes. Raises RefusedFile in our words.
 
     pages  plain text page by page, for PDF, whose lines matter
     paged  Markdown page by page, for formats that mark their page breaks
+    recognise  languages to recognise the text of pictures in; "" when it is not wanted
     """
     import kreuzberg as k  # noqa: PLC0415 - a large library, loaded only after confine()
 
@@ -25,6 +31,7 @@ def converted(
         use_cache=False,
         concurrency=k.ConcurrencyConfig(max_threads=1),
         pages=k.PageConfig(extract_pages=True) if pages or paged else None,
+        ocr=k.OcrConfig(backend="tesseract", language=recognise) if recognise else None,
         content_filter=k.ContentFilterConfig(include_headers=True, include_footers=True),
     )
     try:

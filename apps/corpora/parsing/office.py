@@ -15,9 +15,12 @@ from apps.corpora.parsing.plain import Read
 from apps.corpora.parsing.text import slimmed
 
 
-def read_pdf(path: Path) -> Read:
-    """Page by page, line by line; a table that was recognised whole follows its page."""
-    result = converted(path, MEDIA["pdf"], pages=True)
+def read_pdf(path: Path, *, recognise: str = "") -> Read:
+    """Page by page, line by line; a table that was recognised whole follows its page.
+
+    recognise  languages, for pages that are pictures; "" refuses a PDF of nothing else
+    """
+    result = converted(path, MEDIA["pdf"], pages=True, recognise=recognise)
     found = list(result.pages or [])
     words = without_running_heads([str(page["content"]) for page in found])
     pages = []
@@ -26,8 +29,10 @@ def read_pdf(path: Path) -> Read:
         pages.append("\n\n".join([text, *tables]))
     blank = sum(not str(page["content"]).strip() for page in found)
     if not "".join(pages).strip():
-        raise RefusedFile("pdf.no_text", pages=len(found))
+        raise RefusedFile("file.no_text" if recognise else "pdf.no_text", pages=len(found))
     facts = {"pages": len(found)} | ({"pages_without_text": blank} if blank else {})
+    if recognise:
+        facts["recognised_pages"] = len(found) - blank
     return Read(str((result.metadata or {}).get("title") or ""), pages, facts)
 
 

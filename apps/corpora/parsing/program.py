@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -52,6 +53,7 @@ from apps.corpora.parsing.plain import (
     read_plain,
     read_tsv,
 )
+from apps.corpora.parsing.recognition import languages
 from apps.corpora.parsing.slides import read_odp, read_ods, read_slides
 from apps.corpora.parsing.text import cell, tidy
 
@@ -91,10 +93,10 @@ def members_of(path: Path, kind: str, name: str) -> Iterator[Member]:
     return readers.get(kind, tar_members)(path)
 
 
-def document(path: Path, name: str) -> dict[str, Any]:
+def document(path: Path, name: str, recognise: str = "") -> dict[str, Any]:
     """One file as one document: title, text, media type, language and small facts."""
     kind = extension(name)
-    read = READERS[kind](path)
+    read = read_pdf(path, recognise=recognise) if recognise else READERS[kind](path)
     text, starts = bound(read.pages, kind)
     if not re.search(r"\w", text):
         raise RefusedFile("file.no_text")
@@ -155,6 +157,10 @@ def answer_to(request: dict[str, Any]) -> dict[str, Any]:
         if "page" in request:
             Path(PICTURE).write_bytes(picture(Path(request["path"]), request["page"]))
             return {}
+        if data := request.get("recognise"):
+            os.environ["TESSDATA_PREFIX"] = data
+            found = document(Path(request["path"]), request["name"], languages(data))
+            return {"container": False, "documents": [found], "inner": []}
         return read(Path(request["path"]), request["name"], Path("inner"), caps)
     except RefusedFile as refused:
         return {"refused": refused.code, "facts": refused.facts}

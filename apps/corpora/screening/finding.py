@@ -61,12 +61,18 @@ def found(text: str) -> list[Finding]:
     return [one for _rank, one in kept]
 
 
-def redacted(text: str, findings: Iterable[Finding]) -> str:
-    """The text with these passages replaced by what they were, in brackets."""
+def redacted(text: str, findings: Iterable[Finding], cut: Iterable[tuple[int, int]] = ()) -> str:
+    """The text with these passages replaced by what they were, in brackets.
+
+    cut  passages (start, end) that are taken out without a trace; findings in them go with them
+    """
+    marks = {one: f"[{one.kind.value.replace('_', ' ')} redacted]" for one in findings}
+    spans = [(start, -end, "") for start, end in cut]
+    spans += [(one.start, -one.end, mark) for one, mark in marks.items()]
     parts, at = [], 0
-    for one in sorted(findings):
-        if one.start < at:
+    for start, minus_end, mark in sorted(spans):
+        if -minus_end <= at:
             continue
-        parts += [text[at : one.start], f"[{one.kind.value.replace('_', ' ')} redacted]"]
-        at = one.end
+        parts += [text[at:start], mark]  # what begins within another goes on behind it
+        at = -minus_end
     return "".join([*parts, text[at:]])

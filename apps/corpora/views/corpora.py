@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -20,12 +20,13 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.corpora import actions
 from apps.corpora.extraction import ALLOWED, WORDS_FOR_TYPES
-from apps.corpora.forms import CorpusForm, GrantForm
+from apps.corpora.forms import CorpusForm, GrantForm, KeepingForm
 from apps.corpora.listing import Wanted, counted, counts, page_of, said
 from apps.corpora.models import (
     Corpus,
     CorpusGrant,
     Right,
+    Snapshot,
 )
 from apps.corpora.search import find
 from apps.tenants.access import MemberRequest, fetch, member
@@ -33,10 +34,13 @@ from apps.tenants.models import Role
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
 PAGE = 50
 
 
-TABS = ("documents", "uploads", "examples", "snapshots", "access")
+TABS = ("documents", "uploads", "sources", "examples", "snapshots", "access")
 
 
 @require_GET
@@ -73,23 +77,31 @@ def corpus(request: MemberRequest, code: UUID) -> HttpResponse:
     facts: dict[str, Any] = {
         "corpus": row,
         "tab": tab if tab in TABS else TABS[0],
-        "tabs": _tabs(row),
+        "tabs": _tabs(row, request.user),
         "may_curate": row.may(request.user, Right.CURATE),
         "is_owner": row.owner_id == request.user.pk,
         "types": WORDS_FOR_TYPES,
         "accept": ",".join(f".{ending}" for ending in ALLOWED),
         "open_flags": said(counted(row.flags.filter(state="open"))),
-        "latest": row.snapshots.defer("manifest").first(),
+        "latest": _snapshots(row, request.user).first(),
     }
     return render(request, "corpora/corpus.html", facts | _shown(request, row, facts["tab"]))
 
 
-def _tabs(row: Corpus) -> list[tuple[str, str, str | None]]:
+def _snapshots(row: Corpus, user: User) -> QuerySet[Snapshot]:
+    """Those with this corpus in them that this person may see: all of their corpora."""
+    rows = Snapshot.objects.touching([row.pk]).visible_to(user)
+    found: QuerySet[Snapshot] = rows.select_related("corpus", "frozen_by").defer("manifest")
+    return found
+
+
+def _tabs(row: Corpus, user: User) -> list[tuple[str, str, str | None]]:
     return [
         ("documents", _("Documents"), said(counted(row.documents.all()))),
         ("uploads", _("Uploads"), said(counted(row.uploads.all()))),
+        ("sources", _("Sources"), None),
         ("examples", _("Questions and answers"), said(counted(row.examples.all()))),
-        ("snapshots", _("Snapshots"), said(counted(row.snapshots.all()))),
+        ("snapshots", _("Snapshots"), said(counted(_snapshots(row, user)))),
         ("access", _("Access"), None),
     ]
 
@@ -98,19 +110,39 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
     """What the open tab needs, and nothing for the others."""
     if tab == "access":
         grants = row.grants.select_related("user", "group")
-        return {"grants": grants, "form": GrantForm()}
+        keeping = KeepingForm(initial={"days": row.withdrawn_days})
+        return {"grants": grants, "form": GrantForm(), "keeping": keeping}
     if tab == "documents":
         return _documents(request, row)
+    if tab == "sources":
+        return _sources(row)
     sources: dict[str, Callable[[], Any]] = {
         "uploads": lambda: row.uploads.select_related("by"),
         "examples": lambda: row.examples.all(),
-        "snapshots": lambda: row.snapshots.select_related("frozen_by").defer("manifest"),
+        "snapshots": lambda: _snapshots(row, request.user),
     }
     page = Paginator(sources[tab](), PAGE).get_page(request.GET.get("page"))
+    if tab != "uploads":
+        return {"page": page}
     for one in page:
-        if tab == "uploads":
-            one.counted = one.tally()
-    return {"page": page}
+        one.counted = one.tally()
+    return {"page": page, "scans": actions.scans(row).count()}
+
+
+def _sources(row: Corpus) -> dict[str, Any]:
+    """The connections of a corpus, what is gone there, and the places that could be connected."""
+    connections = list(row.connections.all())
+    for one in connections:
+        gone = actions.proposed(one)
+        one.known, one.gone = one.files.count(), gone.count()
+        one.titles = gone.values_list("title", flat=True)[:PAGE]
+    facts: dict[str, Any] = {"connections": connections}
+    try:
+        known = {one.source for one in connections}
+        facts["places"] = [each.name for each in actions.places() if each.name not in known]
+    except InputError as error:
+        facts["error"] = sentence(error)
+    return facts
 
 
 def _documents(request: HttpRequest, row: Corpus) -> dict[str, Any]:
@@ -154,6 +186,19 @@ def search(request: MemberRequest, code: UUID) -> HttpResponse:
     except InputError as error:
         facts["error"] = sentence(error)
     return render(request, "corpora/search.html", facts)
+
+
+@require_POST
+@member(Role.CURATOR)
+def keeping(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Say how long this corpus keeps what was withdrawn from it."""
+    row = fetch(request, Corpus, code)
+    form = KeepingForm(request.POST)
+    if form.is_valid():
+        actions.set_withdrawn_days(row, form.cleaned_data["days"], by=request.user)
+    else:
+        messages.error(request, _("Give a number of days from 0 to 36,500."))
+    return redirect(f"{row.get_absolute_url()}?tab=access")
 
 
 @require_POST

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -14,12 +15,14 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.corpora import actions
-from apps.corpora.extraction import LIMITS, Limits, page_picture
+from apps.corpora.extraction import ALLOWED, LIMITS, Limits, page_picture
 from apps.corpora.models import Document, Right
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError, InternalError
-from counterpoint.storage import blobs, plain_copy
+from calm_engine.wording import sentence
+from counterpoint.plaincopies import plain_copy
+from counterpoint.storage import blobs
 
 PAGES = 10  # pages of a document shown at once
 ROOM = 20_000  # characters of a text without pages shown at once
@@ -63,6 +66,7 @@ def document(request: MemberRequest, code: UUID) -> HttpResponse:
         "may_export": row.corpus.may(request.user, Right.EXPORT),
         "share": round(100 * (row.similarity or 0)),
         "has_pictures": row.media_type == "application/pdf",
+        "accept": ",".join(f".{ending}" for ending in ALLOWED),
     }
     try:
         cut = leaves(row, actions.text_of(row))
@@ -84,8 +88,9 @@ def page_image(request: MemberRequest, code: UUID) -> HttpResponse:
     if row.media_type != "application/pdf" or not 1 <= number <= max(1, len(row.pages)):
         raise Http404("There is no such page.")
     try:
-        with plain_copy(blobs().open("original", row.original_digest)) as path:
-            drawn = page_picture(path, number - 1, limits=PICTURE_LIMITS)
+        sealed = blobs().open("original", row.original_digest)
+        with plain_copy(sealed, str(row.tenant_id)) as path:
+            drawn = page_picture(path, number - 1, limits=PICTURE_LIMITS, scratch=path.parent)
     except (InputError, InternalError) as error:
         raise Http404("This page cannot be shown as a picture.") from error
     return HttpResponse(
@@ -107,6 +112,51 @@ def original(request: MemberRequest, code: UUID) -> HttpResponse | FileResponse:
     return FileResponse(
         file, as_attachment=True, filename=name, content_type="application/octet-stream"
     )
+
+
+@require_POST
+@member(Role.CURATOR)
+def withdraw(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Take a document out of every later snapshot."""
+    row = fetch(request, Document, code)
+    actions.withdraw(row, by=request.user)
+    return redirect(row)
+
+
+@require_POST
+@member(Role.CURATOR)
+def restore(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Take a withdrawal back."""
+    row = fetch(request, Document, code)
+    actions.restore(row, by=request.user)
+    return redirect(row)
+
+
+@require_POST
+@member(Role.CURATOR)
+def delete(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Delete a withdrawn document for good."""
+    row = fetch(request, Document, code)
+    try:
+        actions.delete(row, by=request.user)
+    except InputError as error:
+        messages.error(request, sentence(error))
+        return redirect(row)
+    messages.success(request, _("The document is deleted."))
+    return redirect(row.corpus)
+
+
+@require_POST
+@member(Role.CURATOR)
+def replace(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Send a file that takes the place of a document: that one is withdrawn once it is stored."""
+    row = fetch(request, Document, code)
+    file = request.FILES.get("file")
+    if file is None:
+        messages.error(request, _("Choose the file that takes its place."))
+        return redirect(row)
+    upload = actions.receive(row.corpus, [file], by=request.user, paths=[row.path], replaces=[row])
+    return redirect(upload)
 
 
 @require_POST

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -172,6 +174,36 @@ def policies(request: MemberRequest, code: UUID) -> HttpResponse:
         messages.success(request, _("Every document is looked at again under the new policies."))
         return redirect("corpora:review", code=corpus.pk)
     return render(request, "corpora/policies.html", {"corpus": corpus, "form": form})
+
+
+@require_http_methods(["GET", "POST"])
+@member(Role.CURATOR)
+def repeats(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Paragraphs that many documents share: keep them out of what models learn, or take them in."""
+    corpus = fetch(request, Corpus, code)
+    actions.must(corpus, request.user, Right.CURATE)
+    if request.method == "POST":
+        act, keys = request.POST.get("act", ""), _keys(request)
+        if act == "look":
+            actions.ask_for_repeats(corpus, by=request.user)
+            messages.success(request, _("A worker looks through the texts; come back in a while."))
+        elif act in ("out", "in"):
+            moved = actions.decide_repeats(corpus, keys, left_out=act == "out", by=request.user)
+            words = ngettext("%(n)d paragraph changed.", "%(n)d paragraphs changed.", moved)
+            messages.success(request, words % {"n": moved})
+        return redirect("corpora:repeats", code=corpus.pk)
+    shown = Paginator(corpus.repeats.all(), SHOWN).get_page(request.GET.get("page"))
+    behind = actions.behind(corpus).count()
+    facts = {"corpus": corpus, "page": shown, "behind": behind}
+    return render(request, "corpora/repeats.html", facts)
+
+
+def _keys(request: MemberRequest) -> list[UUID]:
+    found = []
+    for each in request.POST.getlist("paragraph"):
+        with suppress(ValueError):
+            found.append(UUID(each))
+    return found
 
 
 @require_POST

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import (
-    HttpResponse,
-)
+from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from apps.corpora import actions
+from apps.corpora import actions, manifests
 from apps.corpora.examples import KEYS
 from apps.corpora.forms import FreezeForm
 from apps.corpora.models import (
     Corpus,
+    Freezing,
     Right,
     Snapshot,
 )
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
-from calm_engine.errors import InputError
+from calm_engine.errors import InputError, InternalError
 from calm_engine.wording import sentence
+from counterpoint.storage import blobs
+
+NAMED = 200  # documents of a snapshot named on its page
+OFFERED = 200  # other corpora offered to be frozen with one
 
 
 @require_POST
@@ -53,22 +61,48 @@ def add_examples(request: MemberRequest, code: UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @member(Role.CURATOR)
 def freeze(request: MemberRequest, code: UUID) -> HttpResponse:
-    """Show what the next snapshot would change; freeze it."""
+    """Show what the next snapshot would change and who may use what learns it; order it."""
     row = fetch(request, Corpus, code)
     actions.must(row, request.user, Right.CURATE)
+    sent = request.POST if request.method == "POST" else request.GET
+    curated = Corpus.objects.curatable_by(request.user)
+    further = list(curated.filter(pk__in=_uuids(sent.getlist("with"))).exclude(pk=row.pk))
     form = FreezeForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
+        note = form.cleaned_data["note"]
         try:
-            return redirect(actions.freeze(row, note=form.cleaned_data["note"], by=request.user))
+            return redirect(actions.order_freeze(row, *further, note=note, by=request.user))
         except InputError as error:
             form.add_error(None, sentence(error))
     facts = {
         "corpus": row,
+        "further": further,
+        "others": curated.exclude(pk=row.pk)[:OFFERED],
         "form": form,
-        "changes": actions.changes(row),
-        "readers": actions.readers(row),
+        "changes": actions.changes(row, *further),
+        "readers": actions.readers(row, *further),
     }
     return render(request, "corpora/freeze.html", facts)
+
+
+def _uuids(sent: list[str]) -> list[UUID]:
+    found = []
+    for each in sent:
+        with suppress(ValueError):
+            found.append(UUID(each))
+    return found
+
+
+@require_GET
+@member(Role.CURATOR)
+def freezing(request: MemberRequest, code: UUID) -> HttpResponse:
+    """An order to freeze: how far it is; its snapshot once there is one."""
+    row = fetch(request, Freezing, code)
+    if row.snapshot is None:
+        return render(request, "corpora/freezing.html", {"order": row})
+    if request.headers.get("HX-Request"):
+        return HttpResponse(headers={"HX-Redirect": row.snapshot.get_absolute_url()})
+    return redirect(row.snapshot)
 
 
 @require_GET
@@ -76,16 +110,49 @@ def freeze(request: MemberRequest, code: UUID) -> HttpResponse:
 def snapshot(request: MemberRequest, code: UUID) -> HttpResponse:
     """One snapshot: what it holds, what is held out, what came of it."""
     row = fetch(request, Snapshot, code)
+    others = Corpus.objects.filter(pk__in=row.further).order_by("name")
     slices = [where for _digest, where in row.manifest["examples"]]
     named = {
         "bridge": _("for the bridges"),
         "unseen_entity": _("held out: unseen entity"),
         "unseen_value": _("held out: unseen value"),
     }
-    facts = {
+    facts: dict[str, Any] = {
         "snapshot": row,
         "slices": [(label, slices.count(name)) for name, label in named.items()],
-        "titles": [title for _digest, _text, title in row.manifest["documents"][:200]],
-        "may_curate": row.corpus.may(request.user, Right.CURATE),
+        "corpora": [row.corpus, *others],
+        "counts": [count for count in row.token_counts.all() if count.is_whole],
+        "readers": actions.readers(row.corpus, *others),
+        "may_curate": Snapshot.objects.curatable_by(request.user).filter(pk=row.pk).exists(),
     }
+    try:
+        facts["titles"] = [entry.title for entry in islice(manifests.entries(row), NAMED)]
+    except InternalError:
+        facts["lost"] = True
     return render(request, "corpora/snapshot.html", facts)
+
+
+@require_GET
+@member()
+def manifest(request: MemberRequest, code: UUID) -> HttpResponse | FileResponse:
+    """The list of a snapshot's documents as a Parquet file: digests and names."""
+    row = fetch(request, Snapshot, code)
+    try:
+        return _attached(_listed(row), f"snapshot-{row.short}.parquet")
+    except InternalError as error:
+        raise Http404("The list of this snapshot is gone from storage.") from error
+
+
+def _listed(row: Snapshot) -> IO[bytes]:
+    """The file as it was frozen, or made now for a snapshot of an older release."""
+    if row.listed:
+        return blobs().open(manifests.KIND, row.listed)
+    with tempfile.TemporaryDirectory(prefix="manifest-") as folder:
+        file = Path(folder) / "manifest"
+        manifests.write(manifests.entries(row), file)
+        return file.open("rb")
+
+
+def _attached(file: IO[bytes], name: str) -> FileResponse:
+    kind = "application/vnd.apache.parquet"
+    return FileResponse(file, as_attachment=True, filename=name, content_type=kind)

@@ -171,6 +171,17 @@ def _harmless(cell: object) -> object:
 
 @require_POST
 @member(Role.CURATOR)
+def retry_scans(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Read the scanned PDFs of a corpus once more, now that text can be recognised."""
+    row = fetch(request, Corpus, code)
+    count = actions.retry_scans(row, by=request.user)
+    words = ngettext("%(n)d file is read again.", "%(n)d files are read again.", count)
+    messages.success(request, words % {"n": count})
+    return redirect(f"{row.get_absolute_url()}?tab=uploads")
+
+
+@require_POST
+@member(Role.CURATOR)
 def retry(request: MemberRequest, code: UUID) -> HttpResponse:
     """Read an upload's rejected files once more."""
     row = fetch(request, Upload, code)

@@ -48,10 +48,13 @@ class Notice(TenantModel):
 
 
 class Webhook(TenantModel):
-    """An address inside the installation that hears of runs; each message is signed."""
+    """An address inside the installation that hears of runs; each message is signed.
+
+    secret   sealed: `counterpoint.sealedcolumns`
+    """
 
     address = models.URLField(max_length=300)
-    secret = models.CharField(max_length=100)
+    secret = models.CharField(max_length=300)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
 

@@ -111,6 +111,17 @@ def doctor(told: argparse.Namespace) -> int:
     return int(any(each.state is work.State.FAULT for each in found))
 
 
+def licences(told: argparse.Namespace) -> int:
+    from counterpoint.operate import licences as work  # noqa: PLC0415  as in backup
+
+    found = work.packages()
+    say(work.bill(found) if told.bill else work.table(found))
+    binding = [each for each in found if each.is_binding]
+    for each in binding:
+        sys.stderr.write(f"{each.name} binds the product to its own licence: {each.licence}\n")
+    return int(bool(binding))
+
+
 def support(told: argparse.Namespace) -> int:
     return manage(["support", "--to", str(told.to)])
 
@@ -204,6 +215,9 @@ def _keeping(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     each.add_argument("--site", default="", metavar="URL", help="default: COUNTERPOINT_URL")
     each.add_argument("--outside", default="", metavar="HOST:PORT", help="must not be reachable")
     each.add_argument("--json", action="store_true", help="one object a line")
+    each = verbs.add_parser("licences", help="what is installed, and under which licence")
+    each.set_defaults(do=licences)
+    each.add_argument("--bill", action="store_true", help="as a bill of materials, in CycloneDX")
     each = verbs.add_parser("support", help="one archive for whoever helps; no content in it")
     each.set_defaults(do=support)
     each.add_argument("--to", type=Path, required=True, metavar="FILE.tar.gz")

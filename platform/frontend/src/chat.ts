@@ -2,11 +2,15 @@
 
 import "./styles/chat.css";
 import { Chat } from "./elements/chat";
+import { Rendered } from "./markdown";
 import { element } from "./page";
 import { words } from "./words";
 
 customElements.define("cp-chat", Chat);
 foldHistory();
+for (const place of document.querySelectorAll<HTMLElement>("[data-markdown]")) {
+  new Rendered(place).show(place.textContent ?? "");
+}
 
 /** Where there is no room beside the conversation, the history opens as a sheet. */
 function foldHistory(): void {

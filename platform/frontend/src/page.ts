@@ -59,6 +59,9 @@ export function improve(root: ParentNode): void {
     time.textContent = time.textContent?.includes("-") ? dateAndTime(at) : timeOfDay(at);
   }
   labelCells(root);
+  for (const box of root.querySelectorAll<HTMLElement>(".table-box")) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; // who has no pointer scrolls it by keys
+  }
   for (const line of root.querySelectorAll<HTMLElement>(".code-line:not([data-improved])")) {
     line.dataset["improved"] = "";
     const code = line.querySelector("code") ?? line;

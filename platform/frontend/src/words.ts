@@ -32,7 +32,7 @@ export function duration(seconds: number): string {
   return new Intl.NumberFormat(language, { style: "unit", unit: unit as string }).format(value as number);
 }
 
-export const words = {
+const english = {
   copied: "Copied",
   copy: "Copy",
   copyFailed: "Could not copy: select the text instead",
@@ -75,6 +75,10 @@ export const words = {
   table: "Table",
   csv: "Save as CSV",
 
+  attach: "Attach text",
+  attachTooLong: (name: string, bytes: number) =>
+    `${name} has ${size(bytes)}, more than the question has room for. Take a part of it.`,
+  attachNoText: (name: string) => `${name} is no plain text. Only text can be read along with a question.`,
   history: "Conversations",
   stop: "Stop",
   you: "You",
@@ -91,4 +95,73 @@ export const words = {
   notSent: "Not sent: the server cannot be reached. Your text is kept.",
   refusedQuestion: "Not sent. Your text is kept.",
   code: "code",
-} as const;
+};
+
+type Words = typeof english;
+
+const german: Words = {
+  copied: "Kopiert",
+  copy: "Kopieren",
+  copyFailed: "Kopieren ging nicht: Markieren Sie stattdessen den Text",
+  livePaused: (at) => `Aktualisierung unterbrochen, zuletzt ${timeOfDay(at)}`,
+
+  dropHere: "Dateien oder ganze Ordner hier ablegen oder auswählen. Das Senden beginnt sofort.",
+  chooseFolder: "Ordner wählen",
+  stopSending: "Senden anhalten",
+  tryAgain: "Den Rest noch einmal senden",
+  reading: "Der Ordner wird gelesen…",
+  nothingToSend: "Keine Dateien in dem, was Sie abgelegt haben.",
+  sending: (done, total, sent, all) =>
+    `${number(done)} von ${of(total, "Datei", "Dateien")} gesendet, ${size(sent)} von ${size(all)}`,
+  left: (low, high) => `noch ${duration(low)} bis ${duration(high)}`,
+  measuring: "wird gemessen…",
+  allSent: (total) => `Alles gesendet, ${of(total, "Datei", "Dateien")}. Das Ergebnis wird geöffnet…`,
+  stoppedSending: (done, total) =>
+    `Angehalten nach ${number(done)} von ${of(total, "Datei", "Dateien")}. Was gesendet war, ist aufgehoben.`,
+  sendFailed: (done, total) =>
+    `Die Verbindung riss nach ${number(done)} von ${of(total, "Datei", "Dateien")} ab. Was gesendet war, ist aufgehoben.`,
+  singleKeys: "Einzelne Tasten drücken die Schaltflächen, die sie nennen",
+  refused: "Der Server hat diese Dateien abgelehnt.",
+
+  passkeyBrokenOff: "Nichts ist geschehen: Es wurde abgebrochen oder dauerte zu lange. Versuchen Sie es noch einmal.",
+  passkeyKnown: "Dieses Gerät hat schon einen Passkey für Sie.",
+  passkeyAddress: "Passkeys brauchen den Namen der Site in der Adresszeile, keine Zahl. Öffnen Sie sie mit ihrem Namen.",
+  passkeyFailed: "Der Passkey ließ sich nicht benutzen. Melden Sie sich anders an, oder versuchen Sie es noch einmal.",
+
+  chartLoading: "Die Zahlen werden gelesen…",
+  chartEmpty: "Noch keine Zahlen: Sie erscheinen mit dem ersten gemessenen Schritt.",
+  chartFailed: "Die Zahlen ließen sich nicht lesen. Laden Sie die Seite neu.",
+  chartSummary: (name, first, last, low, lowStep, high, highStep) =>
+    `${name} ging von ${figure(first)} auf ${figure(last)}` +
+    (low < last && low < first ? `, am niedrigsten ${figure(low)} bei Schritt ${number(lowStep)}` : "") +
+    (high > last && high > first ? `, am höchsten ${figure(high)} bei Schritt ${number(highStep)}` : ""),
+  smooth: "Linien glätten",
+  logAxis: "Logarithmische Achse",
+  best: (name, value, step) => `Bisher bestes ${name}: ${figure(value)} bei Schritt ${number(step)}.`,
+  step: "Schritt",
+  table: "Tabelle",
+  csv: "Als CSV speichern",
+
+  attach: "Text anhängen",
+  attachTooLong: (name, bytes) =>
+    `${name} hat ${size(bytes)}, mehr als in der Frage Platz ist. Nehmen Sie einen Teil davon.`,
+  attachNoText: (name) => `${name} ist kein reiner Text. Nur Text lässt sich mit einer Frage lesen.`,
+  history: "Gespräche",
+  stop: "Anhalten",
+  you: "Sie",
+  model: "Modell",
+  latest: "Zum Neuesten",
+  waiting: "Wartet auf das Modell",
+  writing: "Schreibt",
+  stopping: "Hält an…",
+  answering: "Antwortet…",
+  finished: (count) => `Antwort fertig, ${of(count, "Wort", "Wörter")}.`,
+  stopped: (count) => `Nach ${of(count, "Wort", "Wörtern")} angehalten`,
+  failed: "Die Antwort ist abgebrochen. Fragen Sie noch einmal, oder wählen Sie ein anderes Modell.",
+  lost: "Verbindung verloren. Die Antwort geht ohne diese Seite weiter; sie erscheint hier, wenn sie fertig ist.",
+  notSent: "Nicht gesendet: Der Server ist nicht zu erreichen. Ihr Text ist aufgehoben.",
+  refusedQuestion: "Nicht gesendet. Ihr Text ist aufgehoben.",
+  code: "Code",
+};
+
+export const words: Words = language.startsWith("de") ? german : english;

@@ -135,7 +135,7 @@ def running(liar: Liar) -> Iterator[Liar]:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     liar.port = server.server_port
     try:

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import uuid4
 from xml.sax.saxutils import escape
 
 import xmlsec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 from lxml import etree
 
@@ -31,6 +32,7 @@ NAMES = {
     "samlp": "urn:oasis:names:tc:SAML:2.0:protocol",
     "ds": "http://www.w3.org/2000/09/xmldsig#",
 }
+RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 PERSISTENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
 
 
@@ -201,7 +203,7 @@ def running(provider: IdentityProvider) -> Iterator[IdentityProvider]:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     provider.port = server.server_port
     try:
@@ -210,3 +212,61 @@ def running(provider: IdentityProvider) -> Iterator[IdentityProvider]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def encrypted(xml: bytes, certificate: bytes, transform: str = "aes256-gcm") -> bytes:
+    """The answer with its signed assertion encrypted for whoever has the certificate's key."""
+    root = etree.fromstring(xml)
+    assertion = root.find("saml:Assertion", NAMES)
+    how = {"aes256-gcm": xmlsec.Transform.AES256_GCM, "aes128-cbc": xmlsec.Transform.AES128}
+    made = xmlsec.template.encrypted_data_create(
+        root, how[transform], type=xmlsec.EncryptionType.ELEMENT, ns="xenc"
+    )
+    xmlsec.template.encrypted_data_ensure_cipher_value(made)
+    about = xmlsec.template.encrypted_data_ensure_key_info(made, ns="ds")
+    inner = xmlsec.template.add_encrypted_key(about, xmlsec.Transform.RSA_OAEP)
+    xmlsec.template.encrypted_data_ensure_cipher_value(inner)
+    manager = xmlsec.KeysManager()
+    manager.add_key(xmlsec.Key.from_memory(certificate, xmlsec.KeyFormat.CERT_PEM, None))
+    context = xmlsec.EncryptionContext(manager)
+    bits = 256 if "256" in transform else 128
+    context.key = xmlsec.Key.generate(xmlsec.KeyData.AES, bits, xmlsec.KeyDataType.SESSION)
+    done = context.encrypt_xml(made, assertion)
+    wrapped = etree.Element(f"{{{NAMES['saml']}}}EncryptedAssertion", nsmap=NAMES)
+    done.getparent().replace(done, wrapped)
+    wrapped.append(done)
+    return etree.tostring(root)
+
+
+def question_of_leaving(provider: IdentityProvider, to: str, subject: str, **more: str) -> str:
+    """A question of single logout: the fields of an address, signed by the provider."""
+    told = {"id": f"_{uuid4().hex}", "issuer": provider.entity, "to": to, "at": moment(0)} | more
+    xml = (
+        f'<samlp:LogoutRequest xmlns:samlp="{NAMES["samlp"]}" xmlns:saml="{NAMES["saml"]}"'
+        f' ID="{told["id"]}" Version="2.0" IssueInstant="{told["at"]}" Destination="{told["to"]}">'
+        f"<saml:Issuer>{told['issuer']}</saml:Issuer>"
+        f'<saml:NameID Format="{PERSISTENT}">{subject}</saml:NameID></samlp:LogoutRequest>'
+    )
+    packed = zlib.compressobj(wbits=-15)
+    raw = packed.compress(xml.encode()) + packed.flush()
+    fields = {"SAMLRequest": base64.b64encode(raw).decode(), "SigAlg": RSA_SHA256}
+    signed = serialization.load_pem_private_key(keys(provider.key or provider.name)[0], None)
+    assert isinstance(signed, rsa.RSAPrivateKey)
+    query = urlencode(fields)
+    signature = signed.sign(query.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{query}&{urlencode({'Signature': base64.b64encode(signature).decode()})}"
+
+
+def is_signed_by(query: str, kind: str, certificate: bytes) -> bool:
+    """Whether the fields of an address carry this kind of message, signed by this key."""
+    told = {name: each[0] for name, each in parse_qs(query).items()}
+    over = urlencode({name: told[name] for name in (kind, "SigAlg")}).encode()
+    public = x509.load_pem_x509_certificate(certificate).public_key()
+    assert isinstance(public, rsa.RSAPublicKey)
+    try:
+        public.verify(
+            base64.b64decode(told["Signature"]), over, padding.PKCS1v15(), hashes.SHA256()
+        )
+    except InvalidSignature:
+        return False
+    return True

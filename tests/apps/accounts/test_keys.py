@@ -120,3 +120,11 @@ def test_somebody_known_keeps_their_password_and_gets_the_role(cast: Cast) -> No
 def test_a_short_name_is_one_tenants(cast: Cast) -> None:
     with pytest.raises(InputError, match=r"tenant\.slug_taken"):
         open_tenant("Another North", "north")
+
+
+@pytest.mark.parametrize("twin", ["\N{CYRILLIC SMALL LETTER O}", "\N{KELVIN SIGN}"])
+def test_a_twin_of_an_address_is_invited_by_nobody(cast: Cast, twin: str) -> None:
+    told = {"name": "Bo", "email": f"b{twin}@north.example", "role": "employee"}
+    page = cast.client(cast.ada).post("/accounts/people/", told | {"password": PASSWORD})
+    assert page.status_code == 200
+    assert User.objects.filter(email__startswith="b").count() == 1

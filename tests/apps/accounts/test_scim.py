@@ -244,7 +244,10 @@ def test_rubbish_is_refused_in_scims_shape(north: Directory, body: bytes) -> Non
     assert "urn:ietf:params:scim:api:messages:2.0:Error" in answer.content.decode()
 
 
-@pytest.mark.parametrize("name", ["", "no address", "x@" + "y" * 300, "a@b\x00c"])
+TWINS = ["\N{CYRILLIC SMALL LETTER A}da@north.example", "\N{KELVIN SIGN}ate@north.example"]
+
+
+@pytest.mark.parametrize("name", ["", "no address", "x@" + "y" * 300, "a@b\x00c", *TWINS])
 def test_a_user_name_has_to_be_an_address(north: Directory, name: str) -> None:
     status, _told = north.send("post", "Users", DEE | {"userName": name})
     assert status == 400

@@ -102,7 +102,7 @@ def collector() -> Iterator[str]:
     Collector.heard.clear()
     Collector.status = 204
     server = HTTPServer(("127.0.0.1", 0), Collector)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/lines"
     server.shutdown()
     server.server_close()

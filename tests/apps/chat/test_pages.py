@@ -309,3 +309,17 @@ def test_a_model_that_rests_for_a_training_says_so(
     with tenant_scope(cast.north):
         place(model, "", state="resting")
     assert "rests while a training works" in bo.get("/chat/").content.decode()
+
+
+def test_nothing_is_said_to_the_model_but_what_was_asked_and_answered(
+    cast: Cast, model: Composition
+) -> None:
+    first = talk(cast, "Where is it made?", "In Porto.")
+    with tenant_scope(cast.north):
+        work = begin_reply(ask(first.conversation, "And when?", by=cast.bo).pk)
+    assert work is not None
+    assert [(each["role"], each["content"]) for each in work.messages(work.turns)] == [
+        ("user", "Where is it made?"),
+        ("assistant", "In Porto."),
+        ("user", "And when?"),
+    ]

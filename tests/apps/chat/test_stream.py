@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,6 +64,21 @@ def test_an_answer_is_streamed_and_kept(cast: Cast, model: Composition, bo: Visi
     assert reply.usage["completion_tokens"] > 0
     again = list(bo.events(asked["stream"], after="nonsense"))  # from the row: it has ended
     assert [(event.name, event.data["text"]) for event in again] == [("done", reply.text)]
+
+
+def test_an_answer_made_once_more_tells_what_moved_each_word(
+    cast: Cast, model: Composition, bo: Visitor
+) -> None:
+    asked = bo.ask("Where is it made?")
+    text = bo.end(asked["stream"]).data["text"]
+    page = bo.post(f"/chat/messages/{asked['message']}/influence").text
+    assert "data-shade=" in page
+    assert re.search(r"moved \d+ % of the pieces", page)
+    with tenant_scope(cast.north):
+        Message.objects.filter(pk=asked["message"]).update(text=text + " And more.")
+    page = bo.post(f"/chat/messages/{asked['message']}/influence").text
+    assert "came out in other words" in page
+    assert "data-shade=" not in page
 
 
 def test_a_reader_resumes_where_it_left_off(model: Composition, bo: Visitor) -> None:

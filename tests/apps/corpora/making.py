@@ -16,8 +16,10 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
 from apps.corpora import actions
+from apps.corpora.extraction import Extracted, Reading
 from apps.corpora.models import Corpus, Document, Upload, UploadItem
 from apps.tenants.scope import tenant_scope
+from counterpoint.storage import blobs
 from tests.cast import Cast
 from workers.ingestion import extract
 
@@ -134,6 +136,30 @@ def take_in(cast: Cast, corpus: Corpus, files: dict[str, bytes]) -> Upload:
     upload = send(cast, corpus, files)
     read_all(cast, upload)
     return upload
+
+
+def file_texts(cast: Cast, corpus: Corpus, texts: dict[str, str]) -> list[Document]:
+    """File these texts as documents, by the workers' door but without a child that reads them."""
+    sent = {name: text.encode() for name, text in texts.items()}
+    upload = send(cast, corpus, sent)
+    file_as_text(cast, upload)
+    with tenant_scope(cast.north):
+        return list(corpus.documents.filter(items__upload=upload).order_by("path"))
+
+
+def file_as_text(cast: Cast, upload: Upload) -> None:
+    """Settle the waiting files of an upload as the texts that their bytes are."""
+    with tenant_scope(cast.north):
+        for item in upload.items.in_progress():
+            claimed = actions.begin(item.pk)
+            assert claimed is not None
+            if actions.file_known(claimed):
+                continue
+            with blobs().open("original", claimed.digest) as file:
+                text = file.read().decode()
+            name = claimed.path.rpartition("/")[2].rpartition(".")[0]
+            found = Extracted(name, text, "text/plain", "eng")
+            actions.file_documents(claimed, Reading(False, [found], []))
 
 
 def outcomes(cast: Cast, upload: Upload) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from apps.corpora import actions
-from apps.corpora.models import Corpus, Document, Snapshot, Upload
+from apps.corpora.models import Connection, Corpus, Document, Freezing, Snapshot, Upload
 from apps.tenants.scope import tenant_scope
 from tests.apps.corpora.making import make_corpus, make_document, send
 from tests.cast import Cast
@@ -30,6 +30,18 @@ def snapshot(cast: Cast) -> Snapshot:
     found = make_document(cast)
     with tenant_scope(cast.north):
         return actions.freeze(found.corpus, by=cast.ada)
+
+
+def connection(cast: Cast) -> Connection:
+    found = make_corpus(cast)
+    with tenant_scope(cast.north):
+        return Connection.objects.create(corpus=found, source="contracts", by=cast.ada)
+
+
+def freezing(cast: Cast) -> Freezing:
+    found = make_document(cast)
+    with tenant_scope(cast.north):
+        return actions.order_freeze(found.corpus, by=cast.ada)
 
 
 def transfer(cast: Cast) -> Any:
@@ -66,13 +78,31 @@ VIEWS: dict[Callable[[Cast], Any], tuple[str, ...]] = {
         "policies",
         "search",
         "bulk",
+        "connect",
+        "keeping",
+        "repeats",
+        "retry_scans",
     ),
     flag: ("decide",),
     transfer: ("transfer",),
     given: ("revoke",),
     upload: ("upload", "events", "outcomes", "received", "pause", "resume", "cancel", "retry"),
-    document: ("document", "original", "page", "include", "exclude", "keep_apart", "fold_in"),
-    snapshot: ("snapshot",),
+    document: (
+        "document",
+        "original",
+        "page",
+        "include",
+        "exclude",
+        "keep_apart",
+        "fold_in",
+        "withdraw",
+        "restore",
+        "replace",
+        "delete",
+    ),
+    connection: ("synchronise", "withdraw_gone", "disconnect"),
+    freezing: ("freezing",),
+    snapshot: ("snapshot", "manifest"),
 }
 OBJECTS: dict[str, Made] = {
     f"corpora:{name}": code_of(made) for made, names in VIEWS.items() for name in names

@@ -105,4 +105,4 @@ def test_whoever_may_read_is_named_before_freezing(cast: Cast) -> None:
         assert all(found.corpus.may(person, Right.READ) for person in named)
     page = cast.client(cast.ada).get(f"{found.corpus.get_absolute_url()}freeze/").content.decode()
     assert "2 people who may read this corpus today" in page
-    assert "New or changed since the latest snapshot" in page
+    assert "<summary>Added</summary>" in page

@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.urls import reverse
 
 from apps.audit.models import AuditEvent
-from apps.corpora import actions, near
+from apps.corpora import actions, manifests, near
 from apps.corpora.actions import review
 from apps.corpora.models import Corpus, Document, Flag, Policy
 from apps.corpora.screening import Finding, Kind, found, redacted
@@ -98,8 +98,8 @@ def now(cast: Cast, document: Document) -> Document:
 
 def frozen_text(cast: Cast, corpus: Corpus) -> str:
     with tenant_scope(cast.north):
-        [[_digest, text, _title]] = actions.freeze(corpus, by=cast.ada).manifest["documents"]
-        with blobs().open("text", text) as file:
+        [entry] = manifests.entries(actions.freeze(corpus, by=cast.ada))
+        with blobs().open("text", entry.training) as file:
             return file.read().decode()
 
 

@@ -20,7 +20,8 @@ from apps.corpora.extraction import LIMITS, reading
 from apps.corpora.models import Document, ItemState, Tally, Upload, UploadItem
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from counterpoint.storage import blobs, plain_copy
+from counterpoint.plaincopies import plain_copy
+from counterpoint.storage import blobs
 from tests.apps.corpora import making
 from tests.apps.corpora.making import make_corpus, only_item, outcomes, read_all, send, take_in
 from tests.cast import Cast
@@ -270,7 +271,8 @@ class Model:
             return
         try:
             original = blobs().open("original", item.digest)
-            with plain_copy(original) as path, reading(path, item.path) as found:
+            copied = plain_copy(original, item.tenant_id)
+            with copied as path, reading(path, item.path) as found:
                 actions.file_documents(item, found)
         except InputError as refused:
             actions.reject(item, refused.code, **refused.facts)

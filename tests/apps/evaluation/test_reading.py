@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from apps.evaluation.actions import file_report
 from apps.evaluation.items import chosen, read
 from apps.evaluation.matrix import matrix
 from apps.evaluation.models import Report
@@ -16,6 +17,8 @@ from apps.evaluation.templatetags.shares import points
 from apps.registry.artifacts import adopt
 from apps.tenants.scope import tenant_scope
 from calm_engine.digests import write_manifest
+from calm_engine.errors import InternalError
+from calm_engine.specs import Outcome
 from counterpoint.storage import blobs
 from tests.browser.making import fill
 from tests.cast import Cast
@@ -122,6 +125,18 @@ def test_items_are_filtered_by_who_was_wrong(cast: Cast, report: Report) -> None
         items = read(report)
     assert [len(chosen(items, show)) for show in ("all", "wrong", "lost")] == [3, 2, 1]
     assert chosen(items, "lost")[0].question == "Where is the MX-2 made?"
+
+
+def test_a_report_that_quotes_more_than_the_model_learned_is_not_kept(
+    cast: Cast, report: Report
+) -> None:
+    wider = uuid4()
+    with tenant_scope(cast.north):
+        run = report.run
+        run.closure = [*run.closure, wider]
+        outcome = Outcome("report", "", report.items_digest, facts={"cells": []})
+        with pytest.raises(InternalError, match=r"report\.closure"):
+            file_report(run, outcome)
 
 
 def test_the_page_of_items_shows_answers_side_by_side(cast: Cast, stored: Report) -> None:

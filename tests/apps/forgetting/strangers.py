@@ -31,5 +31,6 @@ OBJECTS = {
         f"forgetting:{name}": lambda cast: {"code": plan(cast).pk}
         for name in ("plan", "act", "decide", "certificate")
     },
+    "forgetting:document": lambda cast: {"code": make_document(cast).pk},
     "forgetting:lift": lambda cast: {"code": hold(cast).pk},
 }

@@ -13,7 +13,7 @@ from apps.accounts.actions import issue_key, key_from
 from apps.accounts.models import User
 from apps.audit import holds
 from apps.audit.models import AuditEvent, Hold
-from apps.chat.models import Conversation
+from apps.chat.models import Conversation, Share
 from apps.corpora.actions import freeze
 from apps.corpora.models import Document, DocumentState, Passage
 from apps.forgetting import actions, persons
@@ -75,6 +75,8 @@ def test_a_person_goes_and_a_certificate_says_what_is_left(cast: Cast) -> None:
     plan = opened(cast)
     _key, secret = issue_key(cast.bo, cast.north, "script")
     with tenant_scope(cast.north):
+        others = Conversation.objects.create(owner=cast.ada, model="handbook", title="Gauges")
+        Share.objects.create(conversation=others, user=cast.bo)
         actions.quarantine_now(plan, by=cast.ada)
         with pytest.raises(InputError, match=r"forget\.undecided"):
             actions.destroy(plan, by=cast.ada)
@@ -87,7 +89,7 @@ def test_a_person_goes_and_a_certificate_says_what_is_left(cast: Cast) -> None:
         actions.destroy(plan, by=cast.ada)
         told = json.loads(actions.certify(plan, by=cast.ada))
         assert told["left"] == []
-        assert told["rows"]["conversations"] == 1
+        assert (told["rows"]["conversations"], told["rows"]["shares"]) == (1, 1)
         assert told["documents"] == [mail.original_digest]
         assert not Passage.objects.filter(body__icontains="bo@north").exists()
         assert not blobs().exists("text", mail.text_digest)

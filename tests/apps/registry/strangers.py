@@ -21,4 +21,6 @@ OBJECTS = {
     "registry:roll_back": one(Composition),
     "registry:quarantine": one(Composition),
     "registry:lift": one(Composition),
+    "registry:export": one(Composition),
+    "registry:export_augmenter": one(Augmenter),
 }

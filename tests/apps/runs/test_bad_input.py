@@ -10,6 +10,7 @@ from django.db import connections
 from django.db.models import ProtectedError
 from django.db.models.functions import Now
 
+from apps.corpora import manifests
 from apps.runs import wishes
 from apps.runs.claims import Claimed, claim
 from apps.runs.endings import Fenced, reap
@@ -52,8 +53,8 @@ def test_a_text_that_is_gone_ends_the_run_with_its_cause(cast: Cast, run: Run) -
     from counterpoint.storage import blobs  # noqa: PLC0415  beside its one use
 
     with tenant_scope(cast.north):
-        for _digest, text, _title in run.snapshot.manifest["documents"]:
-            blobs().delete("text", text)
+        for entry in manifests.entries(run.snapshot):
+            blobs().delete("text", entry.training)
     gpu.carry(claimed())
     after = now(cast, run)
     assert (after.state, after.failure_code, after.cause) == ("failed", "blob.missing", "ours")
@@ -138,9 +139,9 @@ def test_a_worker_of_an_older_release_is_named_on_the_page(cast: Cast, run: Run)
 
 def test_a_clock_that_jumps_ahead_costs_an_attempt_and_no_work(cast: Cast, run: Run) -> None:
     with executing(claimed()) as job:
-        with tenant_scope(cast.north):
+        with tenant_scope(cast.north):  # as one: the heartbeat cannot renew it in between
             Run.objects.update(lease_until=Now() - timedelta(days=1))
-        assert reap() == 1
+            assert reap() == 1
         job.beat()
         assert job.wish is Wish.FENCED
         raise Fenced

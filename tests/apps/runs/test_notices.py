@@ -48,7 +48,7 @@ def listener(settings: Any) -> Iterator[str]:
     settings.WEBHOOK_HOSTS = ["127.0.0.1"]
     Listener.heard, Listener.status = [], 200
     server = HTTPServer(("127.0.0.1", 0), Listener)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/runs"
     server.shutdown()

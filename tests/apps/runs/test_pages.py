@@ -126,21 +126,18 @@ def test_the_device_of_a_run_is_told_beside_it(cast: Cast, run: Run) -> None:
 def test_many_pages_on_one_run_are_drawn_as_one(cast: Cast, run: Run) -> None:
     client = cast.async_client(cast.ada)
 
-    async def watched() -> tuple[int, list[float]]:
+    async def watched() -> int:
         answers = [await client.get(f"/runs/{run.pk}/events") for _ in range(OPEN)]
         pages = [aiter(answer.streaming_content) for answer in answers]
-        late = []
         for each in pages:  # every page is told of the run as it is
             while b"run-story" not in await anext(each):
                 pass
         (watch,) = [each for each in streams._watches.values() if each.code == run.pk]
         for number in range(3):
-            began = time.monotonic()
             await sync_to_async(tell)(cast, run, 60 + number)
             for each in pages:
                 while b"event: metrics" not in await anext(each):
                     pass
-            late.append(time.monotonic() - began)
         draws = watch.draws
         for each in pages:
             await each.aclose()
@@ -149,12 +146,12 @@ def test_many_pages_on_one_run_are_drawn_as_one(cast: Cast, run: Run) -> None:
             gc.collect()
             await asyncio.sleep(0.05)
             if watch not in streams._watches.values():
-                return draws, late
+                return draws
         pytest.fail("nobody watches any more, and the watch goes on")
 
-    draws, late = copy_context().run(async_to_sync(watched))
-    assert draws <= 5, "each page was drawn by itself"
-    assert sorted(late)[1] < 2.0  # the first may come before a page listens
+    # How soon they are told is measured in test_many_watch.
+    draws = copy_context().run(async_to_sync(watched))
+    assert draws < OPEN, "each page was drawn by itself"
 
 
 def test_a_page_that_watches_holds_no_connection(cast: Cast, run: Run) -> None:

@@ -46,6 +46,16 @@ def test_a_curve_is_read_for_the_reader(losses: list[float], said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("moved", "is_alarm"),
+    [([], False), ([0.02], False), ([0.3], True), ([0.2, 0.3], True), ([0.4, 0.3], False)],
+)
+def test_public_text_that_moves_away_raises_an_alarm(moved: list[float], is_alarm: bool) -> None:
+    run = Run(**RUNNING, kind="compose")
+    told = sentence(run, standing(run, Surroundings(NOW)), now=NOW, moved=moved)
+    assert ("early sign of damage" in told) == is_alarm
+
+
+@pytest.mark.parametrize(
     ("facts", "said"),
     [
         (RUNNING, "Time left: measuring"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apps.audit.models import AuditEvent
+from apps.corpora import manifests
 from apps.registry.models import Augmenter
 from apps.runs.actions import start_compose
 from apps.runs.models import Run
@@ -24,7 +25,7 @@ from tests.cast import Cast
 def ignorant(cast: Cast) -> Augmenter:
     """An augmenter that knows a third of the only document of its snapshot."""
     snapshot = make_snapshot(cast.ada)
-    digest = snapshot.manifest["documents"][0][0]
+    digest = next(manifests.entries(snapshot)).original
     return make_augmenter(
         [snapshot],
         anchor=make_anchor(cast.ada),

@@ -7,18 +7,25 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
+from apps.runs.actions import OUTPUT
 from apps.runs.models import Run, Slot
 from apps.teaching import trying
 from apps.teaching.models import Plan
-from apps.teaching.presets import settings_of
+from apps.teaching.presets import QUICK, settings_of
 from apps.tenants.scope import tenant_scope
 from calm_engine.specs import Estimate
 from tests.apps.runs.making import make_anchor, make_snapshot
 from tests.cast import Cast
 
 pytestmark = pytest.mark.django_db(transaction=True)
+BRIDGES = Estimate(seconds=240.0, memory_bytes=4 * 2**30, disk_bytes=2**29, steps=120)
 MEASURED = Estimate(
-    seconds=7300.0, memory_bytes=3 * 2**30, disk_bytes=2**30, steps=900, why="Small enough."
+    seconds=7300.0,
+    memory_bytes=3 * 2**30,
+    disk_bytes=2**30,
+    steps=900,
+    why="Small enough.",
+    bridges=BRIDGES,
 )
 
 
@@ -63,13 +70,17 @@ def test_what_it_measures_takes_the_place_of_estimates(cast: Cast, asked: dict[s
     facts = {"facts": {"estimate": MEASURED.to_dict(), "device": "H200"}}
     end(cast, state="succeeded", outcome=facts)
     text = page(cast, asked)
-    for words in ("H200", "2 h 01 min for 900 steps", "3.0\xa0GB", "Small enough.", "as measured"):
+    augmenter, bridges = "2 h 01 min for 900 steps", "4 min for 120 steps"
+    for words in ("H200", augmenter, bridges, "4.0\xa0GB", "1.5\xa0GB", "Small enough."):
         assert words in text
+    assert "2 h 01 min for the augmenter and 4 min for bridges, as measured" in text
     assert "every 3s" not in text
     assert "H200" not in page(cast, asked | {"preset": "quick"}), "other choices, not measured"
     with tenant_scope(cast.north):
         run = Run.objects.get()
-    assert "900 steps on H200" in cast.client(cast.ada).get(f"/runs/{run.pk}/").content.decode()
+    told = cast.client(cast.ada).get(f"/runs/{run.pk}/").content.decode()
+    assert "900 steps on H200" in told
+    assert "Bridges: 4 min for 120 steps" in told
 
 
 @pytest.mark.parametrize(("cause", "is_barred"), [("memory", True), ("lost", False)])
@@ -100,3 +111,16 @@ def test_every_choice_of_the_page_is_tried(cast: Cast, asked: dict[str, Any]) ->
         assert trial is not None
         assert trial.run == run
         assert (run.spec["writes"], run.spec["without"]) == (True, ["gap", "list"])
+        assert run.spec["compose"]["augmenters"] == [OUTPUT], "a newborn of the trial itself"
+
+
+def test_what_was_chosen_for_the_bridges_is_tried_and_told(
+    cast: Cast, asked: dict[str, Any]
+) -> None:
+    try_out(cast, asked | {"preset": "quick"})
+    with tenant_scope(cast.north):
+        run = Run.objects.get()
+        assert run.spec["compose"]["steps"] == QUICK.settings["compose"]["steps"]
+    told = cast.client(cast.ada).get(f"/runs/{run.pk}/").content.decode()
+    assert "compose.batch_size" in told
+    assert "@output" not in told

@@ -127,7 +127,7 @@ def serving(context: ssl.SSLContext | None = None, **how: object) -> Iterator[st
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
         yield f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}"

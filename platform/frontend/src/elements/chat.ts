@@ -1,6 +1,8 @@
 // <cp-chat>: sends a question, shows the answer as it is written, stops it, and finds it again after
 // a reload. The transcript is the server's; this element never shows a state it was not told.
 
+import { attaching } from "./attach";
+import { singleKeysAreOn } from "./keys";
 import { button, copyButton, csrfToken, element } from "../page";
 import { Rendered } from "../markdown";
 import { duration, words } from "../words";
@@ -181,7 +183,7 @@ export class Chat extends HTMLElement {
     this.#status = this.querySelector("[data-status]");
     this.#sendButton = form.querySelector<HTMLButtonElement>("button:not([type=button])");
     this.#stopButton.hidden = true;
-    this.#sendButton?.before(this.#stopButton);
+    this.#sendButton?.before(...attaching(field, (sentence) => this.#refuse(sentence)), this.#stopButton);
     this.#error.dataset["kind"] = "error";
     this.#error.role = "alert";
     form.prepend(this.#error);
@@ -218,8 +220,30 @@ export class Chat extends HTMLElement {
   }
 
   #dress(line: HTMLLIElement, text: string): void {
-    if (!text || line.querySelector(".chat-tools-line")) return;
-    line.append(element("div", { className: "chat-tools-line" }, copyButton(() => text)));
+    const tools = line.querySelector(".chat-tools-line");
+    if (!text || !tools || tools.querySelector("[data-copy]")) return;
+    const own = copyButton(() => text);
+    own.dataset["copy"] = "";
+    tools.prepend(own);
+  }
+
+  /** The answer and its question as the server writes them: with what can be done with them. */
+  async #fromServer(line: HTMLLIElement): Promise<void> {
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (!answer.ok || answer.redirected) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.getElementById(`m-${line.dataset["messageId"] ?? ""}`);
+      const question = fresh?.previousElementSibling;
+      const old = line.previousElementSibling;
+      if (question instanceof HTMLLIElement && old instanceof HTMLLIElement && question.dataset["role"] === old.dataset["role"]) {
+        old.replaceWith(document.importNode(question, true));
+      }
+      const tools = fresh?.querySelector(".chat-tools-line");
+      if (tools && !line.querySelector(".chat-tools-line")) line.append(document.importNode(tools, true));
+    } catch {
+      // The answer stands; its tools come with the next page.
+    }
   }
 
   #start(line: HTMLLIElement): void {
@@ -232,7 +256,9 @@ export class Chat extends HTMLElement {
   }
 
   #ended(reply: Reply): void {
-    this.#dress(reply.line, reply.text);
+    void this.#fromServer(reply.line).then(() => this.#dress(reply.line, reply.text));
+    const after = this.#form.querySelector<HTMLInputElement>("input[name=after]");
+    if (after) after.value = reply.line.dataset["messageId"] ?? "";
     this.#reply = null;
     this.#stopButton.hidden = true;
     this.#buttons();
@@ -265,7 +291,9 @@ export class Chat extends HTMLElement {
     // Whoever types fast has begun the next question: that one stays.
     if (this.#field.value.trim() === text) this.#field.value = "";
     this.querySelector("[data-empty]")?.remove();
-    this.#list.append(message("user", words.you, text));
+    const question = message("user", words.you, text);
+    if (asked.question) question.dataset["messageId"] = asked.question;
+    this.#list.append(question);
     const chosen = this.#form.querySelector("select")?.selectedOptions[0]?.textContent?.trim();
     const line = message("assistant", asked.model ?? chosen ?? words.model, "");
     line.dataset["messageId"] = asked.message;
@@ -285,6 +313,7 @@ export class Chat extends HTMLElement {
     const field = this.#form.querySelector<HTMLInputElement>("input[name=conversation]");
     if (!field || field.value) return;
     field.value = asked.conversation;
+    this.#form.querySelector(".chat-temporary")?.remove();
     const address = asked.url ?? `/chat/${asked.conversation}/`;
     history.replaceState(null, "", address);
     const heading = document.querySelector("main h1");
@@ -328,13 +357,27 @@ export class Chat extends HTMLElement {
   }
 
   #shortcut = (event: KeyboardEvent): void => {
-    const inField = (event.target as Element).matches?.("input, textarea, select, [contenteditable]");
-    if (event.key === "Escape" && this.#reply) void this.#reply.stop();
-    else if (event.key === "/" && !inField && !event.ctrlKey && !event.metaKey && !event.altKey) {
-      event.preventDefault();
-      this.#field.focus();
-    }
+    const target = event.target as HTMLElement;
+    const inField = target.matches?.("input, textarea, select, [contenteditable]");
+    const isBare = !event.ctrlKey && !event.metaKey && !event.altKey;
+    const isSingle = isBare && !inField && singleKeysAreOn();
+    const map = document.querySelector<HTMLDialogElement>("#keys");
+    if (event.key === "Escape" && this.#reply && !map?.open) void this.#reply.stop();
+    else if (event.key === "/" && isSingle) this.#field.focus();
+    else if (event.key === "?" && isSingle) map?.showModal();
+    else if (event.key === "ArrowUp" && event.altKey) this.#editLast();
+    else if (event.key.toLowerCase() === "o" && event.ctrlKey && event.shiftKey) document.querySelector<HTMLElement>("[data-new]")?.click();
+    else if (event.key === "Enter" && event.ctrlKey && target.closest("[data-edit]")) target.closest("form")?.requestSubmit();
+    else return;
+    event.preventDefault();
   };
+
+  #editLast(): void {
+    const fold = [...this.#list.querySelectorAll<HTMLDetailsElement>("[data-edit]")].at(-1);
+    if (!fold) return;
+    fold.open = true;
+    fold.querySelector("textarea")?.focus();
+  }
 
   #starter(event: Event): void {
     const starter = (event.target as Element).closest<HTMLElement>("[data-starter]");

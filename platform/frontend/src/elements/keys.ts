@@ -6,12 +6,14 @@ import { words } from "../words";
 
 const OFF = "keys-off";
 
+export const singleKeysAreOn = (): boolean => localStorage.getItem(OFF) === null;
+
 export class Keys extends HTMLElement {
   #choice = element("input", { type: "checkbox", id: "keys-on" }) as HTMLInputElement;
 
   connectedCallback(): void {
     if (this.#choice.isConnected) return;
-    this.#choice.checked = localStorage.getItem(OFF) === null;
+    this.#choice.checked = singleKeysAreOn();
     this.#choice.addEventListener("change", () => {
       if (this.#choice.checked) localStorage.removeItem(OFF);
       else localStorage.setItem(OFF, "1");

@@ -1,0 +1,138 @@
+"""One person's conversations as a list: newest first, searched, locked ones without their titles.
+
+Whether a conversation may be shown is asked of the closures each time; nothing of it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.core.paginator import Paginator
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from apps.chat.models import Conversation, Message, Role
+from apps.registry.closure import lacking
+from apps.registry.models import Composition
+
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+PAGE = 40  # conversations shown at once
+FOLDERS = 1  # their place among the groups
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One conversation of the history; a locked one says what it lacks in place of its title."""
+
+    code: UUID
+    url: str
+    title: str
+    is_locked: bool
+    is_pinned: bool
+    folder: str
+    updated_at: datetime
+
+
+def facts(told: Mapping[str, Any], user: User) -> dict[str, Any]:
+    """This person's conversations, newest first, or those that say the words searched for."""
+    words = str(told.get("q", "")).replace("\0", "").strip()
+    rows: Any = begun(user)
+    if words:
+        # Found words would tell what a locked answer says: only open ones are searched.
+        rows = rows.filter(is_locked=False).saying(words)
+    some = Paginator(rows, PAGE).get_page(told.get("page"))
+    shown = entries(list(some), user)
+    return {
+        "history": shown,
+        "groups": [] if words else grouped(shown, timezone.now()),
+        "folders": folders(user),
+        "page": some,
+        "words": words,
+    }
+
+
+def begun(user: User) -> Any:
+    """Their conversations in which something was asked, each with its lock; pinned ones first."""
+    rows = Conversation.objects.visible_to(user).with_lock(user).exclude(title="")
+    return rows.order_by(F("pinned_at").desc(nulls_last=True), "-updated_at", "pk")
+
+
+def folders(user: User) -> list[str]:
+    """The names of their folders."""
+    named = Conversation.objects.visible_to(user).exclude(folder="").order_by("folder")
+    return list(named.values_list("folder", flat=True).distinct())
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some conversations under one heading; a folder opens when it is pressed."""
+
+    name: str
+    entries: Sequence[Entry]
+    is_folder: bool = False
+
+
+def grouped(shown: Sequence[Entry], now: datetime) -> list[Group]:
+    """Pinned ones, folders by name, then by age; each conversation once, in the order it came."""
+    named: dict[tuple[int, str], list[Entry]] = {}
+    for entry in shown:
+        named.setdefault(_place(entry, now), []).append(entry)
+    return [
+        Group(name, entries, is_folder=place == FOLDERS)
+        for (place, name), entries in sorted(named.items(), key=lambda group: group[0])
+    ]
+
+
+def _place(entry: Entry, now: datetime) -> tuple[int, str]:
+    if entry.is_pinned:
+        return (0, _("Pinned"))
+    if entry.folder:
+        return (FOLDERS, entry.folder)
+    days = (timezone.localdate(now) - timezone.localdate(entry.updated_at)).days
+    if days < 1:
+        return (2, _("Today"))
+    return (3, _("The last seven days")) if days < 8 else (4, _("Older"))
+
+
+def entries(rows: Sequence[Conversation], user: User) -> list[Entry]:
+    """These rows of `begun` as the page shows them; two queries when some are locked, else none."""
+    reasons = lock_reasons([row for row in rows if row.is_locked], user)
+    return [
+        Entry(
+            code=row.pk,
+            url=row.get_absolute_url(),
+            title=reasons.get(row.pk, row.title),
+            is_locked=row.is_locked,
+            is_pinned=row.pinned_at is not None,
+            folder=row.folder,
+            updated_at=row.updated_at,
+        )
+        for row in rows
+    ]
+
+
+def lock_reasons(rows: Sequence[Conversation], user: User) -> dict[UUID, str]:
+    """For each, why its answers may not be read now, naming the corpora whose right is lacking."""
+    if not rows:
+        return {}
+    answers = Message.objects.filter(conversation__in=rows, role=Role.ASSISTANT)
+    made = dict.fromkeys(answers.values_list("conversation", "composition"))
+    makers = list(Composition.objects.filter(pk__in={maker for _row, maker in made}))
+    missing = lacking(user, makers)
+    names: dict[UUID, set[str]] = {row.pk: set() for row in rows}
+    for row, maker in made:
+        names[row].update(corpus.name for corpus in missing.get(maker, []))
+    return {pk: _worded(sorted(found)) for pk, found in names.items()}
+
+
+def _worded(names: list[str]) -> str:
+    if not names:
+        return _("Its model is not available")
+    return _("Needs the right to read %(names)s") % {"names": ", ".join(names)}

@@ -1,0 +1,244 @@
+"""Measures corpora: pages over many rows, nearly equal texts, reading files. Judges no figure.
+
+Rows that stand for many documents are simulated: they have names and keys, and no text.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+
+from django.db import connection
+from django.test import Client
+
+from apps.accounts.models import User
+from apps.corpora import near
+from apps.corpora.actions import duplicates
+from apps.corpora.extraction import reading
+from apps.corpora.models import Corpus, Document
+from apps.demo import meridian
+from calm_engine.errors import InputError
+from calm_engine.figures import Figure
+from counterpoint.storage import blobs
+
+WORDS = 300  # of a synthetic text
+VOCABULARY = 5_000
+ASKED = 25  # times a page is asked for
+PROBES = 60  # documents placed among the simulated ones
+REFUSED = 0.1  # of the files that another library may refuse and still be compared
+
+FILL = """
+    INSERT INTO corpora_document (id, tenant_id, corpus_id, title, path, media_type, size,
+        original_digest, text_digest, tokens, language, facts, pages, state, left_out, kept_apart,
+        redacted_digest, policy_version, found)
+    SELECT gen_random_uuid(), %s, %s, 'Sheet ' || n, 'folder ' || n %% 997 || '/' || n || '.txt',
+        'text/plain', 1000, md5(n::text) || md5('o' || n), md5(n::text) || md5('t' || n), 250,
+        (ARRAY['eng', 'deu', 'fra'])[1 + n %% 3], '{}', '[]',
+        CASE WHEN n %% 10 = 0 THEN 'excluded' ELSE 'ready' END, n %% 10 = 0, false, '', 1, '{}'
+    FROM generate_series(%s, %s) AS n
+"""
+KEYS = """
+    INSERT INTO corpora_nearkey (id, tenant_id, corpus_id, document_id, key)
+    SELECT gen_random_uuid(), tenant_id, corpus_id, id,
+        (random() * 9e18)::bigint - 4500000000000000000
+    FROM corpora_document, generate_series(1, %s) WHERE corpus_id = %s AND size = 1000
+"""
+
+
+def fill(corpus: Corpus, count: int) -> None:
+    """Rows of `count` documents that are not there, each with the keys of a text."""
+    with connection.cursor() as cursor:
+        cursor.execute(FILL, [corpus.tenant_id, corpus.pk, 1, count])
+        cursor.execute(KEYS, [near.BANDS, corpus.pk])
+        cursor.execute("ANALYZE corpora_document, corpora_nearkey")
+
+
+# ---- pages ---------------------------------------------------------------------------------------
+
+
+def pages(few: Corpus, many: Corpus, count: int, by: User) -> Iterator[Figure]:
+    """The same pages of a corpus of a thousand documents and of `count`."""
+    client = Client(SERVER_NAME="127.0.0.1")
+    client.force_login(by)
+    for name, query in (("list", ""), ("filtered", "?state=excluded"), ("deep", "?after=")):
+        small, large = (_page(client, corpus, query) for corpus in (few, many))
+        told = f"{count:,} documents beside 1,000"
+        yield Figure(f"page_{name}", large[0] / small[0], "ratio", told, 1.5)
+        yield Figure(f"page_{name}_queries", large[1] - small[1], "queries more", told, 0)
+        yield Figure(f"page_{name}_median", large[0] * 1000, "ms", f"{count:,} documents", 200)
+
+
+def _page(client: Client, corpus: Corpus, query: str) -> tuple[float, int]:
+    """(median seconds, queries) of one page of the list."""
+    if query == "?after=":
+        rows = Document.objects.filter(corpus=corpus).order_by("-sorting", "-pk")
+        query += str(rows[100].pk)
+    address, queries, took = corpus.get_absolute_url() + query, [0], []
+
+    def counting(execute: Callable[..., object], *asked: object) -> object:
+        queries[0] += 1
+        return execute(*asked)
+
+    client.get(address)
+    with connection.execute_wrapper(counting):
+        client.get(address)
+    for _ in range(ASKED):
+        began = time.perf_counter()
+        assert client.get(address).status_code == 200
+        took.append(time.perf_counter() - began)
+    return median(took), queries[0]
+
+
+# ---- nearly equal texts --------------------------------------------------------------------------
+
+
+def text_of(chance: random.Random) -> list[str]:
+    return [f"w{chance.randrange(VOCABULARY)}" for _ in range(WORDS)]
+
+
+def changed(words: list[str], share: float, chance: random.Random) -> list[str]:
+    """The same words with this share of them replaced."""
+    return [f"x{chance.randrange(VOCABULARY)}" if chance.random() < share else w for w in words]
+
+
+def labelled(count: int) -> Iterator[tuple[list[str], list[str], float]]:
+    """Pairs of texts on both sides of the bar, with the Jaccard that was counted out."""
+    chance = random.Random(5)  # noqa: S311  the same pairs each time
+    for number in range(count):
+        one = text_of(chance)
+        other = changed(one, (0.005, 0.02, 0.1, 0.3)[number % 4], chance)
+        sets = [near.shingles(" ".join(words)) for words in (one, other)]
+        yield one, other, near.jaccard(*sets)
+
+
+def found_pairs(corpus: Corpus, count: int) -> Iterator[Figure]:
+    """Recall and precision of what is called nearly the same, as documents arrive."""
+    right = wrong = missed = 0
+    for number, (one, other, likeness) in enumerate(labelled(count)):
+        first = _placed(corpus, f"{number} one", one)
+        second = _placed(corpus, f"{number} other", other)
+        is_found, is_true = second.duplicate_of_id == first.pk, likeness >= near.ALIKE
+        right += is_found and is_true
+        missed += is_true and not is_found
+        wrong += second.duplicate_of_id is not None and not (is_found and is_true)
+    told = f"{count} pairs, {right + missed} of Jaccard {near.ALIKE} or more"
+    yield Figure("near_recall", right / (right + missed), "share", told, 0.95, at_least=True)
+    yield Figure("near_precision", right / (right + wrong), "share", told, 0.95, at_least=True)
+
+
+def placing(few: Corpus, many: Corpus, count: int) -> Iterator[Figure]:
+    """What placing one document costs among a thousand and among `count`."""
+    chance = random.Random(6)  # noqa: S311
+    took: list[list[float]] = [[], []]
+    for number in range(PROBES):
+        words = text_of(chance)
+        for at, corpus in enumerate((few, many)):
+            began = time.perf_counter()
+            _placed(corpus, f"probe {number}", words)
+            took[at].append(time.perf_counter() - began)
+    small, large = (median(some) for some in took)
+    told = f"{count:,} documents beside 1,000"
+    yield Figure("near_cost", large / small, "ratio", told, 1.5)
+    yield Figure("near_cost_each", large * 1000, "ms", f"{count:,} documents")
+
+
+def _placed(corpus: Corpus, name: str, words: list[str]) -> Document:
+    text = " ".join(words)
+    stored = blobs().put("text", io.BytesIO(text.encode()))
+    row: Document = Document.objects.create(
+        corpus=corpus,
+        title=name,
+        path=name,
+        media_type="text/plain",
+        original_digest=sha256(f"{name} {text}".encode()).hexdigest(),
+        text_digest=stored.digest,
+    )
+    duplicates.place(row, text)
+    return row
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+# What another library takes for the same files, in one warm process: it prints seconds, and how
+# many files it could not read.
+RIVALS = {
+    "markitdown": "from markitdown import MarkItDown\nread = MarkItDown().convert",
+    "unstructured": (
+        "from unstructured.partition.auto import partition\n"
+        "read = lambda path: partition(filename=path, strategy='fast')"
+    ),
+}
+HARNESS = """
+import json, sys, time
+{read}
+files, refused = json.loads(sys.stdin.read()), 0
+def all_of():
+    global refused
+    for path in files:
+        try:
+            read(path)
+        except Exception:
+            refused += 1
+all_of()
+refused, began = 0, time.perf_counter()
+all_of()
+print(json.dumps([time.perf_counter() - began, refused]))
+"""
+
+
+def readings(rivals: str, endings: Sequence[str]) -> Iterator[Figure]:
+    """Seconds for the demo's files: ours in confined children, beside others in one process.
+
+    rivals  a Python that has them; "" measures ours alone
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        made = meridian.write_corpus(Path(name), seed=1)
+        files = [p for p in sorted(made.documents.iterdir()) if p.suffix[1:] in endings]
+        one, two = (_read(files, readers) for readers in (1, 2))
+        told = f"{len(files)} files of the demo"
+        yield Figure("reading", one / len(files) * 1000, "ms a file", told)
+        yield Figure("two_readers", one / two, "ratio", "one reader", 1.8, at_least=True)
+        for rival in RIVALS if rivals else ():
+            seconds, refused = _rival(rivals, rival, files)
+            if refused > REFUSED * len(files):  # its time would say nothing
+                yield Figure(f"refused_by_{rival}", refused, "files", told)
+                continue
+            whom = f"{rival}, which refused {refused} of {len(files)} files"
+            yield Figure(f"beside_{rival}", seconds / one, "ratio", whom, 5.0, at_least=True)
+
+
+def _read(files: list[Path], readers: int) -> float:
+    """Seconds to read them all, so many at a time."""
+
+    def one(path: Path) -> None:
+        try:
+            with reading(path, path.name):
+                pass
+        except InputError:
+            return
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(readers) as pool:
+        list(pool.map(one, files))
+    return time.perf_counter() - began
+
+
+def _rival(python: str, name: str, files: list[Path]) -> tuple[float, int]:
+    told = subprocess.run(  # noqa: S603 - the Python that whoever measures named
+        [python, "-c", HARNESS.format(read=RIVALS[name])],
+        input=json.dumps([str(path) for path in files]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, refused = json.loads(told.stdout.splitlines()[-1])
+    return seconds, refused

@@ -1,0 +1,64 @@
+"""`bench_corpora`: what corpora cost at a company's size. Writes rows: for an empty home alone.
+
+Prints a table for people and one JSON object a line; exits 1 when a bar is missed.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from secrets import token_urlsafe
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from apps.accounts.actions import invite, open_tenant
+from apps.accounts.models import User
+from apps.corpora.actions import create_corpus
+from apps.demo import corpora_measuring as measuring
+from apps.tenants.models import Role
+from apps.tenants.scope import tenant_scope
+from calm_engine.figures import Figure
+
+FEW = 1_000
+ENDINGS = ("md", "txt", "html", "pdf", "docx", "xlsx", "pptx", "csv", "eml")
+
+
+class Command(BaseCommand):
+    help = "Measure lists, nearly equal texts and reading, as ratios in one run."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--documents", type=int, default=1_000_000, help="simulated rows")
+        parser.add_argument("--pairs", type=int, default=400, help="labelled pairs of texts")
+        parser.add_argument(
+            "--rivals", default="", help="a Python that has markitdown and unstructured"
+        )
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        if User.objects.exists():
+            raise CommandError("There are people here already: this bench wants an empty home.")
+        count = options["documents"]
+        tenant = open_tenant("Bench", "bench")
+        by = invite(tenant, "bench@bench.example", "Bench", Role.CURATOR, token_urlsafe())
+        figures: list[Figure] = []
+        with tenant_scope(tenant):
+            few, many, pairs = (create_corpus(name, by=by) for name in ("Few", "Many", "Pairs"))
+            measuring.fill(few, FEW)
+            measuring.fill(many, count)
+        with tenant_scope(tenant):
+            figures += measuring.placing(few, many, count)
+            figures += measuring.found_pairs(pairs, options["pairs"])
+        with tenant_scope(tenant):
+            figures += measuring.pages(few, many, count, by)
+        figures += measuring.readings(options["rivals"], ENDINGS)
+        self._tell(figures)
+
+    def _tell(self, figures: list[Figure]) -> None:
+        for each in figures:
+            bar = "" if each.bar is None else f"bar {each.bar:g}"
+            mark = "ok" if each.is_met else "MISSED"
+            line = f"{each.name:<24} {each.value:>10.3f} {each.unit:<13} {bar:<9} {mark}"
+            self.stdout.write(f"{line}  ({each.against})")
+        for each in figures:
+            self.stdout.write(each.as_json())
+        if not all(each.is_met for each in figures):
+            raise CommandError("A bar was missed.")

@@ -1,0 +1,91 @@
+"""What quotes the documents of a plan and is no document: answers, reports, samples, examples.
+
+Answers in conversations are their owners' words too, so the organisation's rules say whether they
+go with the question that they answer, or stay shut with the models that gave them. The rest are
+copies of corpus text, and go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apps.accounts.rules import rules_of
+from apps.audit import holds
+from apps.audit.models import Hold
+from apps.chat.actions import title_from
+from apps.chat.models import Conversation, Message
+from apps.corpora.models import Example
+from apps.evaluation.models import Report
+from apps.forgetting.lineage import Affected
+from apps.forgetting.models import ForgetPlan
+from apps.runs.models import Run, RunSample
+from apps.runs.states import Control
+from apps.tenants.scope import current_tenant
+
+KEEPS = "keep_forgotten_answers"
+NAMELESS = "forgotten"
+
+
+def are_kept() -> bool:
+    """Whether the organisation keeps such answers, shut to everybody."""
+    tenant = current_tenant()
+    return bool(tenant and rules_of(tenant)[KEEPS])
+
+
+def answers(found: Affected) -> Any:
+    """What the models that learned it have said."""
+    return Message.objects.filter(composition__in=found.compositions)
+
+
+def require_free(found: Affected) -> None:
+    """Raises InputError("hold.stands") while somebody whose answers would go is held."""
+    if are_kept():
+        return
+    held = holds.held(Hold.Kind.PERSON).values_list("subject", flat=True)
+    owners = set(answers(found).values_list("conversation__owner", flat=True))
+    for person in sorted({str(each) for each in owners} & set(held)):
+        holds.require_free(Hold.Kind.PERSON, person)
+
+
+def files(found: Affected) -> dict[str, list[str]]:
+    """Digests by kind: answers behind reports, and bridges that were trained as a control."""
+    reports = Report.objects.filter(run__in=found.runs) | Report.objects.filter(
+        composition__in=found.compositions
+    )
+    outcomes = (run.outcome or {} for run in found.runs if run.control != Control.NONE)
+    return {
+        "report": sorted(set(reports.values_list("items_digest", flat=True)) - {""}),
+        "control": sorted({told["digest"] for told in outcomes if told.get("digest")}),
+    }
+
+
+def drop(plan: ForgetPlan, found: Affected) -> dict[str, int]:
+    """Delete the rows; how many of what."""
+    gone = {"samples": RunSample.objects.filter(run__in=found.runs).delete()[0]}
+    Run.objects.filter(pk__in=[each.pk for each in found.runs]).update(samples=[])
+    if plan.corpus_id and not plan.digest:
+        gone["examples"] = Example.objects.filter(corpus=plan.corpus_id).delete()[0]
+    return gone if are_kept() else gone | drop_answers(found)
+
+
+def drop_answers(found: Affected) -> dict[str, int]:
+    """Delete each answer with its question and what else answered that; then what is empty.
+
+    A conversation that goes on loses its title where that was the words of a question that went.
+    """
+    said = answers(found)
+    talks = list(said.values_list("conversation", flat=True).distinct())
+    questions = Message.objects.filter(pk__in=list(said.values_list("parent", flat=True)))
+    titles = {title_from(text) for text in questions.values_list("text", flat=True)}
+    count = said.count()
+    going = list(questions.values_list("pk", flat=True))
+    # What was asked after such an answer stays, where another model answered it.
+    after = Message.objects.filter(follows__parent__in=going).exclude(pk__in=going)
+    after.update(follows=None)
+    questions.delete()  # and, through them, every reply
+    here = Conversation.objects.filter(pk__in=talks)
+    empty = here.filter(messages=None)
+    gone = {"answers": count, "conversations": empty.count()}
+    empty.delete()
+    here.filter(title__in=titles).update(title=NAMELESS)
+    return gone

@@ -1,0 +1,91 @@
+"""The pages in German: what is marked is translated, and what is compiled is what was written."""
+
+from __future__ import annotations
+
+import ast
+import gettext
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils.translation.template import templatize
+
+from tests.cast import Cast
+
+ROOT = Path(__file__).resolve().parents[2]
+CATALOGUE = ROOT / "platform/locale/de/LC_MESSAGES/django"
+FIRST = (  # what everybody meets
+    *sorted((ROOT / "platform/templates/partials").glob("*.html")),
+    *sorted((ROOT / "platform/templates").glob("*.html")),
+    *sorted((ROOT / "apps/home").rglob("*.html")),
+    *sorted((ROOT / "apps/chat").rglob("*.html")),
+    ROOT / "apps/accounts/templates/accounts/sign_in.html",
+)
+MARKED = re.compile(r"""(?:_|gettext|ngettext)\(u?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+PLACE = re.compile(r"%\(\w+\)[sd]|%%|%[sd]")
+
+
+def compiled() -> dict[str, str]:
+    """Every sentence with its translation; of a plural the form for one."""
+    with CATALOGUE.with_suffix(".mo").open("rb") as file:
+        known = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]  # the only list
+    singular = {(key if isinstance(key, str) else key[0]): key for key in reversed(known)}
+    return {sentence: known[key] for sentence, key in singular.items()}
+
+
+def written() -> Iterator[tuple[str, set[str], list[str]]]:
+    """(sentence, its places for values, translations) of the source file, plurals with both."""
+    for block in CATALOGUE.with_suffix(".po").read_text("utf-8").split("\n\n"):
+        parts: dict[str, str] = {}
+        name = ""
+        for line in block.splitlines():
+            if line.startswith("msg"):
+                name, _, line = line.partition(" ")
+            if line.startswith('"'):
+                parts[name] = parts.get(name, "") + json.loads(line)
+        if parts.get("msgid"):
+            places = set(PLACE.findall(parts["msgid"] + parts.get("msgid_plural", "")))
+            texts = [text for key, text in parts.items() if key.startswith("msgstr")]
+            yield parts["msgid"], places, texts
+
+
+@pytest.mark.parametrize("path", FIRST, ids=lambda path: path.name)
+def test_what_everybody_meets_is_translated(path: Path) -> None:
+    marked = {
+        ast.literal_eval(each) for each in MARKED.findall(templatize(path.read_text("utf-8")))
+    }
+    assert {each for each in marked if not compiled().get(each)} == set()
+
+
+def test_every_translation_is_whole_and_compiled() -> None:
+    known, source = compiled(), list(written())
+    assert len(source) > 1000
+    for sentence, places, texts in source:
+        assert all(texts), sentence
+        assert known.get(sentence) == texts[0], f"run `make words`: {sentence}"
+        for text in texts:
+            assert set(PLACE.findall(text)) <= places, sentence
+
+
+def test_the_pages_speak_the_readers_language(cast: Cast) -> None:
+    german = {"headers": {"accept-language": "de-AT,de;q=0.9,en;q=0.5"}}
+    page = cast.client(cast.cy).get("/", **german).content.decode()
+    assert '<html lang="de" dir="ltr"' in page
+    assert "Bringen Sie einen Korpus" in page
+    assert "Anmelden" in Client().get("/accounts/sign-in/", **german).content.decode()
+    assert '<html lang="en"' in cast.client(cast.cy).get("/").content.decode()
+
+
+def test_a_chosen_language_is_kept_before_and_after_signing_in(cast: Cast) -> None:
+    nobody = Client()
+    answer = nobody.post("/i18n/setlang/", {"language": "de", "next": "/accounts/sign-in/"})
+    assert answer["Location"] == "/accounts/sign-in/"
+    assert '<html lang="de"' in nobody.get("/accounts/sign-in/").content.decode()
+    away = nobody.post("/i18n/setlang/", {"language": "de", "next": "https://elsewhere.example/"})
+    assert "elsewhere" not in away["Location"]
+    nobody.cookies[settings.LANGUAGE_COOKIE_NAME] = "xx; Path=/"
+    assert '<html lang="en"' in nobody.get("/accounts/sign-in/").content.decode()
