@@ -59,11 +59,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-<<<<<<< HEAD
-.PHONY: test test-slow test-vllm bench bench-access bench-runs lint types
-=======
-.PHONY: test test-slow bench bench-access bench-corpora bench-runs lint types
->>>>>>> main
+.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-runs lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
