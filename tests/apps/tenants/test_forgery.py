@@ -29,7 +29,7 @@ def test_forged_headers_cookies_and_fields_show_no_other_tenant(cast: Cast) -> N
     found = client.get("/accounts/people/", asked, headers=forged(cast)).content
     assert b"cy@south.example" in found
     assert b"north.example" not in found
-    assert len(found) == len(plain)
+    assert found.count(b"@") == plain.count(b"@")  # as many people; the page may echo its address
 
 
 def test_a_tenant_in_the_session_counts_only_for_its_members(cast: Cast) -> None:
