@@ -18,13 +18,14 @@ from django.urls import reverse
 from apps.accounts.actions import invite
 from apps.accounts.models import User
 from apps.corpora import actions
-from apps.corpora.models import Corpus, Document, Snapshot, Upload
+from apps.corpora.models import Corpus, Document, Freezing, Snapshot, Upload
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
 from counterpoint.storage import blobs
 from tests.apps.corpora import making
 from tests.apps.corpora.making import make_corpus, make_document, read_all, send, take_in
 from tests.cast import Cast
+from workers import ingestion
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -81,9 +82,14 @@ def test_the_road_from_a_name_to_a_snapshot_needs_no_script(cast: Cast) -> None:
     assert "Freeze" in page(cast, url("freeze", corpus))
     frozen = post(cast, url("freeze", corpus), {"note": "first"})
     with tenant_scope(cast.north):
+        order = Freezing.objects.get()
+    assert frozen["Location"] == order.get_absolute_url()
+    ingestion.freeze(str(cast.north.pk), str(order.pk))
+    with tenant_scope(cast.north):
         snapshot = Snapshot.objects.get()
-    assert frozen["Location"] == snapshot.get_absolute_url()
-    shown = page(cast, frozen["Location"])
+    led = cast.client(cast.ada).get(frozen["Location"])
+    assert led["Location"] == snapshot.get_absolute_url()
+    shown = page(cast, led["Location"])
     assert snapshot.digest in shown
     assert f"{reverse('teaching:start')}?snapshot={snapshot.pk}" in shown
 
