@@ -20,7 +20,7 @@ import redis
 
 from calm_engine.errors import InputError
 from counterpoint.embedded import binaries
-from counterpoint.embedded.children import Identity
+from counterpoint.embedded.children import Identity, free_port, held_port
 from counterpoint.embedded.engines import Engines
 from counterpoint.embedded.supervisor import clear_stale_pid, state_folder
 from tests.waiting import wait_until
@@ -119,6 +119,19 @@ def test_a_second_owner_is_refused_and_told_who_is_first(home: Path) -> None:
             Engines(home).__enter__()
         assert refused.value.code == "engines.owned"
         assert rows(engines.connection["database_url"], "SELECT 1") == [(1,)]
+
+
+def test_a_held_port_is_given_to_nobody_else_and_its_server_may_listen() -> None:
+    with held_port(None) as holder, socket.socket() as server:
+        port = holder.getsockname()[1]
+        assert free_port(port) == port  # whoever names it may have it
+        others = [held_port(None) for _ in range(300)]
+        assert port not in {other.getsockname()[1] for other in others}
+        for other in others:
+            other.close()
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", port))
+        server.listen()
 
 
 def test_a_taken_port_is_named(home: Path) -> None:

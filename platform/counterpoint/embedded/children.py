@@ -154,19 +154,28 @@ def tail(log: Path, lines: int = 8) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
 
 
-def free_port(wanted: int | None, *, liked: int | None = None) -> int:
-    """The wanted port, else the one liked from last time, else any free one, on loopback.
+def held_port(wanted: int | None, *, liked: int | None = None) -> socket.socket:
+    """The wanted port, else the one liked from last time, else any free one, on loopback: held.
 
+    Until it is closed the kernel gives the port to nobody who asks for any, and a server that names
+    it may listen there (both say SO_REUSEADDR, as all of ours do).
     Raises InputError("port.taken") when the wanted one is in use.
     """
     for port in [wanted] if wanted else [liked, 0] if liked else [0]:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port or 0))
-                return int(probe.getsockname()[1])
+        holder = socket.socket()
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            holder.bind(("127.0.0.1", port or 0))
+            return holder
+        holder.close()
     raise InputError(
         "port.taken",
         f"Port {wanted} on 127.0.0.1 is already in use. Stop what listens there, or give another.",
         port=wanted,
     )
+
+
+def free_port(wanted: int | None, *, liked: int | None = None) -> int:
+    """The port that `held_port` finds, let go again. Raises InputError("port.taken")."""
+    with held_port(wanted, liked=liked) as holder:
+        return int(holder.getsockname()[1])

@@ -31,7 +31,7 @@ from counterpoint.embedded.children import (
     Identity,
     die_with_parent,
     die_with_parent_fast,
-    free_port,
+    held_port,
 )
 
 SUPERUSER = "platform_owner"
@@ -89,8 +89,12 @@ class Supervisor:
         self.programs = binaries.reachable(binaries.installed(), self.identity, self.state)
         self.passwords = kept_passwords(self.home / "engine-passwords.json")
         liked = last_ports(self.home)
-        self.postgres_port = free_port(wish.postgres_port, liked=liked.get("postgres"))
-        self.valkey_port = free_port(wish.valkey_port, liked=liked.get("valkey"))
+        # Held until the engines listen there: whoever starts beside us takes other ones.
+        self.holders = [
+            held_port(wish.postgres_port, liked=liked.get("postgres")),
+            held_port(wish.valkey_port, liked=liked.get("valkey")),
+        ]
+        self.postgres_port, self.valkey_port = (one.getsockname()[1] for one in self.holders)
         self.logs = self.home / "logs"
         self.logs.mkdir(exist_ok=True, mode=0o700)
         self.postgres = self._postgres()
@@ -179,6 +183,8 @@ class Supervisor:
             self.valkey.start()
             self.valkey.wait_until_ready()
             connection["redis_url"] = self.redis_url
+        for holder in self.holders:
+            holder.close()
         ports = {POSTGRES: self.postgres_port, VALKEY: self.valkey_port}
         (self.home / "engine-ports.json").write_text(json.dumps(ports))
         told = json.dumps(connection | {"ports": ports}, indent=2)
