@@ -59,7 +59,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-runs lint types
+.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-runs bench-serving lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
@@ -80,6 +80,10 @@ test-vllm: .venv-vllm/ready ## The vLLM plugin beside transformers, on the real 
 
 bench: $(VENV)/ready ## Training and decoding beside the anchor alone, as ratios with their bars
 	@$(BIN)/python -m calm_engine.bench
+
+bench-serving: $(VENV)/ready .venv-vllm/ready ## Many answers at once beside the bare anchor, on torch and on vLLM
+	@.venv-vllm/bin/pip install --quiet --require-hashes --no-deps -r requirements/anchor.txt
+	@.venv-vllm/bin/python -m calm_engine.bench serving
 
 bench-access: setup ## What access costs at the size of a company: can_use, row security, audit
 	@$(BIN)/python -m counterpoint.services --fresh --then bench_access

@@ -19,6 +19,7 @@ from calm_engine.bench import (
     knowledge,
     manual,
     preparation,
+    serving,
     sizes,
     teaching,
     training,
@@ -30,7 +31,7 @@ from calm_engine.figures import Figure
 from calm_engine.process import threads
 
 PARTS = ("sizes", "preparation", "teaching", "training", "decoding", "trained")
-ASKED_FOR = ("knowledge", "manual")  # minutes each, so only by their names
+ASKED_FOR = ("knowledge", "manual", "serving")  # minutes each, so only by their names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,6 +81,8 @@ def _measured(args: argparse.Namespace, device: torch.device, scratch: Path) -> 
         yield from drafts.measure(compose, device)
     if "knowledge" in parts:
         yield from knowledge.measure(anchor, scratch, seconds=args.seconds)
+    if "serving" in parts:
+        yield from serving.measure(anchor, scratch, device)
     if "manual" in parts:
         how = {"seconds": args.seconds, "plot": args.plot}
         yield from manual.measure(anchor, args.documents, scratch, **how)
