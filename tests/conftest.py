@@ -57,6 +57,8 @@ def start_the_site() -> None:
     from django.conf import settings  # noqa: PLC0415
 
     settings.ALLOWED_HOSTS += ["testserver"]
+    # Sites that tests start have their pool; in this process connections opened before have none.
+    settings.DATABASE_POOL = 0
     # A cast signs in hundreds of times; the tests of signing in use the real hasher.
     settings.PASSWORD_HASHERS = [
         "django.contrib.auth.hashers.MD5PasswordHasher",

@@ -51,6 +51,12 @@ def a_corpus_to_screen(cast: Cast) -> object:
         return Corpus.objects.get().pk
 
 
+def a_corpus_with_words(cast: Cast) -> object:
+    corpus = make_corpus(cast)
+    take_in(cast, corpus, {"a.txt": b"words"})
+    return corpus.pk
+
+
 def an_order_to_freeze(cast: Cast) -> object:
     corpus = make_corpus(cast)
     take_in(cast, corpus, {"a.txt": b"words"})
@@ -69,6 +75,7 @@ def a_place_outside(cast: Cast) -> object:
 OBJECTS: dict[str, Callable[[Cast], object]] = {
     "ingestion.count": a_snapshot,
     "ingestion.freeze": an_order_to_freeze,
+    "ingestion.repeats": a_corpus_with_words,
     "ingestion.synchronise": a_place_outside,
     "ingestion.extract": a_waiting_file,
     "ingestion.screen": a_corpus_to_screen,

@@ -161,7 +161,7 @@ def test_a_curator_goes_from_files_to_an_answer(
     page.get_by_role("button", name="live").click()
     page.goto(f"{product.address()}/chat/")
     wait_for_a_model(page)
-    question = page.get_by_label("Your question")
+    question = page.get_by_role("textbox", name="Your question")  # and not one that edits
     question.fill("Where is the Zor00vex made?")
     page.get_by_role("button", name="Ask", exact=True).click()
     question.fill("And the next one?")  # typed at once, and not lost to the first one's sending

@@ -254,6 +254,7 @@ def test_a_folder_that_is_not_empty_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 def test_begun_again_it_goes_on_with_the_models_that_are_whole(tmp_path: Path) -> None:
     tiny = Form(
         keys=60,
