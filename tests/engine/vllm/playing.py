@@ -61,8 +61,12 @@ def vllm_on(folder: Path, **options: Any) -> Iterator[Any]:
     from vllm.distributed import cleanup_dist_env_and_memory  # noqa: PLC0415
 
     usual = {"enforce_eager": True, "max_num_seqs": 8, "kv_cache_memory_bytes": 64 << 20}
-    played = LLM(str(folder), dtype="float32", max_model_len=POSITIONS, seed=0, **(usual | options))
+    usual |= {"skip_tokenizer_init": True}  # an anchor inside a composition has none of its own
+    played = None
     try:
+        played = LLM(
+            str(folder), dtype="float32", max_model_len=POSITIONS, seed=0, **(usual | options)
+        )
         yield played
     finally:
         del played
@@ -81,6 +85,7 @@ def ask_vllm(
             temperature=0,
             max_tokens=NEW_TOKENS,
             ignore_eos=True,
+            detokenize=False,
             extra_args=None if gate is None else {"gate": gate},
             **how,
         )
