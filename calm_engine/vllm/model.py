@@ -98,7 +98,6 @@ class Parent:
     """
 
     def __init__(self, model: Any) -> None:
-        self.model = model
         self.body = model.model
         self.depth = len(self.body.layers)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,8 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+
+from tests.waiting import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -62,9 +63,7 @@ def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """The site on a free port, with the built assets."""
     if not (ROOT / "platform/frontend/dist/manifest.json").exists():
         pytest.fail("The browser assets are not built: run `make setup` first.")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     log = tmp_path_factory.mktemp("site") / "web.log"
     command = [sys.executable, "-m", "uvicorn", "counterpoint.asgi:application"]

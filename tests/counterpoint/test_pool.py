@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from apps.tenants.models import Tenant
 from counterpoint import views
 from counterpoint.database.pool import is_exhausted
 from tests.cast import Cast
-from tests.waiting import wait_until
+from tests.waiting import free_port, wait_until
 
 POOL, AT_ONCE = 2, 150  # PostgreSQL has a hundred in all
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,9 +33,7 @@ MINE = "SELECT pid FROM pg_stat_activity WHERE usename = current_user AND pid <>
 def site(cast: Cast, tmp_path: Path) -> Iterator[tuple[str, set[int]]]:
     """The site in a process of its own, and whose connections there were before it."""
     before = connections()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "counterpoint.asgi:application"]
     command += ["--port", str(port), "--timeout-graceful-shutdown", "1"]
     surroundings = os.environ | {
