@@ -27,12 +27,15 @@ ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = ("src/main.ts", "src/chat.ts", "src/chart.ts")
 KEEP = ("django_migrations", "django_content_type", "auth_permission")  # filled by migrations
 HOSTS = {"localhost", None, "", b"localhost"}
+WANTED = "COUNTERPOINT_TESTS_WANT"  # told to the processes that share the tests: site, engine
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 def wants_the_site() -> bool:
     """Whether more than the engine's own tests is asked for."""
+    if told := os.environ.get(WANTED):
+        return told == "site"
     named = [word for word in sys.argv[1:] if word.startswith("tests/")]
     return not named or any(not word.startswith("tests/engine") for word in named)
 
@@ -66,6 +69,15 @@ def start_the_site() -> None:
     ]
     stand_in_for_assets(settings.DJANGO_VITE["default"], home)
     django.setup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Before the processes that share the tests begin: each has engines and settings of its own."""
+    os.environ[WANTED] = "site" if wants_the_site() else "engine"
+    for name in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL"):
+        os.environ.pop(name, None)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # else all of them wait for each other's threads
 
 
 def stand_in_for_assets(vite: dict[str, Any], home: Path) -> None:
