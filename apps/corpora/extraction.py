@@ -1,17 +1,15 @@
 """Turns one foreign file into text, safely. Pure: knows no database, no tenant, no storage.
 
 The reading itself happens in `parsing/`, a child process with bounded memory, time, open files
-and file size and, where the system lets us, no network. Here stand the limits, the start of that
-child and what its end means. Every refusal is an InputError with a stable code.
+and file size and, where the system lets us, no network; `readers` starts it. Here stand the limits
+and what the child's end means. Every refusal is an InputError with a stable code.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from typing import Any
 from apps.corpora.parsing.confinement import DISK_FULL, PICTURE
 from apps.corpora.parsing.kinds import MEDIA
 from apps.corpora.parsing.recognition import data_folder
+from apps.corpora.readers import GONE, borrowed
 from calm_engine.errors import InputError
 
 ALLOWED = tuple(MEDIA)
@@ -47,15 +46,6 @@ class Limits:
 
 
 LIMITS = Limits()
-ROOT = Path(__file__).resolve().parents[2]
-# Isolated, the child finds no code of ours by itself. Our root comes last, so that nothing in it
-# can stand before the standard library: `platform/` has the name of one of its modules.
-START = """
-import sys
-sys.path.append(sys.argv[1])
-from apps.corpora.parsing.program import main
-sys.exit(main())
-"""
 
 
 @dataclass(frozen=True)
@@ -163,7 +153,7 @@ def _asked(asked: dict[str, Any], folder: Path, limits: Limits) -> dict[str, Any
     try:
         said = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _death(status, (folder / "stderr").read_bytes()) from error
+        raise _death(status, _words(folder / "stderr")) from error
     if "refused" in said:
         raise InputError(said["refused"], **said["facts"])
     answer: dict[str, Any] = said
@@ -172,40 +162,36 @@ def _asked(asked: dict[str, Any], folder: Path, limits: Limits) -> dict[str, Any
 
 def _for_child(limits: Limits) -> dict[str, int]:
     names = ("unpacked", "members", "ratio", "memory", "cpu", "files")
-    return {name: getattr(limits, name) for name in names} | {"parent": os.getpid()}
+    return {name: getattr(limits, name) for name in names}
 
 
 def _run_child(folder: Path, limits: Limits) -> int:
-    """Run the parser in its own process group; the whole group ends with the wall clock."""
-    surroundings = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(folder)}
-    command = [sys.executable, "-I", "-X", "utf8", "-c", START, str(ROOT)]
-    with (folder / "stderr").open("wb") as stderr:
-        child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own file
-            command,
-            cwd=folder,
-            env=surroundings | {"TMPDIR": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            start_new_session=True,
-        )
-        try:
-            return child.wait(timeout=limits.wall)
-        except subprocess.TimeoutExpired:
-            return -signal.SIGXCPU
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
+    """How the reader of this folder's request ended.
+
+    One that was killed from outside, by a person or by a machine short of memory, is asked once
+    more in an empty folder: its file may have had no part in it.
+    """
+    with borrowed() as server:
+        status = server.run(folder, limits.wall)
+    if status != GONE:
+        return status
+    shutil.rmtree(folder / "inner", ignore_errors=True)
+    with borrowed() as server:
+        return server.run(folder, limits.wall)
+
+
+def _words(file: Path) -> bytes:
+    """What the child said at its end; nothing when it never began."""
+    return file.read_bytes() if file.exists() else b""
 
 
 def _death(status: int, stderr: bytes) -> InputError:
     """What it means that the child left no answer."""
     if status == DISK_FULL or b"No space left" in stderr:
         return InputError("upload.disk_full")
-    if status in (-signal.SIGXCPU, -signal.SIGKILL):
+    if status == -signal.SIGXCPU:
         return InputError("extract.limits", limit="time")
-    if b"memory allocation" in stderr or b"MemoryError" in stderr:
+    if status == GONE or b"memory allocation" in stderr or b"MemoryError" in stderr:
         return InputError("extract.limits", limit="memory")
     # Only the kind of the reader's error goes on: its words may quote the document.
     last = stderr.decode(errors="replace").strip().splitlines()[-1:] or [""]

@@ -99,7 +99,7 @@ def tar_stream(path: Path) -> IO[bytes]:
 
 
 def zst_stream(path: Path) -> IO[bytes]:
-    import zstandard  # noqa: PLC0415 - only after confine()
+    import zstandard  # noqa: PLC0415 - the readers alone load it
 
     # The window bounds the memory that a frame may ask for: 128 MB, as `zstd` itself allows.
     opener = zstandard.ZstdDecompressor(max_window_size=1 << 27)
@@ -131,7 +131,7 @@ DAMAGE: tuple[type[Exception], ...] = (
 
 def damage() -> tuple[type[Exception], ...]:
     """DAMAGE, what the zstandard library raises, and OSError, which `is_ours` tells apart."""
-    import zstandard  # noqa: PLC0415 - only after confine()
+    import zstandard  # noqa: PLC0415 - the readers alone load it
 
     return (*DAMAGE, zstandard.ZstdError, OSError)
 

@@ -24,7 +24,7 @@ def converted(
     paged  Markdown page by page, for formats that mark their page breaks
     recognise  languages to recognise the text of pictures in; "" when it is not wanted
     """
-    import kreuzberg as k  # noqa: PLC0415 - a large library, loaded only after confine()
+    import kreuzberg as k  # noqa: PLC0415 - the readers alone load it
 
     config = k.ExtractionConfig(
         output_format="plain" if pages else "markdown",
@@ -55,7 +55,7 @@ def refusal(said: str, media_type: str) -> RefusedFile:
 
 def language(text: str) -> str:
     """ISO 639-3 code of the likeliest language, or "" when the text is too short to tell."""
-    import kreuzberg as k  # noqa: PLC0415 - only after confine()
+    import kreuzberg as k  # noqa: PLC0415 - the readers alone load it
 
     config = k.ExtractionConfig(
         use_cache=False, language_detection=k.LanguageDetectionConfig(enabled=True)
@@ -67,7 +67,7 @@ def language(text: str) -> str:
 
 def picture(path: Path, page: int) -> bytes:
     """One page of a PDF as a PNG; `page` counts from 0. Raises RefusedFile("pdf.broken")."""
-    import kreuzberg as k  # noqa: PLC0415 - a large library, loaded only after confine()
+    import kreuzberg as k  # noqa: PLC0415 - the readers alone load it
 
     try:
         return bytes(k.render_pdf_page(str(path), page, dpi=DPI))

@@ -99,7 +99,7 @@ def safe_path(name: str) -> str | None:
 
 def found(path: Path) -> str:
     """What the content says it is, in a few words for the person who uploaded it."""
-    import puremagic  # noqa: PLC0415 - only after confine()
+    import puremagic  # noqa: PLC0415 - the readers alone load it
 
     try:
         guesses = puremagic.magic_file(str(path))

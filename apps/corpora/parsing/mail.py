@@ -92,7 +92,7 @@ def read_msg(path: Path) -> Read:
 
 def msg_members(path: Path) -> Iterator[Member]:
     """The attachments of an Outlook mail: storages of a compound file, [MS-OXMSG] 2.2.2."""
-    import olefile  # noqa: PLC0415 - only after confine()
+    import olefile  # noqa: PLC0415 - the readers alone load it
 
     try:
         with olefile.OleFileIO(str(path)) as ole:

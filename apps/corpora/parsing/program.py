@@ -1,7 +1,7 @@
 """Reads one foreign file inside a confined child process. Knows nothing of Django or of tenants.
 
-Started by `apps.corpora.extraction` as a program of its own: a file that breaks a parser breaks
-only this process. It reads `request.json` in its working folder and leaves `answer.json` there:
+Forked by `parsing.forkserver`, one for each file: a file that breaks a parser breaks only this
+process. It reads `request.json` in its working folder and leaves `answer.json` there:
 texts, inner files of a container, or a refusal with a stable code.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from apps.corpora.parsing.cleaning import doubts, joined_hyphens
-from apps.corpora.parsing.confinement import DISK_FULL, PICTURE, confine
+from apps.corpora.parsing.confinement import DISK_FULL, PICTURE, confine, die_with
 from apps.corpora.parsing.containers import (
     Caps,
     Member,
@@ -172,8 +172,12 @@ def answer_to(request: dict[str, Any]) -> dict[str, Any]:
         raise
 
 
-def main() -> int:
-    """Read `request.json` in the working folder, leave `answer.json`. 0 whenever there is one."""
+def main(parent: int) -> int:
+    """Read `request.json` in the working folder, leave `answer.json`. 0 whenever there is one.
+
+    parent  the process that forked us: we end with it
+    """
+    die_with(parent)
     request = json.loads(Path("request.json").read_text(encoding="utf-8"))
     confine(request["limits"])
     try:

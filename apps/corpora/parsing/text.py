@@ -28,7 +28,7 @@ def guessed(data: bytes) -> str:
     Short texts mislead detectors, and Western Windows is what old exports mostly are; a detector
     is asked only where it sees more than a stray accent.
     """
-    from charset_normalizer import from_bytes  # noqa: PLC0415 - only after confine()
+    from charset_normalizer import from_bytes  # noqa: PLC0415 - the readers alone load it
 
     share = sum(byte > 127 for byte in data) / len(data)
     best = from_bytes(data).best() if share > 0.15 else None

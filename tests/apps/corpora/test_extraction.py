@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
-from apps.corpora import extraction
+from apps.corpora import extraction, readers
 from apps.corpora.extraction import LIMITS, Limits, documents_from, reading
 from apps.corpora.parsing.cleaning import doubts, joined_hyphens
 from apps.demo import meridian
@@ -300,12 +300,12 @@ def test_the_limit_of_time_bites(tmp_path: Path) -> None:
 
 
 PROBE = """
-import json, socket, sys
+import os, socket, sys
 sys.path.insert(0, sys.argv[1])
-from apps.corpora.parsing.confinement import confine
-confine(json.loads(sys.argv[2]))
+from apps.corpora.parsing.confinement import without_network
+without_network()
 try:
-    socket.create_connection(("127.0.0.1", int(sys.argv[3])), timeout=2)
+    socket.create_connection(("127.0.0.1", int(sys.argv[2])), timeout=2)
 except OSError as error:
     print(error.strerror)
 else:
@@ -318,15 +318,43 @@ def test_the_parser_has_no_network() -> None:
     import socket  # noqa: PLC0415  this test alone listens
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        limits = extraction._for_child(LIMITS)
-        words = [str(extraction.ROOT), json.dumps(limits)]
+        words = [str(readers.ROOT), str(server.getsockname()[1])]
         said = subprocess.run(
-            [sys.executable, "-c", PROBE, *words, str(server.getsockname()[1])],
-            capture_output=True,
-            text=True,
-            check=True,
+            [sys.executable, "-c", PROBE, *words], capture_output=True, text=True, check=True
         ).stdout
     assert said == "Network is unreachable\n"
+    with readers.borrowed() as warm:
+        theirs = Path(f"/proc/{warm.process.pid}/ns/net").readlink()
+        assert theirs != Path("/proc/self/ns/net").readlink()
+
+
+def test_a_warm_process_reads_file_after_file(tmp_path: Path) -> None:
+    with readers.borrowed() as warm:
+        first = warm.process.pid
+    for n in range(3):
+        assert f"words {n}" in text_of(tmp_path, "a.md", f"words {n}".encode())
+    with readers.borrowed() as warm, readers.borrowed() as other:
+        assert warm.process.pid == first
+        assert other.process.pid != first
+    assert [warm.is_alive, other.is_alive].count(True) == 1
+
+
+def test_a_reader_that_was_killed_from_outside_is_asked_once_more(tmp_path: Path) -> None:
+    with readers.borrowed() as warm:
+        warm.process.kill()
+        warm.process.wait()
+        assert warm.run(tmp_path, 1) == readers.GONE
+    assert text_of(tmp_path, "a.md", b"still read") == "still read\n"
+
+
+def test_a_child_has_no_pipe_to_answer_by_and_no_words_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_text("not json")
+    with readers.borrowed() as warm:
+        assert warm.run(tmp_path, 5) == 1
+        pid = warm.process.pid
+    assert b"JSONDecodeError" in (tmp_path / "stderr").read_bytes()
+    known = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")[:-1]
+    assert {word.partition(b"=")[0].decode() for word in known} == set(readers.SURROUNDINGS)
 
 
 # ---- pages, structure, cleaning ------------------------------------------------------------------

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from apps.corpora import actions, extraction
-from apps.corpora.extraction import LIMITS, reading
+from apps.corpora import actions
+from apps.corpora.extraction import reading
 from apps.corpora.models import Corpus, Tally
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
@@ -54,78 +52,44 @@ EXACT = {
     **{f"zeros.{kind}": "file.empty" for kind in ("pdf", "docx", "zip", "txt", "eml", "odt")},
 }
 READ = ("utf-8-sig.txt", "koi8.txt", "cp1252.txt", "bidi.txt", "charset.eml", "many.mbox")
-# One confined child forks for each file, so that none can harm another's reader; a file that kills
-# its fork is asked again by itself, as in life.
-HARNESS = """
-import json, os, signal, sys
-from pathlib import Path
-sys.path.append(sys.argv[1])
-from apps.corpora.parsing.confinement import confine
-from apps.corpora.parsing.program import answer_to
-limits = json.loads(sys.argv[2]) | {"parent": os.getppid()}
-confine(limits)
-import kreuzberg
-for name in json.loads(sys.stdin.read()):
-    if os.fork():
-        os.wait()
-        continue
-    signal.alarm(30)
-    folder = Path("work") / name
-    folder.mkdir(parents=True)
-    path = str(Path("files", name).resolve())
-    os.chdir(folder)
-    Path("inner").mkdir()
-    try:
-        said = answer_to({"path": path, "name": name, "limits": limits})
-    except Exception as error:
-        said = {"died": f"{type(error).__name__}: {error}"[:200]}
-    for one in said.get("documents", []):
-        one["text"] = one["text"][:200]
-    print(json.dumps({"name": name, **said}), flush=True)
-    os._exit(0)
-"""
 
 
-def ends(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
-    """What one confined child says of each file; those it died of are missing."""
-    limits = json.dumps(extraction._for_child(LIMITS))
-    command = [sys.executable, "-I", "-X", "utf8", "-c", HARNESS, str(extraction.ROOT), limits]
-    asked = json.dumps(names)
-    done = subprocess.run(
-        command, cwd=folder, input=asked, capture_output=True, text=True, check=False, timeout=300
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return {line["name"]: line for line in lines}
+def said_of(folder: Path, files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
+    """What the product says of each file, by name: {"refused", "facts"} or what it read."""
+    said = {}
+    for name, content in files.items():
+        path = folder / "file"
+        path.write_bytes(content)
+        try:
+            with reading(path, name, scratch=folder) as found:
+                texts = [one.text for one in found.documents]
+                inner = [(one.path, one.file is not None, one.code) for one in found.inner]
+                said[name] = {"texts": texts, "inner": inner, "container": found.is_container}
+        except InputError as refused:
+            said[name] = {"refused": refused.code, "facts": refused.facts}
+    return said
 
 
-def alone(folder: Path, name: str) -> dict[str, Any]:
-    """What the product itself says of one file."""
-    try:
-        with reading(folder / "files" / name, name, scratch=folder) as found:
-            return {"documents": [{"text": one.text} for one in found.documents], "inner": []}
-    except InputError as refused:
-        return {"refused": refused.code, "facts": refused.facts}
+def has_died(one: dict[str, Any]) -> bool:
+    """Whether the reader ended with an error of its own, which no refusal of ours is."""
+    return bool(one.get("facts", {}).get("detail"))
 
 
 def test_two_hundred_hostile_files_each_end_in_a_state_with_a_reason(tmp_path: Path) -> None:
     made = dict(hostile.files())
     assert len(made) > 200
-    (tmp_path / "files").mkdir()
-    for name, content in made.items():
-        (tmp_path / "files" / name).write_bytes(content)
-    said = ends(tmp_path, list(made))
-    said |= {name: alone(tmp_path, name) for name in made if name not in said}
-    wrong = {name: one["died"] for name, one in said.items() if "died" in one}
-    assert wrong == {}, "readers must refuse, not die"
+    said = said_of(tmp_path, made)
+    died = {name: one["facts"]["detail"] for name, one in said.items() if has_died(one)}
+    assert died == {}, "readers must refuse, not die"
     for name, one in said.items():
         if "refused" in one:
             assert one["refused"] in WORDING, name
             assert sentence(InputError(one["refused"], **one["facts"])).endswith("."), name
-        else:
-            assert one["documents"] or one["inner"] or "container" in one, name
-            assert all(text["text"].strip() for text in one["documents"]), name
-        for inner in one.get("inner", []):
-            assert inner["file"] or inner["code"] in WORDING, (name, inner)
+            continue
+        assert one["texts"] or one["inner"] or one["container"], name
+        assert all(text.strip() for text in one["texts"]), name
+        for inner, is_kept, code in one["inner"]:
+            assert is_kept or code in WORDING, (name, inner)
     told = {name: said[name].get("refused", "read") for name in EXACT}
     assert told == EXACT
     assert {name: said[name].get("refused", "read") for name in READ} == dict.fromkeys(READ, "read")
@@ -134,10 +98,7 @@ def test_two_hundred_hostile_files_each_end_in_a_state_with_a_reason(tmp_path: P
 
 def test_a_whole_file_of_each_kind_is_read(tmp_path: Path) -> None:
     whole = {f"a.{kind}": content for kind, content in hostile.good().items()}
-    (tmp_path / "files").mkdir()
-    for name, content in whole.items():
-        (tmp_path / "files" / name).write_bytes(content)
-    said = ends(tmp_path, list(whole))
+    said = said_of(tmp_path, whole)
     assert {name: one.get("refused", "") for name, one in said.items()} == dict.fromkeys(whole, "")
 
 
