@@ -11,8 +11,9 @@ import random
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
@@ -25,7 +26,7 @@ from apps.corpora import near
 from apps.corpora.actions import duplicates
 from apps.corpora.extraction import reading
 from apps.corpora.models import Corpus, Document
-from apps.demo import meridian
+from apps.demo import mixed
 from calm_engine.errors import InputError
 from calm_engine.figures import Figure
 from counterpoint.storage import blobs
@@ -34,6 +35,7 @@ WORDS = 300  # of a synthetic text
 VOCABULARY = 5_000
 ASKED = 25  # times a page is asked for
 PROBES = 60  # documents placed among the simulated ones
+READ, WARMING = 200, 30  # mixed files that are read, and that are read before
 REFUSED = 0.1  # of the files that another library may refuse and still be compared
 
 FILL = """
@@ -181,30 +183,29 @@ HARNESS = """
 import json, sys, time
 {read}
 files, refused = json.loads(sys.stdin.read()), 0
-def all_of():
+def all_of(some):
     global refused
-    for path in files:
+    for path in some:
         try:
             read(path)
         except Exception:
             refused += 1
-all_of()
+all_of(files[:{warming}])
 refused, began = 0, time.perf_counter()
-all_of()
+all_of(files)
 print(json.dumps([time.perf_counter() - began, refused]))
 """
 
 
-def readings(rivals: str, endings: Sequence[str]) -> Iterator[Figure]:
-    """Seconds for the demo's files: ours in confined children, beside others in one process.
+def readings(rivals: str) -> Iterator[Figure]:
+    """Seconds for mixed files: ours in confined children, beside others in one process.
 
     rivals  a Python that has them; "" measures ours alone
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        made = meridian.write_corpus(Path(name), seed=1)
-        files = [p for p in sorted(made.documents.iterdir()) if p.suffix[1:] in endings]
+        files = list(_written(Path(name)))
         one, two = (_read(files, readers) for readers in (1, 2))
-        told = f"{len(files)} files of the demo"
+        told = f"{len(files)} mixed files"
         yield Figure("reading", one / len(files) * 1000, "ms a file", told)
         yield Figure("two_readers", one / two, "ratio", "one reader", 1.8, at_least=True)
         for rival in RIVALS if rivals else ():
@@ -216,25 +217,31 @@ def readings(rivals: str, endings: Sequence[str]) -> Iterator[Figure]:
             yield Figure(f"beside_{rival}", seconds / one, "ratio", whom, 5.0, at_least=True)
 
 
+def _written(folder: Path) -> Iterator[Path]:
+    for each in mixed.files(READ, seed=1):
+        if each.outcome == "stored":
+            path = folder / each.name
+            path.write_bytes(each.content)
+            yield path
+
+
 def _read(files: list[Path], readers: int) -> float:
-    """Seconds to read them all, so many at a time."""
+    """Seconds to read them all, so many at a time, in processes that are warm as a worker is."""
+    with ProcessPoolExecutor(readers) as pool:
+        list(pool.map(_read_one, files[:WARMING]))
+        began = time.perf_counter()
+        list(pool.map(_read_one, files))
+        return time.perf_counter() - began
 
-    def one(path: Path) -> None:
-        try:
-            with reading(path, path.name):
-                pass
-        except InputError:
-            return
 
-    began = time.perf_counter()
-    with ThreadPoolExecutor(readers) as pool:
-        list(pool.map(one, files))
-    return time.perf_counter() - began
+def _read_one(path: Path) -> None:
+    with suppress(InputError), reading(path, path.name):
+        pass
 
 
 def _rival(python: str, name: str, files: list[Path]) -> tuple[float, int]:
     told = subprocess.run(  # noqa: S603 - the Python that whoever measures named
-        [python, "-c", HARNESS.format(read=RIVALS[name])],
+        [python, "-c", HARNESS.format(read=RIVALS[name], warming=WARMING)],
         input=json.dumps([str(path) for path in files]),
         capture_output=True,
         text=True,

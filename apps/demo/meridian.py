@@ -8,22 +8,14 @@ knowledge, which no document mentions.
 
 from __future__ import annotations
 
-import csv
-import io
 import random
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 
-import docx
-import openpyxl
-import pptx
-from openpyxl.utils.datetime import from_ISO8601
-from reportlab.lib.pagesizes import A4
-from reportlab.pdfgen.canvas import Canvas
+from apps.demo import formats
 
 COMPANY = "Meridian Instruments"
 
@@ -94,7 +86,6 @@ YEAR_QUESTIONS = (
 _ONSETS = re.findall(r"\w+", "b br c d dr f g gr h k kl kr l m n p pr qu r s st t tr v vr w y z zh")
 _VOWELS = re.findall(r"\w+", "a e i o u ae ei ou")
 _CODAS = re.findall(r"\w+", "l m n r s x th nd rk lt st ck v z")
-_STILL = (2024, 1, 15, 9, 0, 0)  # every member of every archive: bytes must not know the clock
 
 
 @dataclass(frozen=True)
@@ -168,7 +159,7 @@ def write_corpus(folder: Path, *, seed: int) -> Corpus:
         (documents / name).write_bytes(content)
     rows = list(_questions(made))
     examples = folder / "examples.csv"
-    examples.write_bytes(_csv([QUESTION_COLUMNS, *rows]))
+    examples.write_bytes(formats.csv_of([QUESTION_COLUMNS, *rows]))
     return Corpus(documents, examples, made, len(list(documents.iterdir())), len(rows))
 
 
@@ -205,10 +196,12 @@ _Writer = Callable[[str, Sequence[Product]], bytes]
 def _files(made: Sequence[Product], *, seed: int) -> Iterator[tuple[str, bytes]]:
     """Every file of the corpus: each product in the tables and in one sheet at least."""
     chance = random.Random(f"meridian files {seed}")  # noqa: S311 - a made-up world, not a secret
-    yield "catalogue.csv", _csv(_catalogue(made))
-    yield "origin-register.xlsx", _xlsx(_catalogue(sorted(made, key=lambda one: one.name)))
-    yield "handbook.pdf", _pdf_pages([_handbook(made)])
-    yield "welcome.docx", _docx_of("Welcome to Meridian Instruments", WELCOME)
+    register = _catalogue(sorted(made, key=lambda one: one.name))
+    welcome = [(0, paragraph) for paragraph in WELCOME]
+    yield "catalogue.csv", formats.csv_of(_catalogue(made))
+    yield "origin-register.xlsx", formats.xlsx_of(register, sheet="Origin register")
+    yield "handbook.pdf", formats.pdf_of([_handbook(made)], author=COMPANY)
+    yield "welcome.docx", formats.docx_of("Welcome to Meridian Instruments", welcome)
     writers: list[tuple[str, _Writer]] = [
         ("md", _markdown),
         ("txt", _text),
@@ -224,7 +217,10 @@ def _files(made: Sequence[Product], *, seed: int) -> Iterator[tuple[str, bytes]]
     for number, one in enumerate(chance.sample(list(made), 12)):
         yield f"ticket-{1200 + number}.eml", _mail(one, 1200 + number)
     singles = chance.sample(list(made), 12)
-    yield "data-sheets.zip", _zip([(f"{o.name.lower()}.txt", _text("", [o])) for o in singles])
+    yield (
+        "data-sheets.zip",
+        formats.zip_of([(f"{o.name.lower()}.txt", _text("", [o])) for o in singles]),
+    )
 
 
 def _groups(made: Sequence[Product], size: int) -> list[Sequence[Product]]:
@@ -234,12 +230,6 @@ def _groups(made: Sequence[Product], size: int) -> list[Sequence[Product]]:
 def _catalogue(made: Sequence[Product]) -> list[tuple[str, ...]]:
     header = ("Product", *(key for key, _ in made[0].facts))
     return [header, *((one.name, *(value for _, value in one.facts)) for one in made)]
-
-
-def _csv(rows: Sequence[Sequence[str]]) -> bytes:
-    held = io.StringIO()
-    csv.writer(held, lineterminator="\n").writerows(rows)
-    return held.getvalue().encode()
 
 
 def _sheet_lines(one: Product) -> list[str]:
@@ -274,22 +264,10 @@ def _html(title: str, made: Sequence[Product]) -> bytes:
 
 
 def _docx(title: str, made: Sequence[Product]) -> bytes:
-    page = docx.Document()
-    page.add_heading(title, level=1)
+    blocks = []
     for one in made:
-        page.add_heading(one.name, level=2)
-        for line in _sheet_lines(one):
-            page.add_paragraph(line)
-        page.add_paragraph(one.sentences)
-    return _office(page.save)
-
-
-def _docx_of(title: str, paragraphs: Sequence[str]) -> bytes:
-    page = docx.Document()
-    page.add_heading(title, level=1)
-    for paragraph in paragraphs:
-        page.add_paragraph(paragraph)
-    return _office(page.save)
+        blocks += [(2, one.name), *((0, line) for line in _sheet_lines(one)), (0, one.sentences)]
+    return formats.docx_of(title, blocks)
 
 
 def _pdf(title: str, made: Sequence[Product]) -> bytes:
@@ -299,53 +277,12 @@ def _pdf(title: str, made: Sequence[Product]) -> bytes:
         for one in group:
             lines += [one.name, "", *_sheet_lines(one), "", *one.sentences.split("  "), ""]
         pages.append(lines)
-    return _pdf_pages(pages)
-
-
-def _pdf_pages(pages: Sequence[Sequence[str]]) -> bytes:
-    held = io.BytesIO()
-    canvas = Canvas(held, pagesize=A4, invariant=1)
-    canvas.setAuthor(COMPANY)
-    for lines in pages:
-        at = canvas.beginText(60, 790)
-        at.setFont("Helvetica", 10)
-        for line in lines:
-            for row in _wrapped(line, 92):
-                at.textLine(row)
-        canvas.drawText(at)
-        canvas.showPage()
-    canvas.save()
-    return held.getvalue()
-
-
-def _wrapped(line: str, width: int) -> list[str]:
-    rows = [""]
-    for word in line.split(" "):
-        if len(rows[-1]) + len(word) > width:
-            rows.append(word)
-        else:
-            rows[-1] = f"{rows[-1]} {word}".strip()
-    return rows
+    return formats.pdf_of(pages, author=COMPANY)
 
 
 def _pptx(title: str, made: Sequence[Product]) -> bytes:
-    show = pptx.Presentation()
-    show.slides.add_slide(show.slide_layouts[0]).shapes.title.text = title
-    for one in made:
-        slide = show.slides.add_slide(show.slide_layouts[1])
-        slide.shapes.title.text = one.name
-        slide.placeholders[1].text = "\n".join((*_sheet_lines(one), one.sentences))
-    return _office(show.save)
-
-
-def _xlsx(rows: Sequence[Sequence[str]]) -> bytes:
-    book = openpyxl.Workbook()
-    book.properties.created = from_ISO8601("2024-01-15T09:00:00Z")
-    sheet = book.active
-    sheet.title = "Origin register"
-    for row in rows:
-        sheet.append(row)
-    return _office(book.save)
+    slides = [(one.name, (*_sheet_lines(one), one.sentences)) for one in made]
+    return formats.pptx_of(title, slides)
 
 
 def _mail(one: Product, number: int) -> bytes:
@@ -361,29 +298,6 @@ def _mail(one: Product, number: int) -> bytes:
         "Kind regards,\nCustomer support\n"
     )
     return bytes(mail)
-
-
-def _office(save: Callable[[io.BytesIO], object]) -> bytes:
-    """Save an office file and take the clock out of it: member dates and the core properties."""
-    held = io.BytesIO()
-    save(held)
-    with zipfile.ZipFile(held) as made:
-        members = [(name, made.read(name)) for name in made.namelist()]
-    return _zip([(name, _timeless(name, content)) for name, content in members])
-
-
-def _timeless(name: str, content: bytes) -> bytes:
-    if name != "docProps/core.xml":
-        return content
-    return re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2024-01-15T09:00:00Z", content)
-
-
-def _zip(members: Sequence[tuple[str, bytes]]) -> bytes:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as made:
-        for name, content in members:
-            made.writestr(zipfile.ZipInfo(name, _STILL), content, zipfile.ZIP_DEFLATED)
-    return held.getvalue()
 
 
 WELCOME = (

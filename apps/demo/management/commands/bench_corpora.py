@@ -20,7 +20,6 @@ from apps.tenants.scope import tenant_scope
 from calm_engine.figures import Figure
 
 FEW = 1_000
-ENDINGS = ("md", "txt", "html", "pdf", "docx", "xlsx", "pptx", "csv", "eml")
 
 
 class Command(BaseCommand):
@@ -49,7 +48,7 @@ class Command(BaseCommand):
             figures += measuring.found_pairs(pairs, options["pairs"])
         with tenant_scope(tenant):
             figures += measuring.pages(few, many, count, by)
-        figures += measuring.readings(options["rivals"], ENDINGS)
+        figures += measuring.readings(options["rivals"])
         self._tell(figures)
 
     def _tell(self, figures: list[Figure]) -> None:
