@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -39,3 +40,14 @@ class Figure:
             "ok": self.is_met,
         }
         return json.dumps(told)
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """A table for people, then one JSON object a line for programs."""
+    lines = []
+    for one in figures:
+        wanted = "" if one.bar is None else f"{'>=' if one.at_least else '<='} {one.bar:g}"
+        said = "" if one.bar is None else "ok" if one.is_met else "MISSED"
+        value = f"{one.name:<44} {one.value:>10.3f} {one.unit:<14}"
+        lines.append(f"{value} {wanted:<10} {said:<7} {one.against}")
+    return "\n".join([*lines, *(one.as_json() for one in figures)])

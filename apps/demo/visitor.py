@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -56,9 +56,24 @@ class Visitor:
 
     def upload(self, path: str, files: Iterable[Path]) -> httpx.Response:
         """Drop files on a page."""
-        parts = [("files", (file.name, file.read_bytes())) for file in files]
-        answer = self.http.post(path, files=parts, headers=self._headers())
-        return self._accepted(answer, path)
+        return self.send_files(path, [(file.name, file.read_bytes()) for file in files], {})
+
+    def send_files(
+        self, path: str, files: Iterable[tuple[str, bytes]], fields: dict[str, str | list[str]]
+    ) -> httpx.Response:
+        """Send files, each its name and bytes, as the page's script does."""
+        headers = self._headers() | ({"X-Upload-Batch": "1"} if fields else {})
+        parts = [("files", file) for file in files]
+        return self._accepted(self.http.post(path, files=parts, data=fields, headers=headers), path)
+
+    def page(self, path: str) -> str:
+        """The page at this address. Raises InternalError when the site refuses it."""
+        return self._accepted(self.http.get(path), path).text
+
+    def json(self, path: str) -> Any:
+        """What this address answers."""
+        answer = self.http.get(path, headers={"Accept": "application/json"})
+        return self._accepted(answer, path).json()
 
     def ask(self, question: str, *, model: str = "", conversation: str = "") -> Reply:
         """Ask in the chat and read the streamed answer to its end."""
@@ -92,5 +107,6 @@ class Visitor:
 
     def _accepted(self, answer: httpx.Response, path: str) -> httpx.Response:
         if answer.status_code >= 400:
-            raise InternalError("demo.refused", f"{path} answered {answer.status_code}.", path=path)
+            told = f"{path} answered {answer.status_code}."
+            raise InternalError("demo.refused", told, path=path, status=answer.status_code)
         return answer

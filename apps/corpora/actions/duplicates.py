@@ -16,20 +16,26 @@ from calm_engine.errors import InternalError
 from counterpoint.storage import blobs
 
 COMPARED = 8  # candidates counted out, those with most keys in common first
+SHARING = """
+    SELECT found.document_id FROM unnest(%s::bigint[]) AS asked(key) CROSS JOIN LATERAL (
+        SELECT document_id FROM corpora_nearkey AS known
+        WHERE known.corpus_id = %s AND known.key = asked.key AND document_id <> %s LIMIT %s
+    ) AS found
+"""
 
 
 def place(document: Document, text: str) -> None:
     """Note on a document which one it nearly repeats, or give it keys of its own; saves nothing.
 
-    Within one corpus documents are placed one at a time: of two copies that arrive together the
-    second must see the first.
+    Within one corpus documents are placed one at a time, until the transaction ends: of two copies
+    that arrive together the second must see the first. So this comes last of what is slow.
     """
+    parts = near.shingles(text)
+    keys = near.bands(parts)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 11))", [str(document.corpus_id)]
         )
-    parts = near.shingles(text)
-    keys = near.bands(parts)
     for candidate in candidates(document, keys):
         share = near.jaccard(parts, _shingles_of(candidate))
         if share >= near.ALIKE:
@@ -58,11 +64,9 @@ def _give_keys(document: Document, keys: list[int]) -> None:
 
 def candidates(document: Document, keys: list[int]) -> list[Document]:
     """Those that share most keys. Of a key that hundreds share, some are enough."""
-    shared: Counter[object] = Counter()
-    for key in keys:
-        rows = NearKey.objects.filter(corpus=document.corpus_id, key=key)
-        rows = rows.exclude(document=document.pk)
-        shared.update(rows.values_list("document_id", flat=True)[:COMPARED])
+    with connection.cursor() as cursor:
+        cursor.execute(SHARING, [keys, document.corpus_id, document.pk, COMPARED])
+        shared = Counter(pk for (pk,) in cursor.fetchall())
     best = [pk for pk, _count in shared.most_common(COMPARED)]
     # What is gone cannot stand for another.
     gone = (DocumentState.WITHDRAWN, DocumentState.DELETED)

@@ -129,9 +129,9 @@ def _document(item: UploadItem, extracted: Extracted) -> tuple[Document, bool]:
         },
     )
     if is_new:
-        duplicates.place(document, extracted.text)
         _cut(document, extracted.text)
         review.screen(document, extracted.text)
+        duplicates.place(document, extracted.text)
         settle(document)
     return document, is_new
 

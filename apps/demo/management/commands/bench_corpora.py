@@ -17,7 +17,7 @@ from apps.corpora.actions import create_corpus
 from apps.demo import corpora_measuring as measuring
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
-from calm_engine.figures import Figure
+from calm_engine.figures import Figure, table
 
 FEW = 1_000
 
@@ -49,15 +49,6 @@ class Command(BaseCommand):
         with tenant_scope(tenant):
             figures += measuring.pages(few, many, count, by)
         figures += measuring.readings(options["rivals"])
-        self._tell(figures)
-
-    def _tell(self, figures: list[Figure]) -> None:
-        for each in figures:
-            bar = "" if each.bar is None else f"bar {each.bar:g}"
-            mark = "ok" if each.is_met else "MISSED"
-            line = f"{each.name:<24} {each.value:>10.3f} {each.unit:<13} {bar:<9} {mark}"
-            self.stdout.write(f"{line}  ({each.against})")
-        for each in figures:
-            self.stdout.write(each.as_json())
+        self.stdout.write(table(figures))
         if not all(each.is_met for each in figures):
             raise CommandError("A bar was missed.")
