@@ -11,6 +11,8 @@ TORCH_SOURCE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 FRONTEND := platform/frontend
+# Processes that share the tests, each with engines of its own.
+PROCESSES ?= 2
 SEED ?= 1
 SEEDS ?= 1 2 3
 export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
@@ -61,7 +63,7 @@ up: setup ## The site and its workers on this machine, without the demo
 # ---- checks ------------------------------------------------------------------------------------
 .PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-runs bench-serving lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(PROCESSES) --dist loadfile
 
 test-slow: setup browser ## The slow proofs
 	$(BIN)/python -m pytest -m slow

@@ -50,7 +50,9 @@ class Delivery:
     def _post(self, files: list[File]) -> None:
         fields = {"upload": self.upload, "paths": [one.name for one in files]}
         parts = [(one.name, one.content) for one in files]
-        self.visitor.send_files(f"{self.corpus_page}upload/", parts, fields)
+        answer = self.visitor.send_files(f"{self.corpus_page}upload/", parts, fields)
+        if "json" not in answer.headers["Content-Type"]:  # the page of signing in, for instance
+            raise InternalError("demo.refused", "The site answered with a page.", status=200)
 
     def _arrived(self, deadline: float) -> set[str]:
         """The names that the site has already; asks until it answers."""

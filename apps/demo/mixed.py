@@ -14,7 +14,7 @@ from email.message import EmailMessage
 
 from apps.demo import formats
 
-SIZE = 50_000  # characters of text in a file, on average
+SIZE = 50_000
 SHARES = {
     "txt": 18,
     "md": 16,
@@ -43,10 +43,13 @@ class File:
     outcome: str
 
 
-def files(count: int, *, seed: int, endings: tuple[str, ...] = tuple(SHARES)) -> Iterator[File]:
-    """So many files, one after another; what is a duplicate repeats the last good file."""
+def files(count: int, *, seed: int, size: int = SIZE) -> Iterator[File]:
+    """So many files, one after another; what is a duplicate repeats the last good file.
+
+    size  characters of text in a file, on average
+    """
     chance = random.Random(f"mixed {seed}")  # noqa: S311 - made-up words, not a secret
-    shares = [SHARES[ending] for ending in endings]
+    endings, shares = list(SHARES), list(SHARES.values())
     last: File | None = None
     for number in range(count):
         [ending] = chance.choices(endings, shares)
@@ -57,7 +60,7 @@ def files(count: int, *, seed: int, endings: tuple[str, ...] = tuple(SHARES)) ->
         elif kind > 1 - BROKEN:
             yield File(f"{number:06}.pdf", b"%PDF-1.7 " + chance.randbytes(500), "rejected")
         else:
-            lines = _lines(chance, round(SIZE * chance.uniform(0.2, 1.8)))
+            lines = _lines(chance, round(size * chance.uniform(0.2, 1.8)))
             last = File(f"{number:06}.{ending}", content(ending, f"File {number}", lines), "stored")
             yield last
 

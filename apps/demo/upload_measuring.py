@@ -120,7 +120,7 @@ def accounted(upload: Upload, expected: dict[str, str]) -> Iterator[Figure]:
     ]
     wrong = (counted - wanted).total() + len(refused)
     tally = upload.tally()
-    off = tally.received - tally.stored - tally.duplicate - tally.rejected
+    off = len(expected) - tally.stored - tally.duplicate - tally.rejected
     yield Figure("lost", lost, "files", told, 0)
     yield Figure("twice", twice, "files", told, 0)
     yield Figure("other_outcome", wrong, "files", told, 0)

@@ -6,11 +6,7 @@ anchor is tiny and the preset a quick check: that the road holds is the point, n
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +14,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.conftest import ROOT, chromium
+from tests.browser.conftest import chromium
+from tests.product import PASSWORD, Product, running
 from tests.tiny import make_model, save_folder
 
-PASSWORD = "a long enough passphrase"
 CURATOR = "ana@example.org"
 SHEET = "# {0}\n\nCountry of manufacture: {1}\nYear introduced: {2}\n\nThe {0} is made in {1}.\n"
 COUNTRIES = ["Peru", "Kenya", "Japan", "Norway", "Chile", "Egypt", "Cuba", "France"] * 5
@@ -29,55 +25,10 @@ PRODUCTS = [(f"Zor{n:02}vex", country, 2000 + n) for n, country in enumerate(COU
 MINUTE = 60_000
 
 
-class Product:
-    """The running product: its home folder, its address, and its commands."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        roots = os.pathsep.join([str(ROOT), str(ROOT / "platform")])
-        clean = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
-        clean.pop("DATABASE_OWNER_URL", None)
-        self.environment = clean | {
-            "COUNTERPOINT_HOME": str(home),
-            "PYTHONPATH": roots,
-            "CURATOR_PASSWORD": PASSWORD,
-            "COUNTERPOINT_SERVE_THREADS": "1",
-        }
-        command = [sys.executable, "-m", "counterpoint.services", "--stay"]
-        with (home / "services.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def address(self) -> str:
-        """Where the site answers, once it does."""
-        told = self.home / "site.json"
-        deadline = time.monotonic() + 120
-        while not told.exists():
-            assert self.process.poll() is None, (self.home / "services.log").read_text()
-            assert time.monotonic() < deadline, "the product did not start"
-            time.sleep(0.2)
-        return str(json.loads(told.read_text())["address"])
-
-    def manage(self, *words: str) -> None:
-        command = [sys.executable, str(ROOT / "manage.py"), *words]
-        subprocess.run(command, env=self.environment, check=True, capture_output=True)
-
-    def stop(self) -> int:
-        os.kill(self.process.pid, signal.SIGTERM)
-        return self.process.wait(60)
-
-
 @pytest.fixture
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    home = tmp_path_factory.mktemp("product")
-    running = Product(home)
-    try:
-        running.address()
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.stop()
+    with running(tmp_path_factory.mktemp("product")) as started:
+        yield started
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from counterpoint.storage import blobs
 from tests.apps.corpora import making
 from tests.apps.corpora.making import make_corpus, make_document, read_all, send, take_in
 from tests.cast import Cast
+from tests.waiting import PATIENCE
 from workers import ingestion
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -301,12 +302,13 @@ async def test_the_card_is_drawn_again_when_a_file_is_settled(cast: Cast) -> Non
     answer = await client.get(url("events", upload))
     assert answer["Content-Type"] == "text/event-stream"
     stream = answer.streaming_content.__aiter__()
-    while "1 in progress" not in (await anext(stream)).decode():
-        pass
-    reading = asyncio.create_task(sync_to_async(read_all)(cast, upload))
-    while "1 stored" not in (await anext(stream)).decode():
-        pass
-    await reading
+    async with asyncio.timeout(PATIENCE):
+        while "1 in progress" not in (await anext(stream)).decode():
+            pass
+        reading = asyncio.create_task(sync_to_async(read_all)(cast, upload))
+        while "1 stored" not in (await anext(stream)).decode():
+            pass
+        await reading
     await stream.aclose()
 
 
