@@ -61,7 +61,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-runs bench-serving lint types
+.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-runs bench-serving bench-uploads lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(PROCESSES) --dist loadfile
 
@@ -92,6 +92,9 @@ bench-access: setup ## What access costs at the size of a company: can_use, row 
 
 bench-corpora: setup ## Lists of a million rows, nearly equal texts, reading files; ROWS=20000 for a quick one
 	@$(BIN)/python -m counterpoint.services --fresh --then "bench_corpora --documents $(or $(ROWS),1000000) --rivals '$(RIVALS)'"
+
+bench-uploads: setup ## 100,000 mixed files, 5 GB, through the running site; FILES=2000 for a quick one
+	@$(BIN)/python -m counterpoint.services --fresh --then "bench_uploads --files $(or $(FILES),100000)"
 
 bench-runs: setup ## 10,000 waiting runs of 50 tenants: how long a claim takes, how fair the shares are
 	@$(BIN)/python -m counterpoint.services --fresh --then bench_runs
