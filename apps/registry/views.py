@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.contrib import messages
+from django.contrib.postgres.aggregates import ArrayAgg
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.text import slugify
@@ -65,9 +66,12 @@ def families(request: MemberRequest) -> list[Family]:
         .select_related("snapshot")
         .prefetch_related("aliases", "reports")
     )
-    augmenters = Augmenter.objects.visible_to(request.user).prefetch_related("snapshots")
-    names = dict(Corpus.objects.values_list("id", "name"))
-    people = closure.readers()
+    augmenters = Augmenter.objects.visible_to(request.user).annotate(
+        frozen=ArrayAgg("snapshots__created_at", order_by="snapshots__created_at")
+    )
+    corpora = list(Corpus.objects.values_list("id", "owner", "name"))
+    names = {pk: name for pk, _owner, name in corpora}
+    people = closure.readers({pk: owner for pk, owner, _name in corpora})
     found: dict[str, Family] = {}
     for kind, rows in ((_("Composition"), compositions), (_("Augmenter"), augmenters)):
         for model in rows:

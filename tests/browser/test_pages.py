@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx
 import pytest
 from django.contrib.auth.hashers import make_password
-from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 from playwright.sync_api import expect
 
 from apps.corpora.actions import create_corpus
-from apps.corpora.models import Corpus
 from apps.evaluation.models import Report
 from apps.tenants.scope import tenant_scope
+from tests.addresses import addresses
 from tests.browser.conftest import NARROW, WIDE, Window
 from tests.browser.making import fill
 from tests.cast import PASSWORD
@@ -36,7 +35,6 @@ NAMELESS = """controls => [...document.querySelectorAll(controls)]
   .filter(e => !e.getAttribute('aria-labelledby'))
   .map(e => e.outerHTML.slice(0, 120))"""
 INLINE = "[style]:not(.uplot, .uplot *), [onclick], script:not([src])"
-TABS = ("uploads", "examples", "snapshots", "access")
 HOSTILE = """Fine **words**.
 
 <script>window.harmed = 1</script><img src=x onerror="window.harmed = 2">
@@ -47,31 +45,6 @@ HOSTILE = """Fine **words**.
 
 [manual](https://elsewhere.example/a)
 """
-
-
-def named_views(resolver: URLResolver, prefix: str = "") -> Iterator[str]:
-    """Every name of the site's map, with its namespace."""
-    for each in resolver.url_patterns:
-        if isinstance(each, URLResolver):
-            inner = f"{prefix}{each.namespace}:" if each.namespace else prefix
-            yield from named_views(each, inner)
-        elif isinstance(each, URLPattern) and each.name:
-            yield f"{prefix}{each.name}"
-
-
-def addresses(made: list[Any]) -> Iterator[str]:
-    """Each address of the site, with each object of the same app where it needs one."""
-    for name in named_views(get_resolver()):
-        try:
-            yield reverse(name)
-        except NoReverseMatch:
-            app = name.partition(":")[0]
-            for each in made:
-                if each._meta.app_label == app:
-                    yield reverse(name, kwargs={"code": each.pk})
-    for each in made:
-        if isinstance(each, Corpus):
-            yield from (f"{each.get_absolute_url()}?tab={tab}" for tab in TABS)
 
 
 def pages(window: Window, paths: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.db.models import Count
 
 from apps.audit import actions as audit
 from apps.corpora import manifests
@@ -185,7 +186,8 @@ def changes(corpus: Corpus, *further: Corpus) -> Changes:
     corpora = in_order(corpus, *further)
     latest = Snapshot.objects.of_exactly([each.pk for each in corpora]).first()
     documents = Document.objects.filter(corpus__in=corpora)
-    now = documents.ready().count()
+    count = dict(documents.order_by().values_list("state").annotate(n=Count("pk")))
+    now = count.get(DocumentState.READY, 0)
     is_small = max(now, latest.documents if latest else 0) <= LOOKED
     asked = {digest for digest, _slice in latest.manifest["examples"]} if latest else set()
     examples = Example.objects.filter(corpus__in=corpora)
@@ -194,9 +196,9 @@ def changes(corpus: Corpus, *further: Corpus) -> Changes:
     return Changes(
         documents=difference(before, ready(corpora)) if is_small else None,
         ready=now,
-        held=documents.filter(state=DocumentState.HELD).count(),
-        duplicates=documents.filter(state=DocumentState.DUPLICATE).count(),
-        excluded=documents.filter(state=DocumentState.EXCLUDED).count(),
+        held=count.get(DocumentState.HELD, 0),
+        duplicates=count.get(DocumentState.DUPLICATE, 0),
+        excluded=count.get(DocumentState.EXCLUDED, 0),
         examples_added=len(asked_now - asked),
         examples_removed=len(asked - asked_now),
         waiting=UploadItem.objects.in_progress().filter(upload__corpus__in=corpora).count(),

@@ -37,6 +37,7 @@ from apps.corpora.models.uploads import (
     Tally,
     Upload,
     UploadItem,
+    tallies,
 )
 
 __all__ = [
@@ -73,4 +74,5 @@ __all__ = [
     "TransferQuerySet",
     "Upload",
     "UploadItem",
+    "tallies",
 ]

@@ -27,6 +27,7 @@ from apps.corpora.models import (
     CorpusGrant,
     Right,
     Snapshot,
+    tallies,
 )
 from apps.corpora.search import find
 from apps.tenants.access import MemberRequest, fetch, member
@@ -77,14 +78,13 @@ def corpus(request: MemberRequest, code: UUID) -> HttpResponse:
     facts: dict[str, Any] = {
         "corpus": row,
         "tab": tab if tab in TABS else TABS[0],
-        "tabs": _tabs(row, request.user),
         "may_curate": row.may(request.user, Right.CURATE),
         "is_owner": row.owner_id == request.user.pk,
         "types": WORDS_FOR_TYPES,
         "accept": ",".join(f".{ending}" for ending in ALLOWED),
-        "open_flags": said(counted(row.flags.filter(state="open"))),
         "latest": _snapshots(row, request.user).first(),
     }
+    facts |= _counted(row, request.user)
     return render(request, "corpora/corpus.html", facts | _shown(request, row, facts["tab"]))
 
 
@@ -95,15 +95,22 @@ def _snapshots(row: Corpus, user: User) -> QuerySet[Snapshot]:
     return found
 
 
-def _tabs(row: Corpus, user: User) -> list[tuple[str, str, str | None]]:
-    return [
-        ("documents", _("Documents"), said(counted(row.documents.all()))),
-        ("uploads", _("Uploads"), said(counted(row.uploads.all()))),
+def _counted(row: Corpus, user: User) -> dict[str, Any]:
+    """How many things stand behind each tab, and how many passages wait for a decision."""
+    rows = (row.documents, row.uploads, row.examples, row.flags.filter(state="open"))
+    *counts, scans = counted(
+        *(each.all() for each in rows), _snapshots(row, user), actions.scans(row)
+    )
+    documents, uploads, examples, flags, snapshots = (said(count) for count in counts)
+    tabs: list[tuple[str, str, str | None]] = [
+        ("documents", _("Documents"), documents),
+        ("uploads", _("Uploads"), uploads),
         ("sources", _("Sources"), None),
-        ("examples", _("Questions and answers"), said(counted(row.examples.all()))),
-        ("snapshots", _("Snapshots"), said(counted(_snapshots(row, user)))),
+        ("examples", _("Questions and answers"), examples),
+        ("snapshots", _("Snapshots"), snapshots),
         ("access", _("Access"), None),
     ]
+    return {"tabs": tabs, "open_flags": flags, "scans": scans}
 
 
 def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
@@ -124,9 +131,10 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
     page = Paginator(sources[tab](), PAGE).get_page(request.GET.get("page"))
     if tab != "uploads":
         return {"page": page}
+    counts = tallies(list(page))
     for one in page:
-        one.counted = one.tally()
-    return {"page": page, "scans": actions.scans(row).count()}
+        one.counted = counts[one.pk]
+    return {"page": page}
 
 
 def _sources(row: Corpus) -> dict[str, Any]:
@@ -154,7 +162,7 @@ def _documents(request: HttpRequest, row: Corpus) -> dict[str, Any]:
         "page": shown,
         "wanted": wanted,
         "counts": counts(row),
-        "found": said(counted(wanted.of(row))),
+        "found": said(*counted(wanted.of(row))),
     }
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -54,13 +54,13 @@ def review(request: MemberRequest, code: UUID) -> HttpResponse:
     actions.must(corpus, request.user, Right.CURATE)
     kind = request.GET.get("kind", "")
     queue = corpus.flags.filter(state=FlagState.OPEN)
-    counts = {name: queue.filter(kind=name).count() for name in Kind}
-    queue = queue.filter(kind=kind) if kind in counts else queue
+    counts = dict(queue.order_by().values_list("kind").annotate(n=Count("pk")))
+    queue = queue.filter(kind=kind) if kind in KINDS else queue
     flag = _chosen(request, queue)
     facts: dict[str, Any] = {
         "corpus": corpus,
         "kind": kind,
-        "kinds": [(name.value, KINDS[name], count) for name, count in counts.items() if count],
+        "kinds": [(name.value, KINDS[name], counts[name]) for name in Kind if name in counts],
         "undo": _undo(request, corpus),
         "screened": corpus.documents.count(),
         "behind": actions.behind(corpus).count(),

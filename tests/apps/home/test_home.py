@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-from django.db import connection
-from django.test import Client
-from django.test.utils import CaptureQueriesContext
-
-from apps.chat.models import Conversation
 from apps.corpora.actions import create_corpus, revoke
 from apps.corpora.models import Corpus, CorpusGrant, Flag
-from apps.evaluation.models import Report
 from apps.home.standing import Standing, standings
-from apps.registry.models import Alias, Composition
+from apps.registry.models import Alias
 from apps.runs.models import Run
 from apps.teaching.models import Plan
 from apps.tenants.scope import tenant_scope
 from tests.apps.chat.making import make_model
 from tests.browser.making import digest, fill, make_corpus, make_run, make_snapshot
 from tests.cast import Cast
-
-MOST_QUERIES = 12
 
 
 def of(cast: Cast, corpus: Corpus) -> Standing:
@@ -99,28 +88,3 @@ def test_an_employee_asks_and_finds_again(cast: Cast) -> None:
     page = bo.get("/").content.decode()
     assert "Where is it made?" not in page
     assert "There is no model that you may ask yet" in page
-
-
-@pytest.mark.parametrize(
-    ("who", "path"),
-    [
-        *((who, path) for who in ("ada", "bo", "otto") for path in ("/", "/chat/")),
-        *(("ada", kind) for kind in (Conversation, Report)),
-    ],
-)
-def test_the_price_stays_within_twelve_queries(cast: Cast, who: str, path: Any) -> None:
-    made = fill(cast)
-    if not isinstance(path, str):
-        path = next(each.get_absolute_url() for each in made if isinstance(each, path))
-    for name in ("one", "two", "three"):
-        make_model(cast.north, cast.ada, cast.bo, name=name)
-    make_model(cast.north, cast.ada, name="locked")
-    with tenant_scope(cast.north):
-        assert Composition.objects.count() == 5
-        for name in ("four", "five"):
-            create_corpus(name, by=cast.ada)
-    person: Client = cast.client(getattr(cast, who))
-    with CaptureQueriesContext(connection) as asked:
-        assert person.get(path).status_code == 200
-    selects = [each["sql"] for each in asked if each["sql"].startswith("SELECT")]
-    assert len(selects) <= MOST_QUERIES, "\n\n".join(selects)
