@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from apps.corpora.actions import create_corpus
 from apps.corpora.models import Transfer, UploadItem
@@ -17,10 +17,17 @@ from tests.browser.conftest import Window
 
 pytestmark = [pytest.mark.browser]
 
+ENDS = (8_000_000, 16_000_000)  # of the first pieces; the last one ends with the file
 
-# Alone it passes; behind other tests of the browser the first piece was not answered in two runs of
-# three. Until that is understood it runs by itself, among the slow proofs.
-@pytest.mark.slow
+
+def slowly(page: Page) -> None:
+    """Send no faster than a piece in some seconds."""
+    line = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 3_000_000}
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", line)
+
+
 def test_a_page_that_was_closed_goes_on_where_it_stopped(
     window: Callable[..., Window], people: Any, tmp_path: Path
 ) -> None:
@@ -31,36 +38,27 @@ def test_a_page_that_was_closed_goes_on_where_it_stopped(
         corpus = create_corpus("Large", by=people.ada)
     seen = window(people.ada)
     seen.open(corpus.get_absolute_url())
-    pieces: list[str] = []
-
-    def the_first_alone(route: Any) -> None:
-        """The line holds for one piece; the next never ends, and then the page is closed."""
-        if route.request.method != "PATCH":
-            route.continue_()
-            return
-        pieces.append(route.request.headers["upload-offset"])
-        if len(pieces) == 1:
-            route.continue_()
-
-    seen.page.route("**/transfers/**", the_first_alone)
+    slowly(seen.page)  # nothing stands between page and site: what intercepts a piece may lose it
     with seen.page.expect_response(lambda answer: answer.request.method == "PATCH"):
         seen.page.set_input_files("cp-upload input[name=files]", [small, large])
-    seen.page.close()
+    seen.page.close()  # in the middle of the second piece
     with tenant_scope(people.north):
-        assert Transfer.objects.get().position == 8_000_000
+        safe = Transfer.objects.get().position
+        assert safe in ENDS
         assert UploadItem.objects.get().path == "small.txt"
 
-    seen.page, pieces = seen.context.new_page(), []
+    seen.page = seen.context.new_page()
+    pieces: list[int] = []
     seen.page.on(
         "request",
         lambda request: (
-            request.method == "PATCH" and pieces.append(request.headers["upload-offset"])
+            request.method == "PATCH" and pieces.append(int(request.headers["upload-offset"]))
         ),
     )
     seen.open(corpus.get_absolute_url())
     seen.page.set_input_files("cp-upload input[name=files]", [small, large])
     expect(seen.page).to_have_url(re.compile("/corpora/uploads/"))
-    assert pieces == ["8000000", "16000000"]
+    assert pieces == [end for end in ENDS if end >= safe]
     expect(seen.page.locator("#upload-card")).to_contain_text("2 received")
     with tenant_scope(people.north):
         assert not Transfer.objects.exists()
