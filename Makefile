@@ -61,7 +61,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-runs bench-serving bench-uploads lint types
+.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-runs bench-serving bench-uploads screens lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(PROCESSES) --dist loadfile
 
@@ -79,6 +79,9 @@ test-slow: setup browser ## The slow proofs
 
 test-vllm: .venv-vllm/ready ## The vLLM plugin beside transformers, on the real vLLM
 	.venv-vllm/bin/python -m pytest -W default tests/engine/vllm # vLLM itself warns of much
+
+screens: setup browser ## The pictures of docs/screens/, drawn anew
+	@$(BIN)/python -m pytest -q tests/browser/screens.py
 
 bench: $(VENV)/ready ## Training and decoding beside the anchor alone, as ratios with their bars
 	@$(BIN)/python -m calm_engine.bench
