@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.browser.conftest import ROOT
+from tests.waiting import PATIENCE
 
 PASSWORD = "a long enough passphrase"
 
@@ -40,7 +41,7 @@ class Product:
     def address(self) -> str:
         """Where the site answers, once it does."""
         told = self.home / "site.json"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while not told.exists():
             assert self.process.poll() is None, (self.home / "services.log").read_text()
             assert time.monotonic() < deadline, "the product did not start"
