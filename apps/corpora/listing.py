@@ -92,7 +92,8 @@ def _edge(key: str) -> Document | None:
 
 def counted(*many: QuerySet[Any]) -> list[int]:
     """How many rows each of these has, up to one more than COUNTED; one question for all."""
-    parts, values = [], []
+    parts: list[str] = []
+    values: list[Any] = []
     for rows in many:
         try:
             sql, given = rows.order_by().values("pk")[: COUNTED + 1].query.sql_with_params()

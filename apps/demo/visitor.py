@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -59,12 +59,17 @@ class Visitor:
         return self.send_files(path, [(file.name, file.read_bytes()) for file in files], {})
 
     def send_files(
-        self, path: str, files: Iterable[tuple[str, bytes]], fields: dict[str, str | list[str]]
+        self,
+        path: str,
+        files: Iterable[tuple[str, bytes]],
+        fields: Mapping[str, str | Sequence[str]],
     ) -> httpx.Response:
         """Send files, each its name and bytes, as the page's script does."""
         headers = self._headers() | ({"X-Upload-Batch": "1"} if fields else {})
         parts = [("files", file) for file in files]
-        return self._accepted(self.http.post(path, files=parts, data=fields, headers=headers), path)
+        return self._accepted(
+            self.http.post(path, files=parts, data=dict(fields), headers=headers), path
+        )
 
     def page(self, path: str) -> str:
         """The page at this address. Raises InternalError when the site refuses it."""
@@ -80,7 +85,7 @@ class Visitor:
         fields = {"text": question} | ({"model": model} if model else {})
         fields |= {"conversation": conversation} if conversation else {}
         headers = self._headers() | {"Accept": "application/json"}
-        asked = self.http.post("/chat/ask", data=fields, headers=headers)
+        asked = self.http.post("/chat/ask", data=dict(fields), headers=headers)
         stream = self._accepted(asked, "/chat/ask").json()["stream"]
         began, first = time.monotonic(), 0.0
         for event, data in self._events(stream):
