@@ -22,7 +22,7 @@ from typing import Any
 from apps.corpora.parsing.confinement import DISK_FULL, PICTURE
 from apps.corpora.parsing.kinds import MEDIA
 from apps.corpora.parsing.recognition import data_folder
-from calm_engine.errors import InputError
+from calm_engine.errors import EngineError, InputError, InternalError
 
 ALLOWED = tuple(MEDIA)
 WORDS_FOR_TYPES = (
@@ -105,7 +105,7 @@ def reading(
 
     Raises InputError: file.empty, file.type, file.disguised, file.encrypted, file.no_text,
     file.too_large, file.unreadable, pdf.broken, pdf.no_text, archive.bomb, archive.empty,
-    extract.limits, upload.disk_full.
+    extract.limits, upload.disk_full. Raises InternalError("extract.killed").
     """
     size = path.stat().st_size
     if size > limits.file:
@@ -199,11 +199,13 @@ def _run_child(folder: Path, limits: Limits) -> int:
                 child.wait()
 
 
-def _death(status: int, stderr: bytes) -> InputError:
+def _death(status: int, stderr: bytes) -> EngineError:
     """What it means that the child left no answer."""
     if status == DISK_FULL or b"No space left" in stderr:
         return InputError("upload.disk_full")
-    if status in (-signal.SIGXCPU, -signal.SIGKILL):
+    if status == -signal.SIGKILL:  # nobody's limit: those of time and memory end it otherwise
+        return InternalError("extract.killed", "The reader was ended from outside.")
+    if status == -signal.SIGXCPU:
         return InputError("extract.limits", limit="time")
     if b"memory allocation" in stderr or b"MemoryError" in stderr:
         return InputError("extract.limits", limit="memory")
