@@ -54,7 +54,7 @@ def twins(plan: ForgetPlan) -> Any:
     """Documents that stay and say the same or nearly the same as those that go.
 
     Copies that were set aside for one of them, what one of them was set aside for, and the same
-    text in whatever corpus. Models may have learned it from these too, which plans of their own find.
+    text in whatever corpus. Models may have learned it from these too: other plans tell.
     """
     going = documents_of(plan)
     texts = going.exclude(text_digest="").values("text_digest")
