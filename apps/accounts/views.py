@@ -13,6 +13,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.webauthn import views as webauthn
 from allauth.socialaccount.models import SocialApp
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from csp.decorators import csp_update
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
@@ -56,23 +57,37 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         answer: HttpResponse = perform_password_login(request, {"email": user.email}, attempt)
         return answer
     page = {"form": form, "next": request.GET.get("next", ""), "providers": providers()}
-    page |= {"leaving": request.session.pop(LEAVING, None)}
-    return render(request, "accounts/sign_in.html", page)
+    left = request.session.pop(LEAVING, None)
+    if left is None:
+        return render(request, "accounts/sign_in.html", page)
+    way = saml_logout.Way(left["to"], left["fields"])
+    page |= {"leaving": left["name"], "way": way}
+    return may_post_to(request, render(request, "accounts/sign_in.html", page), way)
+
+
+def may_post_to(request: HttpRequest, answer: HttpResponse, way: saml_logout.Way) -> HttpResponse:
+    """Let the forms of this one page lead to the provider as well, where its way is a form."""
+    if not way.fields:
+        return answer
+    policy = {"form-action": [saml_logout.origin(way)]}
+    wider: HttpResponse = csp_update(policy)(lambda _request: answer)(request)  # type: ignore[assignment]  # the same answer
+    return wider
 
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session; a second time does no harm."""
     user = request.user
-    there = ("", "")
+    there = None
     if isinstance(user, User):
         there = saml_logout.leaving(user, get_authentication_records(request, user))
     logout(request)
     if isinstance(user, User):
         told_in_each_tenant("sign_out", user)
-    if there[1]:
-        # As a link on the next page: a form's answer may not lead to another host under our CSP.
-        request.session[LEAVING] = there
+    if there is not None:
+        # On the next page: a form's answer may not lead to another host under our CSP.
+        name, way = there
+        request.session[LEAVING] = {"name": name, "to": way.to, "fields": way.fields}
     return redirect(settings.LOGIN_URL)
 
 
