@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from apps.corpora.models import Snapshot
 from apps.registry.models import Anchor
-from apps.runs import claims
 from apps.runs.actions import start_estimate, trial_spec
 from apps.runs.models import Run
 from apps.runs.standing import Standing, Surroundings, standing
@@ -75,11 +74,10 @@ def trial_of(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Trial | 
     run = _newest(snapshot, anchor, settings)
     if run is None:
         return None
-    ahead = claims.ahead_of([run]).get(run.pk)
     measured = None
     if run.state == State.SUCCEEDED and run.outcome:
         measured = Estimate.from_dict(run.outcome["facts"]["estimate"])
-    return Trial(run, standing(run, Surroundings.look(run.queue), ahead=ahead), measured)
+    return Trial(run, standing(run, Surroundings.of(run)), measured)
 
 
 def _newest(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Run | None:
