@@ -201,7 +201,7 @@ def metadata(app: Any) -> bytes:
         other = etree.fromstring(etree.tostring(leaves))
         other.set("Binding", POST)
         leaves.addnext(other)
-    return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+    return bytes(etree.tostring(root, xml_declaration=True, encoding="UTF-8"))
 
 
 def believed(app: Any, sent: str) -> Said:

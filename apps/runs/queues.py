@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from apps.runs.claims import dispatching
@@ -88,6 +89,6 @@ def look(queue: str, runs: Iterable[Run], *, slots: list[str], tenant_id: UUID |
     )
 
 
-def _ahead(told: Mapping[str, object]) -> Ahead:
+def _ahead(told: Mapping[str, Any]) -> Ahead:
     fresh = dict(zip(Kind.values, told["fresh"], strict=True))
     return Ahead(told["place"], fresh, told["remaining"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from apps.registry.models import Augmenter
+from apps.registry.models import Augmenter, Composition
 from apps.runs.models import Run, RunSample, Slot
 from apps.teaching.models import Plan
 from apps.tenants.scope import tenant_scope
@@ -34,12 +34,12 @@ def addresses(cast: Cast) -> list[str]:
     Slot.objects.create(name=working.owner, device="CPU", memory_bytes=2**40, facts={"busy": 9})
     RunSample.objects.create(run=working, step=1, samples=[])
     working.checkpoints.create(step=10, epoch=0, bytes=9, digest="a" * 64)
-    shown = [each for each in rows if isinstance(each, Run | Plan | Augmenter)]
+    shown = [each for each in rows if isinstance(each, Run | Plan | Augmenter | Composition)]
     chosen = "&".join(f"run={run.pk}" for run in (*waiting, working))
     return [
         *(each.get_absolute_url() for each in (*shown, *waiting)),
         *("/runs/", "/runs/?state=queued", f"/runs/compare?{chosen}", "/runs/webhooks"),
-        f"{working.get_absolute_url()}log",
+        *("/teach/", f"{working.get_absolute_url()}log"),
     ]
 
 
