@@ -153,7 +153,7 @@ class Chaos:
 
     def deliver_twice(self) -> None:
         for _ in range(self.chance.randint(2, 8)):
-            send("gpu.wake")
+            patiently(lambda: send("gpu.wake"))
         patiently(self.files.call_twice)
 
     def restart_database(self) -> None:
@@ -215,7 +215,8 @@ class Chaos:
     def _beat(self) -> None:
         if time.monotonic() - self.beaten > BEAT_SECONDS:
             self.beaten = time.monotonic()
-            send("housekeeping.rows")
+            with contextlib.suppress(*AWAY):  # then this beat is lost
+                send("housekeeping.rows")
 
     def _again(self, code: UUID) -> None:
         with tenant_scope(self.cast.north):

@@ -146,6 +146,7 @@ def test_two_hundred_troubles_change_nothing(
         finally:
             chaos.end()
         happened += chaos.done
+        print(f"{len(happened)} troubles, {len(files.sent)} uploads in this round")  # noqa: T201  progress
         doubled = [[group[0], code] for group, code in zip(groups, chaos.runs, strict=True)]
         assert_all_well(cast, chaos, doubled)
     assert set(happened) == set(EVENTS)
