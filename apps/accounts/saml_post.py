@@ -39,7 +39,7 @@ def message_of(app: Any, sent: str) -> str:
     own = "/*/ds:Signature"
     if not OneLogin_Saml2_Utils.validate_sign(root, xpath=own, multicerts=known):
         raise saml.Refused("the signature of the message is not the provider's")
-    return OneLogin_Saml2_XML.to_string(root).decode()
+    return str(OneLogin_Saml2_XML.to_string(root), "utf-8")
 
 
 def covers_all_of(root: Any) -> None:
