@@ -21,7 +21,8 @@ def page_before(request: HttpRequest) -> str:
     Whoever came by the tenant's own provider was asked there for all that it wants. An emergency
     account is for the day when that provider is away: it always has a second factor.
     """
-    if request.user.must_change_password and not came_by_any_provider(request):
+    is_by_others = getattr(request.user, "must_change_password", False)  # nobody has none
+    if is_by_others and not came_by_any_provider(request):
         return "account_change_password"
     tenant: Tenant | None = getattr(request, "tenant", None)
     rules = tenant.settings if tenant else {}
