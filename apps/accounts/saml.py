@@ -201,7 +201,8 @@ def metadata(app: Any) -> bytes:
         other = etree.fromstring(etree.tostring(leaves))
         other.set("Binding", POST)
         leaves.addnext(other)
-    return bytes(etree.tostring(root, xml_declaration=True, encoding="UTF-8"))
+    told: bytes = etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+    return told
 
 
 def believed(app: Any, sent: str) -> Said:

@@ -76,7 +76,8 @@ def quoted(documents: Any) -> Iterator[Quoted]:
 def each_document(documents: Any) -> Iterator[list[str]]:
     """The words of each, passage after passage: a run may begin in one and end in the next."""
     rows = Passage.objects.filter(document__in=documents).order_by("document_id", "start")
-    before, said = None, list[str]()
+    before = None
+    said: list[str] = []
     for document, body in rows.values_list("document_id", "body").iterator(chunk_size=500):
         if document != before and said:
             yield said
