@@ -256,6 +256,9 @@ WORDING: dict[str, str] = {
     "under Forget, and where it wants four eyes another grants it; then give the command again.",
     "name.typed": "The name that was typed is not that of this model[: {name}]. "
     "Type it exactly as it is written.",
+    "password.elsewhere": "Their password is not this organisation's to renew: they sign in "
+    "without one, or belong to another organisation too. Their provider helps, or whoever looks "
+    "after this installation.",
     "reason.missing": "A reason is needed here and is kept in the history. Write one.",
     "quota.lasting": "The limit of {limit} is reached for {whom}[; {left} are left]. "
     "Delete what is no longer needed, or ask a curator to raise it.",

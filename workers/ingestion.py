@@ -21,7 +21,7 @@ from apps.corpora.models import Snapshot, UploadItem
 from apps.registry import artifacts
 from apps.registry.models import Anchor
 from apps.tenants.scope import tenant_scope
-from calm_engine.errors import InputError
+from calm_engine.errors import InputError, InternalError
 from counterpoint.plaincopies import plain_copy
 from counterpoint.storage import blobs
 from workers import task
@@ -135,7 +135,10 @@ def repeats(tenant_id: str, corpus_id: str) -> None:
 
 
 def read_one(tenant_id: str, item: UploadItem) -> None:
-    """Settle one claimed file: stored, duplicate, unpacked, or rejected with its reason."""
+    """Settle one claimed file: stored, duplicate, unpacked, or rejected with its reason.
+
+    A file whose reader was ended from outside goes back, for another to try.
+    """
     with tenant_scope(tenant_id):
         if actions.file_known(item):
             return
@@ -150,6 +153,12 @@ def read_one(tenant_id: str, item: UploadItem) -> None:
             actions.file_documents(item, found)
     except InputError as refused:
         _reject(tenant_id, item, refused)
+    except InternalError as error:
+        if error.code != "extract.killed":
+            raise
+        log.warning("reader.killed", item=str(item.pk), attempt=item.attempts)
+        with tenant_scope(tenant_id):
+            actions.put_back(item)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

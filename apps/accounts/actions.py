@@ -43,19 +43,22 @@ def open_tenant(name: str, slug: str) -> Tenant:
 def invite(
     tenant: Tenant, email: str, name: str, role: Role, password: str, *, by: User | None = None
 ) -> User:
-    """A person in a tenant, made when the address is new; the password then is theirs to change.
+    """A person in a tenant, made when the address is new; the password that `by` chose opens
+    nothing then but the page that changes it.
 
     Somebody known keeps their own password. Raises InputError("password.weak").
     """
     email = email.strip().lower()
-    try:
-        # Of everybody: a refusal for the unknown alone would tell which addresses are known.
-        validate_password(password, User(email=email, name=name))
-    except ValidationError as error:
-        raise InputError("password.weak", " ".join(error.messages)) from error
     user = User.objects.filter(email=email).first()
     with tenant_scope(tenant):
-        user = user or User.objects.create_user(email, password, name=name)
+        try:
+            # Of everybody: a refusal for the unknown alone would tell which addresses are known.
+            validate_password(password, User(email=email, name=name))
+        except ValidationError as error:
+            raise InputError("password.weak", " ".join(error.messages)) from error
+        if user is None:
+            user = User.objects.create_user(email, password, name=name)
+            User.objects.filter(pk=user.pk).update(must_change_password=by is not None)
         Membership.objects.update_or_create(tenant=tenant, user=user, defaults={"role": role})
         audit.record("member.invite", user, by=by, role=str(role))
     return user
@@ -66,6 +69,24 @@ def remove(tenant: Tenant, user: User, *, by: User) -> None:
     with tenant_scope(tenant):
         revoked = end_membership(tenant, user)
         audit.record("member.remove", user, by=by, keys_revoked=revoked)
+
+
+def renew_password(tenant: Tenant, user: User, *, by: User) -> str:
+    """A drawn password for whoever forgot theirs, to be told to them and changed by them.
+
+    It ends their sessions; second factors stay. Raises InputError("password.elsewhere") for
+    somebody who belongs to another tenant too, or signs in by no password.
+    """
+    here = user.memberships.filter(tenant=tenant).exists()
+    if not here or user.memberships.count() > 1 or not user.has_usable_password():
+        raise InputError("password.elsewhere")
+    drawn = secrets.token_urlsafe(18)
+    with tenant_scope(tenant):
+        user.set_password(drawn)  # each session hangs on the one before
+        user.must_change_password = True
+        user.save(update_fields=["password", "must_change_password"])
+        audit.record("password.renew", user, by=by)
+    return drawn
 
 
 def end_membership(tenant: Tenant, user: User) -> int:
@@ -83,11 +104,11 @@ def end_membership(tenant: Tenant, user: User) -> int:
     return revoked
 
 
-def told_in_each_tenant(action: str, user: User) -> None:
+def told_in_each_tenant(action: str, user: User, *, by: User | None = None) -> None:
     """A line in the log of every tenant that the person belongs to: the session opens them all."""
     for membership in Membership.objects.filter(user=user).select_related("tenant"):
         with tenant_scope(membership.tenant):
-            audit.record(action, user, by=user)
+            audit.record(action, user, by=by or user)
 
 
 def open_service(tenant: Tenant, name: str, *, by: User) -> User:

@@ -19,9 +19,11 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from requests import PreparedRequest, Response, Session
 
+from apps.accounts import sessions
 from apps.accounts.actions import told_in_each_tenant
 from apps.accounts.models import User
 from apps.accounts.sso import join_groups, join_tenant
@@ -39,6 +41,7 @@ SEALED_ABOUT = b"second-factor"
 NOTICES = {
     "totp_activated": "factor.app.create",
     "totp_deactivated": "factor.app.remove",
+    "password_changed": "password.change",
     "recovery_codes_generated": "factor.codes.create",
     "webauthn_added": "factor.passkey.create",
     "webauthn_removed": "factor.passkey.remove",
@@ -58,9 +61,18 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is
 
     def post_login(self, request: HttpRequest, user: User, **named: Any) -> HttpResponse:
         response: HttpResponse = super().post_login(request, user, **named)
+        sessions.begin(request)
         told_in_each_tenant("sign_in", user)
         tell_emergency(request, user)
         return response
+
+    def set_password(self, user: User, password: str) -> None:
+        """Whoever chose it themselves may go on with it."""
+        user.must_change_password = False
+        super().set_password(user, password)
+
+    def get_password_change_redirect_url(self, _request: HttpRequest) -> str:
+        return reverse("mfa_index")
 
     def send_mail(self, *_args: Any, **_named: Any) -> None:
         """No mail leaves: addresses are the directory's to verify, not ours."""

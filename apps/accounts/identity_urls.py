@@ -1,6 +1,7 @@
 """Pages of allauth that this site offers, under the names that allauth calls them by.
 
-Signing up, changing addresses and resetting passwords by mail are not among them.
+Signing up, changing addresses and resetting passwords by mail are not among them: a curator
+renews the password of whoever forgot it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from apps.accounts import views
 urlpatterns = [
     path("accounts/login/", views.sign_in, name="account_login"),
     path("accounts/logout/", views.sign_out, name="account_logout"),
+    path("accounts/password/", views.change_password, name="account_change_password"),
     path("accounts/reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
     path("accounts/inactive/", account.account_inactive, name="account_inactive"),
     # Before allauth's own, under its names: see views.of_own_passkey.

@@ -38,6 +38,8 @@ class User(AbstractBaseUser):
     answers = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="service_accounts"
     )
+    # Somebody else chose the password: it opens nothing but the page that changes it.
+    must_change_password = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(db_default=Now())
 
     objects: ClassVar[UserManager] = UserManager()

@@ -35,7 +35,10 @@ REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
 PERSISTENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
 TRANSIENT = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
 ADDRESS = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
-NAMES = {"saml": "urn:oasis:names:tc:SAML:2.0:assertion"}
+NAMES = {
+    "saml": "urn:oasis:names:tc:SAML:2.0:assertion",
+    "md": "urn:oasis:names:tc:SAML:2.0:metadata",
+}
 UNREADABLE = (
     *(OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError),
     *(etree.LxmlError, xmlsec.Error, ValueError, TypeError),
@@ -192,7 +195,14 @@ def place(ours: str) -> dict[str, Any]:
 def metadata(app: Any) -> bytes:
     """Who we are, for the provider's administrator to read in."""
     found = terms(app, shows_key=True).get_sp_metadata()
-    return found if isinstance(found, bytes) else str(found).encode()
+    root = etree.fromstring(found if isinstance(found, bytes) else str(found).encode())
+    # The library names one binding, and both are taken.
+    for leaves in root.findall(".//md:SingleLogoutService", NAMES):
+        other = etree.fromstring(etree.tostring(leaves))
+        other.set("Binding", POST)
+        leaves.addnext(other)
+    told: bytes = etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+    return told
 
 
 def believed(app: Any, sent: str) -> Said:

@@ -1,4 +1,4 @@
-"""Single logout of SAML 2.0 (profile 4.4), by redirects that both sides sign.
+"""Single logout of SAML 2.0 (profile 4.4), by messages that both sides sign.
 
 A provider may end the sessions that began with it, and no others: one of another tenant's, or one
 by password, goes on. Whoever signs out here is offered to sign out there. Knows no page.
@@ -6,7 +6,9 @@ by password, goes on. Whoever signs out here is offered to sign out there. Knows
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
@@ -16,48 +18,76 @@ from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY as
 from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.conf import settings
-from lxml import etree
 from onelogin.saml2.auth import OneLogin_Saml2_Auth
 from onelogin.saml2.logout_request import OneLogin_Saml2_Logout_Request
 from onelogin.saml2.logout_response import OneLogin_Saml2_Logout_Response
+from onelogin.saml2.utils import OneLogin_Saml2_Utils
+from onelogin.saml2.xml_utils import OneLogin_Saml2_XML
 
-from apps.accounts import saml
+from apps.accounts import saml, saml_post
 from apps.accounts.actions import told_in_each_tenant
 from apps.accounts.models import User
 
 TOO_LONG = 8_000  # characters of a question in an address
 
 
-def asked_to_leave(app: Any, told: Mapping[str, str], query: str) -> tuple[str, str]:
-    """Whose sessions the provider ends, and where the browser takes our answer.
+@dataclass(frozen=True)
+class Way:
+    """Where a browser takes our message: as it is, or by a form that posts these fields."""
+
+    to: str
+    fields: dict[str, str]
+
+
+def asked_by_address(app: Any, told: Mapping[str, str], query: str) -> tuple[str, Way]:
+    """Whose sessions the provider ends, and the way of our answer.
 
     told   the fields of the question; `query` as it came, since that is what is signed
     Raises saml.Refused for what is not the provider's, not signed, not for us, old, or was taken.
     """
-    if not app.settings["slo_url"]:
-        raise saml.Refused("this provider has no single logout here")
     sent = told.get("SAMLRequest", "")
     if not sent or len(sent) > TOO_LONG or not told.get("Signature"):
         raise saml.Refused("the question is missing, too long or not signed")
-    ours = saml.address("logout", app.client_id)
-    here = {**saml.place(ours), "get_data": dict(told)}
+    here = {**place(app), "get_data": dict(told)}
     here |= {"query_string": query, "validate_signature_from_qs": True}
     try:
         terms = saml.terms(app)
         if not OneLogin_Saml2_Auth(here, terms).validate_request_signature(dict(told)):
             raise saml.Refused("the signature of the question is not the provider's")
-        asked = OneLogin_Saml2_Logout_Request(terms, sent)
-        asked.is_valid(here, raise_exceptions=True)
-        root = etree.fromstring(asked.get_xml().encode())
-        subject = str(OneLogin_Saml2_Logout_Request.get_nameid(root, app.settings["own_key"]))
-        stand_to(root, ours, app)
-        answer = OneLogin_Saml2_Logout_Response(terms)
-        answer.build(root.get("ID"))
-        where = to_provider(app, "SAMLResponse", answer.get_response())
+        return asked(app, OneLogin_Saml2_Logout_Request(terms, sent), here)
     except saml.UNREADABLE as error:
         raise saml.Refused(f"{type(error).__name__}: {error}") from error
+
+
+def asked_by_form(app: Any, sent: str) -> tuple[str, Way]:
+    """The same for a question that a form brought. Raises as `asked_by_address`."""
+    here = place(app)
+    try:
+        xml = saml_post.message_of(app, sent)
+        again = base64.b64encode(xml.encode()).decode()
+        return asked(app, OneLogin_Saml2_Logout_Request(saml.terms(app), again), here)
+    except saml.UNREADABLE as error:
+        raise saml.Refused(f"{type(error).__name__}: {error}") from error
+
+
+def place(app: Any) -> dict[str, Any]:
+    """Our address for leaving. Raises saml.Refused where the provider has none of its own."""
+    if not app.settings["slo_url"]:
+        raise saml.Refused("this provider has no single logout here")
+    return saml.place(saml.address("logout", app.client_id))
+
+
+def asked(app: Any, question: Any, here: dict[str, Any]) -> tuple[str, Way]:
+    """What a question says whose signature was verified; from now on it was taken."""
+    question.is_valid(here, raise_exceptions=True)
+    root = OneLogin_Saml2_XML.to_etree(question.get_xml())
+    subject = str(OneLogin_Saml2_Logout_Request.get_nameid(root, app.settings["own_key"]))
+    stand_to(root, saml.address("logout", app.client_id), app)
+    answer = OneLogin_Saml2_Logout_Response(saml.terms(app))
+    answer.build(root.get("ID"))
+    way = to_provider(app, "SAMLResponse", answer.get_xml())
     saml.once(app, root.get("ID"), int(datetime.now(UTC).timestamp()))
-    return subject, where
+    return subject, way
 
 
 def stand_to(root: Any, ours: str, app: Any) -> None:
@@ -87,8 +117,8 @@ def end_sessions(app: Any, subject: str) -> int:
     return ended
 
 
-def leaving(user: User, records: list[dict[str, Any]]) -> tuple[str, str]:
-    """What the provider of this session is called and where one signs out there; "" for none."""
+def leaving(user: User, records: list[dict[str, Any]]) -> tuple[str, Way] | None:
+    """What the provider of this session is called and the way to sign out there; None for none."""
     names = {each.get("provider") for each in records}
     for entry in settings.SAML_APPS:
         app = saml.Provider(entry)
@@ -96,13 +126,22 @@ def leaving(user: User, records: list[dict[str, Any]]) -> tuple[str, str]:
             continue
         account = SocialAccount.objects.filter(user=user, provider=app.provider_id).first()
         if account is not None:
-            asked = OneLogin_Saml2_Logout_Request(saml.terms(app), name_id=account.uid)
-            return app.name, to_provider(app, "SAMLRequest", asked.get_request())
-    return "", ""
+            asks = OneLogin_Saml2_Logout_Request(saml.terms(app), name_id=account.uid)
+            return app.name, to_provider(app, "SAMLRequest", asks.get_xml())
+    return None
 
 
-def to_provider(app: Any, kind: str, message: str) -> str:
-    """The provider's address for leaving, with our signed message."""
+def to_provider(app: Any, kind: str, message: str) -> Way:
+    """The way of our signed message to where the provider takes them, by the binding it takes."""
     there = app.settings["slo_url"]
+    if app.settings["slo_binding"] == "post":
+        return Way(there, {kind: saml_post.signed(app, message)})
     joint = "&" if urlsplit(there).query else "?"
-    return f"{there}{joint}{urlencode(saml.signed(app, kind, message))}"
+    told = saml.signed(app, kind, OneLogin_Saml2_Utils.deflate_and_base64_encode(message))
+    return Way(f"{there}{joint}{urlencode(told)}", {})
+
+
+def origin(way: Way) -> str:
+    """The provider's scheme, host and port, for the policy of a page whose form leads there."""
+    parts = urlsplit(way.to)
+    return f"{parts.scheme}://{parts.netloc}"

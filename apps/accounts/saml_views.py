@@ -20,14 +20,14 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.accounts import adapters, saml, saml_logout
-from apps.accounts.views import next_page
+from apps.accounts.views import may_post_to, next_page
 from apps.tenants.models import Tenant
 
 log = structlog.get_logger(__name__)
@@ -107,18 +107,32 @@ def finish(request: HttpRequest, app: Any) -> HttpResponse:
     return answer
 
 
-@require_safe
+@csrf_exempt
+@require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 @in_words
 def logout(request: HttpRequest, app: Any) -> HttpResponse:
     """The provider ends the sessions that began with it, or answers that it ended its own."""
-    if "SAMLResponse" in request.GET:  # nothing hangs on it: who left here is out already
+    told = request.POST if request.method == "POST" else request.GET
+    if "SAMLResponse" in told:  # nothing hangs on it: who left here is out already
         return redirect(settings.LOGIN_URL)
-    told, query = request.GET.dict(), request.META.get("QUERY_STRING", "")
-    subject, where = saml_logout.asked_to_leave(app, told, query)
+    if request.method == "POST":
+        subject, way = saml_logout.asked_by_form(app, told.get("SAMLRequest", ""))
+    else:
+        query = request.META.get("QUERY_STRING", "")
+        subject, way = saml_logout.asked_by_address(app, told.dict(), query)
     ended = saml_logout.end_sessions(app, subject)
     log.info("sso.logout", provider=app.provider_id, sessions=ended)
-    return redirect(where)
+    return taken(request, app, way)
+
+
+def taken(request: HttpRequest, app: Any, way: saml_logout.Way) -> HttpResponse:
+    """Let the browser take our message to the provider."""
+    if not way.fields:
+        return redirect(way.to)
+    page = {"way": way, "name": app.name}
+    answer = render(request, "accounts/saml_taken.html", page)
+    return may_post_to(request, answer, way)
 
 
 @require_safe

@@ -19,6 +19,8 @@ urlpatterns = [
     path("usage/", ruling.usage, name="usage"),
     path("usage/<uuid:code>/remove", ruling.remove_quota, name="remove_quota"),
     path("people/", views.people, name="people"),
+    path("people/<uuid:code>/password", views.new_password, name="new_password"),
     path("people/<uuid:code>/remove", views.remove_person, name="remove_person"),
+    path("people/<uuid:code>/sign-out", views.sign_out_person, name="sign_out_person"),
     path("tenants/<uuid:code>/switch", views.switch, name="switch"),
 ]

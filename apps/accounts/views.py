@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from allauth.account import views as account
 from allauth.account.authentication import get_authentication_records
 from allauth.account.internal.flows.login import perform_password_login
 from allauth.account.models import Login
@@ -13,6 +14,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.webauthn import views as webauthn
 from allauth.socialaccount.models import SocialApp
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from csp.decorators import csp_update
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
@@ -21,18 +23,20 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from apps.accounts import adapters, oidc, saml_logout
-from apps.accounts.actions import invite, remove, told_in_each_tenant
+from apps.accounts import adapters, oidc, saml_logout, sessions
+from apps.accounts.actions import invite, remove, renew_password, told_in_each_tenant
 from apps.accounts.forms import InviteForm, SignInForm
 from apps.accounts.models import User
 from apps.tenants.access import MemberRequest, member, to_sign_in
 from apps.tenants.models import Membership, Role
 from apps.tenants.ways import own_providers
 from calm_engine.errors import InputError
+from calm_engine.wording import sentence
 
 log = structlog.get_logger(__name__)
 
@@ -55,29 +59,49 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         attempt = Login(user=user, redirect_url=next_page(request))
         answer: HttpResponse = perform_password_login(request, {"email": user.email}, attempt)
         return answer
+    if request.method == "POST":
+        log.warning("sign_in.refused")  # without the address: whose it is stays in the database
     page = {"form": form, "next": request.GET.get("next", ""), "providers": providers()}
-    page |= {"leaving": request.session.pop(LEAVING, None)}
-    return render(request, "accounts/sign_in.html", page)
+    left = request.session.pop(LEAVING, None)
+    if left is None:
+        return render(request, "accounts/sign_in.html", page)
+    way = saml_logout.Way(left["to"], left["fields"])
+    page |= {"leaving": left["name"], "way": way}
+    return may_post_to(request, render(request, "accounts/sign_in.html", page), way)
+
+
+def may_post_to(request: HttpRequest, answer: HttpResponse, way: saml_logout.Way) -> HttpResponse:
+    """Let the forms of this one page lead to the provider as well, where its way is a form."""
+    if not way.fields:
+        return answer
+    policy = {"form-action": [saml_logout.origin(way)]}
+    wider: HttpResponse = csp_update(policy)(lambda _request: answer)(request)  # type: ignore[assignment]  # the same answer
+    return wider
 
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session; a second time does no harm."""
     user = request.user
-    there = ("", "")
+    there = None
     if isinstance(user, User):
         there = saml_logout.leaving(user, get_authentication_records(request, user))
     logout(request)
     if isinstance(user, User):
         told_in_each_tenant("sign_out", user)
-    if there[1]:
-        # As a link on the next page: a form's answer may not lead to another host under our CSP.
-        request.session[LEAVING] = there
-    return redirect(settings.LOGIN_URL)
+    answer = redirect(settings.LOGIN_URL)
+    # The next person at this screen finds no page that was read, and nothing that was begun.
+    answer["Clear-Site-Data"] = '"cache", "storage"'
+    if there is not None:
+        # On the next page: a form's answer may not lead to another host under our CSP.
+        name, way = there
+        request.session[LEAVING] = {"name": name, "to": way.to, "fields": way.fields}
+    return answer
 
 
 def locked_out(request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
     """The page of django-axes: too many wrong passwords for this address from this place."""
+    log.warning("sign_in.locked")
     minutes = int(settings.AXES_COOLOFF_TIME.total_seconds() // 60)
     return render(request, "accounts/locked_out.html", {"minutes": minutes}, status=429)
 
@@ -114,15 +138,64 @@ def people(request: MemberRequest) -> HttpResponse:
 @member(role=Role.CURATOR)
 def remove_person(request: MemberRequest, code: UUID) -> HttpResponse:
     """Take somebody else out of this tenant; nobody removes themselves by mistake."""
-    theirs = Membership.objects.of(request.tenant).select_related("user").filter(pk=code).first()
-    if theirs is None:
-        raise Http404("No such person.")
+    theirs = member_of(request, code)
     if theirs.user == request.user:
         messages.error(request, "You cannot remove yourself. Ask another curator.")
         return redirect("accounts:people")
     remove(request.tenant, theirs.user, by=request.user)
     messages.success(request, f"{theirs.user.name} no longer belongs to {request.tenant.name}.")
     return redirect("accounts:people")
+
+
+@require_POST
+@member(role=Role.CURATOR)
+def sign_out_person(request: MemberRequest, code: UUID) -> HttpResponse:
+    """End every session of somebody of this tenant; what they may do stays theirs."""
+    theirs = member_of(request, code)
+    count = sessions.end_all(theirs.user, by=request.user)
+    messages.success(
+        request,
+        _("%(name)s is signed out everywhere: %(count)d sessions ended.")
+        % {"name": theirs.user.name, "count": count},
+    )
+    return redirect("accounts:people")
+
+
+@require_POST
+@never_cache
+@member(role=Role.CURATOR)
+def new_password(request: MemberRequest, code: UUID) -> HttpResponse:
+    """A password for somebody who forgot theirs: shown once, and good for choosing another."""
+    theirs = member_of(request, code)
+    if theirs.user == request.user:
+        return redirect("account_change_password")
+    try:
+        drawn = renew_password(request.tenant, theirs.user, by=request.user)
+    except InputError as error:
+        messages.error(request, sentence(error))
+        return redirect("accounts:people")
+    page = {"person": theirs.user, "drawn": drawn}
+    return render(request, "accounts/new_password.html", page)
+
+
+def member_of(request: MemberRequest, code: UUID) -> Membership:
+    """A membership of this tenant, or 404."""
+    found = Membership.objects.of(request.tenant).select_related("user").filter(pk=code).first()
+    if found is None:
+        raise Http404("No such person.")
+    return found
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+def change_password(request: HttpRequest) -> HttpResponse:
+    """One's own password, by whoever knows the present one; it ends every other session."""
+    user = request.user
+    if isinstance(user, User) and not user.has_usable_password():
+        messages.info(request, _("You sign in without a password: there is none to change."))
+        return redirect("mfa_index")
+    answer: HttpResponse = account.password_change(request)
+    return answer
 
 
 @require_POST

@@ -8,7 +8,6 @@ and what the child's end means. Every refusal is an InputError with a stable cod
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from apps.corpora.parsing.confinement import DISK_FULL, PICTURE
 from apps.corpora.parsing.kinds import MEDIA
 from apps.corpora.parsing.recognition import data_folder
 from apps.corpora.readers import GONE, borrowed
-from calm_engine.errors import InputError
+from calm_engine.errors import EngineError, InputError, InternalError
 
 ALLOWED = tuple(MEDIA)
 WORDS_FOR_TYPES = (
@@ -95,7 +94,7 @@ def reading(
 
     Raises InputError: file.empty, file.type, file.disguised, file.encrypted, file.no_text,
     file.too_large, file.unreadable, pdf.broken, pdf.no_text, archive.bomb, archive.empty,
-    extract.limits, upload.disk_full.
+    extract.limits, upload.disk_full. Raises InternalError("extract.killed").
     """
     size = path.stat().st_size
     if size > limits.file:
@@ -166,16 +165,7 @@ def _for_child(limits: Limits) -> dict[str, int]:
 
 
 def _run_child(folder: Path, limits: Limits) -> int:
-    """How the reader of this folder's request ended.
-
-    One that was killed from outside, by a person or by a machine short of memory, is asked once
-    more in an empty folder: its file may have had no part in it.
-    """
-    with borrowed() as server:
-        status = server.run(folder, limits.wall)
-    if status != GONE:
-        return status
-    shutil.rmtree(folder / "inner", ignore_errors=True)
+    """How the reader of this folder's request ended."""
     with borrowed() as server:
         return server.run(folder, limits.wall)
 
@@ -185,13 +175,15 @@ def _words(file: Path) -> bytes:
     return file.read_bytes() if file.exists() else b""
 
 
-def _death(status: int, stderr: bytes) -> InputError:
+def _death(status: int, stderr: bytes) -> EngineError:
     """What it means that the child left no answer."""
     if status == DISK_FULL or b"No space left" in stderr:
         return InputError("upload.disk_full")
+    if status == GONE:  # nobody's limit: those of time and memory end it otherwise
+        return InternalError("extract.killed", "The reader was ended from outside.")
     if status == -signal.SIGXCPU:
         return InputError("extract.limits", limit="time")
-    if status == GONE or b"memory allocation" in stderr or b"MemoryError" in stderr:
+    if b"memory allocation" in stderr or b"MemoryError" in stderr:
         return InputError("extract.limits", limit="memory")
     # Only the kind of the reader's error goes on: its words may quote the document.
     last = stderr.decode(errors="replace").strip().splitlines()[-1:] or [""]

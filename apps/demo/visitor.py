@@ -85,7 +85,7 @@ class Visitor:
         fields = {"text": question} | ({"model": model} if model else {})
         fields |= {"conversation": conversation} if conversation else {}
         headers = self._headers() | {"Accept": "application/json"}
-        asked = self.http.post("/chat/ask", data=dict(fields), headers=headers)
+        asked = self.http.post("/chat/ask", data=fields, headers=headers)
         stream = self._accepted(asked, "/chat/ask").json()["stream"]
         began, first = time.monotonic(), 0.0
         for event, data in self._events(stream):

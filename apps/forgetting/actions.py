@@ -23,7 +23,14 @@ from apps.audit.models import Hold
 from apps.corpora.actions import deleting
 from apps.corpora.models import Corpus, Document, DocumentState, Passage, Right
 from apps.forgetting import persons, quotes
-from apps.forgetting.lineage import Affected, affected, corpora_of, documents_of, is_barred
+from apps.forgetting.lineage import (
+    Affected,
+    affected,
+    corpora_of,
+    documents_of,
+    is_barred,
+    twins,
+)
 from apps.forgetting.models import ForgetPlan
 from apps.registry.actions import quarantine
 from apps.registry.models import Composition, Placement
@@ -37,8 +44,9 @@ if TYPE_CHECKING:
 
 NOT_COVERED = (
     "Backups from before, until they lapse. Copies taken out of this site. Names of documents in "
-    "manifests of older snapshots and in the audit log, which nobody can change. What people typed "
-    "themselves: questions put to other models, and, unless a whole corpus is forgotten, examples."
+    "manifests of older snapshots and in the audit log, which nobody can change. What people and "
+    "models that never learned it said of it in words of their own, or in fewer than eight of its "
+    "words in a row; and, unless a whole corpus is forgotten, examples."
 )
 
 
@@ -96,7 +104,8 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
         raise InputError("forget.live", names=", ".join(str(each) for each in still))
     if found.learning:
         raise InputError("forget.live", names=", ".join(str(each) for each in found.learning))
-    quotes.require_free(found)
+    said = quotes.quoting(plan, found)
+    quotes.require_free(found, said)
     if Placement.objects.filter(composition__in=found.compositions).exists():
         raise InputError("forget.live", names="a model server that is still running")
     gone = {
@@ -114,7 +123,9 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
     for corpus in corpora_of(plan):
         studies.drop(corpus)  # it quotes the documents; the next training writes it anew
     with transaction.atomic():
+        struck = quotes.strike(plan, said)  # while the words are there to be looked for
         rows = deleting.drop_words(documents_of(plan)) | quotes.drop(plan, found)
+        rows |= {"quotes": struck}
         for name, count in (persons.drop_person(plan) if plan.person_id else {}).items():
             rows[name] = rows.get(name, 0) + count
         plan.destroyed, plan.rows, plan.destroyed_at = gone, rows, timezone.now()
@@ -160,6 +171,7 @@ def certify(plan: ForgetPlan, *, by: User) -> str:
         "destroyed_at": plan.destroyed_at.isoformat(timespec="seconds"),
         "left": left(plan, found),
         "replaced_by": [each.digest for each in replacements(plan, found)],
+        "same_text_left": sorted(twins(plan).values_list("original_digest", flat=True)),
         "answers_left": found.answers,
         "answers_are": "kept, shut to everybody" if quotes.are_kept() else "destroyed",
         "not_covered": NOT_COVERED,

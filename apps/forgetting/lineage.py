@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Q
+
 from apps.chat.models import Message
 from apps.corpora import manifests
 from apps.corpora.models import Document, DocumentState, Snapshot
@@ -46,6 +48,23 @@ def documents_of(plan: ForgetPlan) -> Any:
         return there.filter(pk__in=chosen)
     rows = there.filter(corpus=plan.corpus_id)
     return rows.filter(pk=plan.document_id) if plan.document_id else rows
+
+
+def twins(plan: ForgetPlan) -> Any:
+    """Documents that stay and say the same or nearly the same as those that go.
+
+    Copies that were set aside for one of them, what one of them was set aside for, and the same
+    text in whatever corpus. Models may have learned it from these too: other plans tell.
+    """
+    going = documents_of(plan)
+    texts = going.exclude(text_digest="").values("text_digest")
+    alike = (
+        Q(duplicate_of__in=going.values("pk"))
+        | Q(pk__in=going.exclude(duplicate_of=None).values("duplicate_of"))
+        | Q(text_digest__in=texts)
+    )
+    rows = Document.objects.exclude(state=DocumentState.DELETED).filter(alike)
+    return rows.exclude(pk__in=going.values("pk"))
 
 
 def corpora_of(plan: ForgetPlan) -> set[Any]:

@@ -1,12 +1,17 @@
 """What quotes the documents of a plan and is no document: answers, reports, samples, examples.
 
 Answers in conversations are their owners' words too, so the organisation's rules say whether they
-go with the question that they answer, or stay shut with the models that gave them. The rest are
-copies of corpus text, and go.
+go with the question that they answer, or stay shut with the models that gave them. Where people
+pasted the documents themselves, or another model repeated them, the words alone are struck out: of
+a conversation that nobody but its owner may read, no more is known. The rest are copies of corpus
+text, and go.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from apps.accounts.rules import rules_of
@@ -16,7 +21,8 @@ from apps.chat.actions import title_from
 from apps.chat.models import Conversation, Message
 from apps.corpora.models import Example
 from apps.evaluation.models import Report
-from apps.forgetting.lineage import Affected
+from apps.forgetting import stretches
+from apps.forgetting.lineage import Affected, documents_of
 from apps.forgetting.models import ForgetPlan
 from apps.runs.models import Run, RunSample
 from apps.runs.states import Control
@@ -24,6 +30,7 @@ from apps.tenants.scope import current_tenant
 
 KEEPS = "keep_forgotten_answers"
 NAMELESS = "forgotten"
+LOOKED_AT = 20_000  # messages, the newest, for the page of a plan; at the end all are
 
 
 def are_kept() -> bool:
@@ -37,13 +44,53 @@ def answers(found: Affected) -> Any:
     return Message.objects.filter(composition__in=found.compositions)
 
 
-def require_free(found: Affected) -> None:
-    """Raises InputError("hold.stands") while somebody whose answers would go is held."""
+def elsewhere(found: Affected) -> Any:
+    """Messages that neither go with those answers nor are shut with them."""
     if are_kept():
-        return
-    held = holds.held(Hold.Kind.PERSON).values_list("subject", flat=True)
-    owners = set(answers(found).values_list("conversation__owner", flat=True))
-    for person in sorted({str(each) for each in owners} & set(held)):
+        return Message.objects.exclude(conversation__in=answers(found).values("conversation"))
+    going = answers(found).values("parent")
+    return Message.objects.exclude(pk__in=going).exclude(parent__in=going)
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """Where else the documents are quoted.
+
+    is_all   False: there are more documents or messages than were looked at
+    """
+
+    messages: int
+    conversations: int
+    is_all: bool
+
+
+def pasted(plan: ForgetPlan, found: Affected) -> Pasted:
+    """How many messages elsewhere quote the documents; only so much is looked at."""
+    rows = elsewhere(found)
+    newest = rows.order_by("-created_at")[:LOOKED_AT]
+    batches = list(islice(stretches.quoted(documents_of(plan)), 2))
+    hits = dict(stretches.quoting(newest, batches[0])) if batches else {}
+    is_all = len(batches) < 2 and rows.count() <= LOOKED_AT
+    return Pasted(len(hits), len(set(hits.values())), is_all)
+
+
+def quoting(plan: ForgetPlan, found: Affected) -> set[Any]:
+    """Primary keys of all messages elsewhere that quote the documents."""
+    rows, documents = elsewhere(found), documents_of(plan)
+    batches = stretches.quoted(documents)
+    return {pk for words in batches for pk, _talk in stretches.quoting(rows, words)}
+
+
+def require_free(found: Affected, said: Iterable[Any]) -> None:
+    """Raises InputError("hold.stands") while somebody whose messages would change is held.
+
+    said   messages elsewhere that quote the documents
+    """
+    held = set(holds.held(Hold.Kind.PERSON).values_list("subject", flat=True))
+    owners = set(Message.objects.filter(pk__in=said).values_list("conversation__owner", flat=True))
+    if not are_kept():
+        owners.update(answers(found).values_list("conversation__owner", flat=True))
+    for person in sorted({str(each) for each in owners} & held):
         holds.require_free(Hold.Kind.PERSON, person)
 
 
@@ -66,6 +113,26 @@ def drop(plan: ForgetPlan, found: Affected) -> dict[str, int]:
     if plan.corpus_id and not plan.digest:
         gone["examples"] = Example.objects.filter(corpus=plan.corpus_id).delete()[0]
     return gone if are_kept() else gone | drop_answers(found)
+
+
+def strike(plan: ForgetPlan, said: Iterable[Any]) -> int:
+    """Strike the documents' words out of these messages; how many messages.
+
+    A title that was the beginning of such a message begins like it again.
+    """
+    rows = Message.objects.filter(pk__in=said).select_related("conversation")
+    touched = set()
+    for words in stretches.quoted(documents_of(plan)):
+        for message in rows.iterator(chunk_size=500):
+            before = {name: getattr(message, name) for name in stretches.SAID}
+            after = {n: stretches.struck(text, words.runs(text)) for n, text in before.items()}
+            if after == before:
+                continue
+            Message.objects.filter(pk=message.pk).update(**after)
+            talks = Conversation.objects.filter(pk=message.conversation_id)
+            talks.filter(title=title_from(before["text"])).update(title=title_from(after["text"]))
+            touched.add(message.pk)
+    return len(touched)
 
 
 def drop_answers(found: Affected) -> dict[str, int]:

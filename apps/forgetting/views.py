@@ -19,7 +19,7 @@ from apps.audit.models import Hold
 from apps.chat import retention
 from apps.corpora.models import Corpus, Document, Right
 from apps.forgetting import actions, leaving, persons, quotes
-from apps.forgetting.lineage import affected, carriers, is_barred
+from apps.forgetting.lineage import affected, carriers, is_barred, twins
 from apps.forgetting.models import ForgetPlan, Mention
 from apps.registry.models import Composition
 from apps.tenants.access import MemberRequest, fetch, member
@@ -28,6 +28,7 @@ from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 
 MENTIONS = 50  # documents of a page
+TWINS = 20  # named on a page
 
 
 @require_http_methods(["GET", "POST"])
@@ -113,6 +114,14 @@ def plan(request: MemberRequest, code: UUID) -> HttpResponse:
         "is_barred": is_barred(row, found),
         "answers_are_kept": quotes.are_kept(),
     }
+    if not row.destroyed_at:
+        alike = twins(row)
+        seen = Document.objects.visible_to(request.user).values("pk")
+        page |= {
+            "pasted": quotes.pasted(row, found),
+            "twins": alike.filter(pk__in=seen).select_related("corpus")[:TWINS],
+            "twins_count": alike.count(),
+        }
     if row.person_id:
         mentions = row.mentions.select_related("document__corpus")
         shown = mentions.filter(pk__in=Mention.objects.visible_to(request.user).values("pk"))

@@ -5,7 +5,7 @@ A row is written after its files: `artifacts.adopt` proves the digest and rename
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -175,10 +175,12 @@ def promote(
     return change
 
 
-def previous_live(model: str) -> Composition | None:
-    """What `live` named before its last move, if that may still be used."""
-    changes = AliasChange.objects.filter(model=model, name=Alias.LIVE).select_related("before")
-    last = changes.first()
+def previous_live(changes: Iterable[AliasChange]) -> Composition | None:
+    """What `live` named before its last move, if that may still be used.
+
+    changes   moves of one model's aliases, newest first
+    """
+    last = next((change for change in changes if change.name == Alias.LIVE), None)
     if last is None or last.before is None or last.before.state != Composition.State.READY:
         return None
     target: Composition = last.before
@@ -191,7 +193,8 @@ def roll_back(model: str, *, by: User, reason: str = "") -> AliasChange | None:
     Raises InputError("alias.no_previous") when there is nothing to go back to,
     ("composition.closure") when `by` may not use what it would go back to.
     """
-    target = previous_live(model)
+    moves = AliasChange.objects.filter(model=model, name=Alias.LIVE).select_related("before")
+    target = previous_live(moves[:1])
     if target is None:
         raise InputError("alias.no_previous", name=model)
     if not can_use(by, target):

@@ -7,16 +7,16 @@ follows from it is computed whenever it is asked: a deleted corpus stays in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Subquery
 
 from apps.corpora.models import Corpus, CorpusGrant, Right, Snapshot
 from apps.registry.models import Augmenter, Composition
-from apps.tenants.models import GroupMember, Membership
+from apps.tenants.models import Membership
 from apps.tenants.scope import current_tenant_id
 from calm_engine.errors import InternalError
 
@@ -56,13 +56,16 @@ def can_use(user: User, composition: Composition) -> bool:
 
 def not_exportable(user: User, model: Composition | Augmenter) -> list[str]:
     """Names of the corpora that keep this person from taking the weights out; a gone one denies."""
-    wanted = set(model.closure)
-    if not wanted:  # shut out by a constraint, and again here
+    return barring_export(model, roads(user, model))
+
+
+def barring_export(model: Composition | Augmenter, found: Iterable[Road]) -> list[str]:
+    """What `not_exportable` says, of the roads that are known already."""
+    if not model.closure:  # shut out by a constraint, and again here
         return ["a corpus that is not known"]
-    held = Corpus.objects.exportable_by(user).filter(pk__in=wanted)
-    lacking = wanted - set(held.values_list("pk", flat=True))
-    names = dict(Corpus.objects.filter(pk__in=lacking).values_list("pk", "name"))
-    return sorted(names.get(each, "a corpus that is gone") for each in lacking)
+    held = {road.corpus.pk: road for road in found}
+    gone = ["a corpus that is gone" for each in model.closure if each not in held]
+    return sorted(gone + [road.corpus.name for road in held.values() if not road.may_export])
 
 
 def why_not(user: User, composition: Composition) -> list[Corpus]:
@@ -82,6 +85,35 @@ def lacking(user: User, models: Sequence[Composition]) -> dict[UUID, list[Corpus
 
 
 @dataclass(frozen=True)
+class Road:
+    """One corpus of a closure that is still there, and what this person has on it.
+
+    is_granted   a grant to read of their own
+    group        the name of a group of theirs that may read it, or ""
+    """
+
+    corpus: Corpus
+    may_export: bool
+    is_granted: bool
+    group: str
+
+
+def roads(user: User, model: Composition | Augmenter) -> list[Road]:
+    """Every corpus of the closure that still exists, in the order of names; one query."""
+    reading = CorpusGrant.objects.filter(corpus=OuterRef("pk"), right__in=READING)
+    grouped = reading.filter(group__members=user).values("group__name")[:1]
+    rows: Any = Corpus.objects.filter(id__in=model.closure).annotate(
+        may_export=Exists(Corpus.objects.exportable_by(user).filter(pk=OuterRef("pk"))),
+        is_granted=Exists(reading.filter(user=user)),
+        by_group=Subquery(grouped),
+    )
+    return [
+        Road(row, row.may_export, row.is_granted, row.by_group or "")
+        for row in rows.order_by("name")
+    ]
+
+
+@dataclass(frozen=True)
 class Ground:
     """Why one person may, or may not, read one corpus of a closure.
 
@@ -95,22 +127,18 @@ class Ground:
     group: str = ""
 
 
-def grounds(user: User, model: Composition | Augmenter) -> list[Ground]:
+def grounds(user: User, model: Composition | Augmenter, found: Iterable[Road]) -> list[Ground]:
     """For each corpus of the closure, the road by which this person reads it, or none."""
-    known = {corpus.pk: corpus for corpus in corpora(model)}
-    grants = CorpusGrant.objects.filter(
-        Q(user=user) | Q(group__members=user), corpus__in=known, right__in=READING
-    ).select_related("group")
-    roads: dict[UUID, Ground] = {}
-    for given in grants:
-        corpus, group = known[given.corpus_id], given.group
-        found = Ground(corpus, "group", group.name) if group else Ground(corpus, "grant")
-        if given.corpus_id not in roads or group is None:  # one's own grant says more
-            roads[given.corpus_id] = found
-    for corpus in known.values():
-        if corpus.owner_id == user.pk:
-            roads[corpus.pk] = Ground(corpus, "owner")
-    return [roads.get(pk, Ground(known.get(pk), "")) for pk in model.closure]
+    known = {road.corpus.pk: _ground(user, road) for road in found}
+    return [known.get(pk, Ground(None, "")) for pk in model.closure]
+
+
+def _ground(user: User, road: Road) -> Ground:
+    if road.corpus.owner_id == user.pk:
+        return Ground(road.corpus, "owner")
+    if road.is_granted:  # one's own grant says more
+        return Ground(road.corpus, "grant")
+    return Ground(road.corpus, "group" if road.group else "", road.group)
 
 
 @dataclass(frozen=True)
@@ -134,41 +162,33 @@ class Reader:
         return bool(wanted) and wanted <= self.corpora
 
 
-def readers(owners: Mapping[UUID, UUID] | None = None) -> list[Reader]:
+def readers() -> list[Reader]:
     """Everybody of the tenant in scope with what they may read now, in the order of their names.
 
-    What `Corpus.readable_by` says of each, in four queries for all of them.
-    owners  of every corpus of the tenant, where the caller has asked already
+    What `Corpus.readable_by` says of each, in two queries for all of them.
     """
     members = Membership.objects.filter(tenant=current_tenant_id()).select_related("user")
     members = members.filter(user__is_active=True).order_by("user__name", "user__email")
     readable: dict[UUID, set[UUID]] = {member.user_id: set() for member in members}
-    for corpus, owner in owners.items() if owners else Corpus.objects.values_list("id", "owner"):
-        readable.setdefault(owner, set()).add(corpus)
-    groups: dict[UUID, list[UUID]] = {}
-    for group, user in GroupMember.objects.values_list("group", "user"):
-        groups.setdefault(group, []).append(user)
-    given = CorpusGrant.objects.filter(right__in=READING)
-    for corpus, user, group in given.values_list("corpus", "user", "group"):
-        for reader in [user] if user else groups.get(group, []):
+    roads = ("id", "owner", "grants__right", "grants__user", "grants__group__memberships__user")
+    for corpus, owner, right, person, grouped in Corpus.objects.order_by().values_list(*roads):
+        granted = (person, grouped) if right in READING else ()
+        for reader in filter(None, (owner, *granted)):
             readable.setdefault(reader, set()).add(corpus)
     return [Reader(member.user, frozenset(readable[member.user_id])) for member in members]
 
 
-def audience(composition: Composition) -> list[Access]:
-    """Every person of the tenant, whether they may use it now, and which corpora they lack."""
-    known = corpora(composition)
+def audience(composition: Composition, existing: Sequence[Corpus]) -> list[Access]:
+    """Every person of the tenant, whether they may use it now, and which corpora they lack.
+
+    existing   the corpora of its closure that are still there
+    """
     is_ready = composition.state == Composition.State.READY
     return [
         Access(
             reader.user,
             is_ready and reader.may_read_all(composition.closure),
-            [corpus for corpus in known if corpus.pk not in reader.corpora],
+            [corpus for corpus in existing if corpus.pk not in reader.corpora],
         )
         for reader in readers()
     ]
-
-
-def corpora(composition: Composition | Augmenter) -> list[Corpus]:
-    """The corpora of the closure that still exist, for the page; the check needs no rows."""
-    return list(Corpus.objects.filter(id__in=composition.closure).order_by("name"))

@@ -271,8 +271,11 @@ class PlacementQuerySet(models.QuerySet["Placement"]):
     """Placements; `serving` are those that answered lately."""
 
     def serving(self) -> Self:
-        fresh = Q(seen_at__gte=Now() - PLACEMENT_FRESH)
-        return self.filter(fresh, state=Placement.State.READY)
+        return self.with_freshness().filter(is_fresh=True, state=Placement.State.READY)
+
+    def with_freshness(self) -> Self:
+        """Each with `is_fresh`: whether it was heard of lately, by the database's clock."""
+        return self.annotate(is_fresh=Q(seen_at__gte=Now() - PLACEMENT_FRESH))
 
 
 class Placement(TenantModel):

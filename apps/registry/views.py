@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib import messages
@@ -69,9 +70,8 @@ def families(request: MemberRequest) -> list[Family]:
     augmenters = Augmenter.objects.visible_to(request.user).annotate(
         frozen=ArrayAgg("snapshots__created_at", order_by="snapshots__created_at")
     )
-    corpora = list(Corpus.objects.values_list("id", "owner", "name"))
-    names = {pk: name for pk, _owner, name in corpora}
-    people = closure.readers({pk: owner for pk, owner, _name in corpora})
+    names = dict(Corpus.objects.values_list("id", "name"))
+    people = closure.readers()
     found: dict[str, Family] = {}
     for kind, rows in ((_("Composition"), compositions), (_("Augmenter"), augmenters)):
         for model in rows:
@@ -86,26 +86,29 @@ def families(request: MemberRequest) -> list[Family]:
 @member()
 def composition(request: MemberRequest, code: UUID) -> HttpResponse:
     """One version: what it is made of, who may use it, where it runs, what was done with it."""
-    row = fetch(request, Composition, code)
-    people = closure.audience(row)
+    row = fetch(request, Composition, code, related=("snapshot__corpus", "anchor"))
+    roads = closure.roads(request.user, row)
+    corpora = [road.corpus for road in roads]
+    people = closure.audience(row, corpora)
     parts, aliases = row.parts(), list(row.aliases.all())
+    changes = aliases_of(row)
     is_live = any(alias.name == Alias.LIVE for alias in aliases)
     facts = {
         "model": row,
         "aliases": aliases,
-        "changes": aliases_of(row),
+        "changes": changes,
         "parts": parts,
         "lineage": lineage(row, parts),
-        "corpora": closure.corpora(row),
+        "corpora": corpora,
         "people": people,
         "audience": sum(person.may for person in people),
-        "grounds": closure.grounds(request.user, row),
-        "not_exportable": closure.not_exportable(request.user, row),
+        "grounds": closure.grounds(request.user, row, roads),
+        "not_exportable": closure.barring_export(row, roads),
         "placements": placements(row),
         "files": artifacts.files(row),
         "reports": list(row.reports.all()),
         "is_curator": request.membership.may(Role.CURATOR),
-        "previous": actions.previous_live(row.name) if is_live else None,
+        "previous": actions.previous_live(changes) if is_live else None,
     }
     return render(request, "registry/composition.html", facts)
 
@@ -127,10 +130,9 @@ class Place:
 
 def placements(row: Composition) -> list[Place]:
     """Where it is served, or about to be."""
-    fresh = set(row.placements.serving().values_list("pk", flat=True))
-    found = []
-    for each in row.placements.select_related("host"):
-        is_silent = each.state == Placement.State.READY and each.pk not in fresh
+    found, rows = [], cast("Any", row.placements.select_related("host").with_freshness())
+    for each in rows:
+        is_silent = each.state == Placement.State.READY and not each.is_fresh
         found.append(Place(each, "warn" if is_silent else SERVING[each.state], is_silent))
     return found
 
@@ -166,14 +168,15 @@ def anchor(request: MemberRequest, code: UUID) -> HttpResponse:
 def augmenter(request: MemberRequest, code: UUID) -> HttpResponse:
     """A small private model: what it learned, its numbers, and where it is used."""
     row = fetch(request, Augmenter, code)
+    roads = closure.roads(request.user, row)
     facts = {
         "model": row,
         "snapshots": row.snapshots.select_related("corpus"),
-        "corpora": closure.corpora(row),
+        "corpora": [road.corpus for road in roads],
         "files": artifacts.files(row),
         "compositions": Composition.objects.visible_to(request.user).filter(augmenters=row),
         "is_curator": request.membership.may(Role.CURATOR),
-        "not_exportable": closure.not_exportable(request.user, row),
+        "not_exportable": closure.barring_export(row, roads),
     }
     return render(request, "registry/augmenter.html", facts)
 

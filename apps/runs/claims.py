@@ -7,7 +7,7 @@ tenant and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,9 +18,6 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from apps.runs import sharing
-from apps.runs.expecting import Ahead, Working
-from apps.runs.models import Run
-from apps.runs.states import Kind, State
 
 HALF_LIFE_DAYS = 1.0  # of what a tenant has taken: who was idle for a week owes and is owed nothing
 
@@ -83,31 +80,6 @@ SELECT id, tenant_id, epoch FROM runs_run WHERE state = 'running' AND lease_unti
 WAITING = """
 SELECT EXISTS (SELECT 1 FROM runs_run
                 WHERE state = 'queued' AND queue = %(queue)s AND pause_requested_at IS NULL)
-"""
-# Rows of other tenants count and stay unseen: what comes of them is a number. The queue is walked
-# once, for however many runs of a page.
-FRESH = ", ".join(f"count(*) FILTER (WHERE step = 0 AND kind = '{kind}') OVER w" for kind in Kind)
-AHEAD = f"""
-SELECT id, place, remaining, fresh FROM (
-       SELECT id, row_number() OVER w - 1 AS place,
-              coalesce(sum(used_seconds * greatest(total - step, 0) / step)
-                       FILTER (WHERE step > 0) OVER w, 0) AS remaining,
-              ARRAY[{FRESH}] AS fresh
-         FROM runs_run WHERE state = 'queued' AND pause_requested_at IS NULL
-       WINDOW w AS (PARTITION BY queue ORDER BY created_at, id
-                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS walked
- WHERE id = ANY(%(runs)s)
-"""  # noqa: S608  kinds of ours alone
-WORKING = """
-SELECT owner, kind, used_seconds,
-       greatest(0, eta_seconds - extract(epoch FROM now() - coalesce(heartbeat_at, now())))::float
-  FROM runs_run WHERE state = 'running' AND queue = %(queue)s
-"""
-RESERVED = """
-SELECT held.ends_at FROM runs_reservation AS held
- WHERE held.slot = ANY(%(slots)s) AND held.tenant_id <> %(tenant)s
-   AND now() >= held.starts_at AND now() < held.ends_at
- ORDER BY held.ends_at
 """
 CHARGE = """
 INSERT INTO runs_share AS share (id, tenant_id, weight, spent, spent_at, month, month_seconds)
@@ -213,33 +185,6 @@ def expired() -> list[Claimed]:
     with dispatching() as cursor:
         cursor.execute(EXPIRED)
         return [Claimed(*row) for row in cursor.fetchall()]
-
-
-def ahead_of(runs: Iterable[Run]) -> dict[UUID, Ahead]:
-    """What, of whatever tenant, has waited longer in its queue, for each of these that waits."""
-    waiting = [run.pk for run in runs if run.state == State.QUEUED and not run.is_paused]
-    if not waiting:
-        return {}
-    with dispatching() as cursor:
-        cursor.execute(AHEAD, {"runs": waiting})
-        return {
-            code: Ahead(place, dict(zip(Kind.values, fresh, strict=True)), remaining)
-            for code, place, remaining, fresh in cursor.fetchall()
-        }
-
-
-def working(queue: str) -> list[Working]:
-    """What works in a queue now, of whatever tenant, and how long each still needs."""
-    with dispatching() as cursor:
-        cursor.execute(WORKING, {"queue": queue})
-        return [Working(*row) for row in cursor.fetchall()]
-
-
-def reserved_until(slots: list[str], tenant_id: UUID | None) -> list[Any]:
-    """When each of these slots that others have reserved now is free again, soonest first."""
-    with dispatching() as cursor:
-        cursor.execute(RESERVED, {"slots": slots, "tenant": tenant_id})
-        return [row[0] for row in cursor.fetchall()]
 
 
 def charge(tenant_id: UUID, seconds: float) -> None:

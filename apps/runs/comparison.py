@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Min
 
 from apps.runs.models import Run, RunMetric
 from apps.tenants.scope import current_tenant_id
@@ -20,18 +21,16 @@ WIDTH, HEIGHT = 96, 24  # of a sparkline, in the units of its drawing
 
 def of(rows: Sequence[Run]) -> dict[str, Any]:
     """What the page of a comparison shows."""
-    named = [(row, f"{row.name} · {str(row.pk)[:8]}") for row in rows]
+    named = [(row, name_of(row)) for row in rows]
     held_out = {(row.snapshot_id, row.kind) for row in rows}
-    series = [
-        (name, name.replace("_", " ").capitalize())
-        for name in SERIES
-        if RunMetric.objects.filter(run__in=[row.pk for row in rows], name=name).exists()
-    ]
+    least = lowest(rows)
+    told = {name for _run, name in least}
+    series = [(name, name.replace("_", " ").capitalize()) for name in SERIES if name in told]
     return {
         "rows": rows,
         "named": named,
         "differences": differences(rows),
-        "best": [best_of(row) for row in rows],
+        "best": [least.get((row.pk, "held_out_loss")) for row in rows],
         "samples": samples(rows),
         "series": series,
         "query": "&".join(f"run={row.pk}" for row in rows),
@@ -64,21 +63,24 @@ def samples(rows: Sequence[Run]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def best_of(row: Run) -> float | None:
-    """The lowest held-out loss, or None where it was not measured."""
-    found = row.metrics.filter(name="held_out_loss").order_by("value").first()
-    return found.value if found else None
+def lowest(rows: Sequence[Run]) -> dict[tuple[UUID, str], float]:
+    """The lowest value of each series that each run has told, by run and name."""
+    told = RunMetric.objects.filter(run__in=[row.pk for row in rows], name__in=SERIES)
+    found = told.order_by().values_list("run", "name").annotate(Min("value"))
+    return {(run, name): value for run, name, value in found}
 
 
 def curves(rows: Sequence[Run], name: str) -> dict[str, list[list[float]]]:
     """One series of each run, under the run's name."""
-    return {
-        f"{row.name} · {str(row.pk)[:8]}": [
-            list(point)
-            for point in row.metrics.filter(name=name).order_by("step").values_list("step", "value")
-        ]
-        for row in rows
-    }
+    found: dict[UUID, list[list[float]]] = {row.pk: [] for row in rows}
+    told = RunMetric.objects.filter(run__in=found, name=name).order_by("step")
+    for run, step, value in told.values_list("run", "step", "value"):
+        found[run].append([step, value])
+    return {name_of(row): found[row.pk] for row in rows}
+
+
+def name_of(row: Run) -> str:
+    return f"{row.name} · {str(row.pk)[:8]}"
 
 
 SPARKS = """

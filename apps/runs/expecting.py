@@ -7,18 +7,13 @@ the work before it, spread over the slots, is the most that it can wait.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from statistics import median
 
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
-
-from apps.runs.models import Run
-from apps.runs.states import State
 
 HISTORY = 40  # finished runs of the tenant that say how long one of a kind takes
 SPREAD = (0.8, 1.4)  # what was said of a run's time, and what it took
@@ -81,15 +76,6 @@ def _left(working: Working, pace: Pace) -> float | None:
         return working.left
     whole = pace.typical.get(working.kind)
     return None if whole is None else max(0.0, whole - working.used)
-
-
-def typical() -> dict[str, float]:
-    """Seconds that a run of each kind took lately, of the tenant in scope. One query."""
-    done = Run.objects.filter(state=State.SUCCEEDED, used_seconds__gt=0).order_by("-created_at")
-    took: dict[str, list[float]] = defaultdict(list)
-    for kind, seconds in done.values_list("kind", "used_seconds")[:HISTORY]:
-        took[kind].append(seconds)
-    return {kind: median(every) for kind, every in took.items()}
 
 
 def in_words(seconds: tuple[float, float] | None, now: datetime) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
-
-from apps.runs.models import Run
 
 
 class BranchForm(forms.Form):
@@ -25,13 +24,12 @@ class BranchForm(forms.Form):
         label=_("Steps in all"), required=False, min_value=1, help_text=_("Empty: as it was.")
     )
 
-    def __init__(self, run: Run, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, steps: Sequence[int], *args: Any, **kwargs: Any) -> None:
+        """`steps`: of the checkpoints that are there."""
         super().__init__(*args, **kwargs)
-        self.run = run
-        choices = [(saved.step, str(saved.step)) for saved in run.checkpoints.all()]
         step = self.fields["step"]
         assert isinstance(step, forms.TypedChoiceField)
-        step.choices = choices
+        step.choices = [(each, str(each)) for each in steps]
 
     def clean(self) -> dict[str, Any]:
         asked: dict[str, Any] = super().clean() or {}

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from apps.registry.models import Augmenter, Composition
-from apps.runs import causes, claims, pipeline, sentences, slots
+from apps.runs import causes, pipeline, sentences
 from apps.runs.actions import FOLDERS, SPECS
 from apps.runs.models import Run, Slot
 from apps.runs.standing import Surroundings, standing
@@ -21,19 +21,21 @@ from calm_engine.specs import Spec
 STORY = 50  # the newest lines of what happened
 LOOKS = 8  # the newest looks at the samples
 CURVE = 2000  # points of the loss that the sentence is read from
+MOVES = 2  # looks at public text that it is read from
+# What a run's page names of its parts, fetched with it.
+PARTS = ("snapshot__corpus", "anchor", "augmenter", "composition", "created_by")
 
 
 def facts_of(row: Run) -> dict[str, Any]:
     """What the run page and each of its regions show."""
     now = timezone.now()
-    losses = list(row.metrics.filter(name="loss").order_by("-step")[:CURVE])
-    curve = [each.value for each in reversed(losses)]
-    ahead = claims.ahead_of([row]).get(row.pk)
-    stands = standing(row, Surroundings.look(row.queue), ahead=ahead)
+    curve, moved = _numbers(row)
+    stands = standing(row, Surroundings.of(row))
+    slot = Slot.objects.filter(name=row.owner).first() if row.owner else None
     return {
         "run": row,
         "stands": stands,
-        "sentence": sentences.sentence(row, stands, now=now, losses=curve, moved=_moved(row)),
+        "sentence": sentences.sentence(row, stands, now=now, losses=curve, moved=moved),
         "left": sentences.left(row, now) if row.state == State.RUNNING else "",
         "span": sentences.elapsed(row, now),
         "steps": _steps_of(row),
@@ -41,22 +43,28 @@ def facts_of(row: Run) -> dict[str, Any]:
         "story": row.events.order_by("-at", "-id")[:STORY],
         "last_loss": curve[-1] if curve else None,
         "looks": row.looks.order_by("-step")[:LOOKS],
-        "checkpoints": row.checkpoints.all(),
-        "slot": _slot_of(row),
+        "checkpoints": list(row.checkpoints.all()),
+        "slot": slot,
         "fix": causes.fix_for(row.cause, row.asked) if row.state == State.FAILED else None,
         "made": made_by(row),
         "chosen": settings_of(row, own=True),
         "as_engine": settings_of(row, own=False),
-        "is_older": _is_older(row),
+        "is_older": slot is not None and slot.release not in ("", settings.RELEASE),
     }
 
 
-def _moved(row: Run) -> list[float]:
-    """How far its bridges have moved public text from the anchor, at its last two looks."""
-    if row.kind != Kind.COMPOSE or row.state != State.RUNNING:
-        return []
-    looks = row.metrics.filter(name="general_loss").order_by("-step")
-    return list(looks.values_list("value", flat=True)[:2])[::-1]
+def _numbers(row: Run) -> tuple[list[float], list[float]]:
+    """The end of its loss, and how far it moved public text at its last two looks; in one query."""
+    told = row.metrics.values_list("name", "step", "value")
+    losses = told.filter(name="loss").order_by("-step")[:CURVE]
+    moves = told.filter(name="general_loss").order_by("-step")[:MOVES]
+    every = sorted(losses.union(moves, all=True), key=lambda each: each[1])
+    curve, moved = (
+        [value for name, _step, value in every if name == wanted]
+        for wanted in ("loss", "general_loss")
+    )
+    is_told = row.kind == Kind.COMPOSE and row.state == State.RUNNING
+    return curve, moved if is_told else []
 
 
 def _steps_of(row: Run) -> list[pipeline.Step]:
@@ -114,27 +122,12 @@ def _defaults(kind: Kind) -> dict[str, Any]:
     return plain
 
 
-def _slot_of(row: Run) -> Slot | None:
-    return Slot.objects.filter(name=row.owner).first() if row.owner else None
-
-
-def _is_older(row: Run) -> bool:
-    """Whether its worker runs another release than this page."""
-    slot = _slot_of(row)
-    return slot is not None and slot.release not in ("", settings.RELEASE)
-
-
 def made_by(row: Run) -> Any:
     """What came out of a run: an augmenter, a composition or a report; None before that."""
     if row.state != State.SUCCEEDED:
         return None
-    for model in (Augmenter, Composition):
-        found = model.objects.filter(run_id=row.pk).first()
-        if found is not None:
-            return found
-    return row.reports.first()
-
-
-def machines() -> list[Slot]:
-    """Every slot that listens, with what lies about on its machine."""
-    return slots.listening()
+    if row.kind == Kind.AUGMENT:
+        return Augmenter.objects.filter(run_id=row.pk).first()
+    if row.kind == Kind.COMPOSE:
+        return Composition.objects.filter(run_id=row.pk).first()
+    return row.reports.select_related("composition").first() if row.kind == Kind.EVALUATE else None

@@ -6,17 +6,17 @@ never one grey "pending". Computed from rows whenever it is asked, and never sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from uuid import UUID
 
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from apps.runs import claims, expecting, sharing, slots
+from apps.runs import expecting, queues, sharing, slots
 from apps.runs.expecting import Ahead, Pace
 from apps.runs.models import Run, Share, Slot
 from apps.runs.states import State
@@ -38,36 +38,43 @@ class Standing:
 class Surroundings:
     """What a waiting run waits on: the slots that listen, the tenant's share, reservations.
 
-    pace   how the queue moves; asked for only when something waits in it
+    pace    how the queue moves; known only when something waits in it
+    ahead   of each run that was asked for and waits, what has waited longer
     """
 
     now: datetime
     slots: Sequence[Slot] = ()
     share: Share = field(default_factory=Share)
     reserved_until: Sequence[datetime] = ()
-    pace: Callable[[], Pace] = Pace
+    pace: Pace = field(default_factory=Pace)
+    ahead: Mapping[UUID, Ahead] = field(default_factory=dict)
 
     @classmethod
-    def look(cls, queue: str = "gpu") -> Surroundings:
-        """As things are now, for the tenant in scope."""
+    def look(cls, queue: str = "gpu", *, of: Iterable[Run] = ()) -> Surroundings:
+        """As things are now, for the tenant in scope and these of its runs. Three queries."""
         listening = slots.listening(queue)
         names = [slot.name for slot in listening]
+        found = queues.look(queue, of, slots=names, tenant_id=current_tenant_id())
         return cls(
             now=timezone.now(),
             slots=listening,
             share=Share.objects.first() or Share(),
-            reserved_until=claims.reserved_until(names, current_tenant_id()) if names else (),
-            pace=cache(lambda: Pace(claims.working(queue), expecting.typical())),
+            reserved_until=found.reserved_until,
+            pace=found.pace,
+            ahead=found.ahead,
         )
 
+    @classmethod
+    def of(cls, run: Run) -> Surroundings:
+        """Those of one run: only one that waits has any."""
+        waits = run.state == State.QUEUED
+        return cls.look(run.queue, of=[run]) if waits else cls(timezone.now())
 
-def standing(run: Run, around: Surroundings, *, ahead: Ahead | None = None) -> Standing:
-    """How this run stands.
 
-    ahead   what has waited longer in the same queue: at most so many go first; None: nothing
-    """
+def standing(run: Run, around: Surroundings) -> Standing:
+    """How this run stands. What has waited longer in the same queue may go first, all of it."""
     if run.state == State.QUEUED:
-        return _waiting(run, around, ahead or Ahead())
+        return _waiting(run, around, around.ahead.get(run.pk, Ahead()))
     if run.state == State.RUNNING:
         return _working(run, around.now)
     if run.state == State.SUCCEEDED:
@@ -126,7 +133,7 @@ def _begins(run: Run, around: Surroundings, ahead: Ahead) -> str:
     }
     # Which slots are reserved is another tenant's business: then nothing is promised.
     is_known = not around.reserved_until
-    seconds = expecting.begins_in(ahead, around.pace(), takers) if is_known else None
+    seconds = expecting.begins_in(ahead, around.pace, takers) if is_known else None
     return expecting.in_words(seconds, around.now)
 
 

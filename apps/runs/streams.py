@@ -23,7 +23,7 @@ from django.http import Http404
 from django.template.loader import render_to_string
 
 from apps.runs.models import Run
-from apps.runs.pages import facts_of
+from apps.runs.pages import PARTS, facts_of
 from apps.tenants.access import MemberRequest, fetch
 from apps.tenants.scope import tenant_scope
 from counterpoint.database import current_tenant_id
@@ -171,7 +171,7 @@ def region_event(name: str, html: str) -> bytes:
 def _drawn(tenant_id: UUID, code: UUID) -> tuple[str, dict[str, str]]:
     """What the run is in, and each shared region of its page; nobody's own buttons are in them."""
     with tenant_scope(tenant_id):
-        run = Run.objects.get(pk=code)
+        run = Run.objects.select_related(*PARTS).get(pk=code)
         facts = facts_of(run)
         drawn: dict[str, str] = {
             name: render_to_string(f"runs/_{name}.html", facts) for name in REGIONS

@@ -10,17 +10,18 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models import Count
 from django.db.models.functions import Now
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from apps.runs import claims, comparison, logs, sharing, wishes
+from apps.runs import comparison, logs, sharing, wishes
 from apps.runs.forms import BranchForm
 from apps.runs.models import Notice, Run
-from apps.runs.pages import facts_of
+from apps.runs.pages import PARTS, facts_of
 from apps.runs.standing import Surroundings, standing
-from apps.runs.states import State
+from apps.runs.states import ACTIVE, State
 from apps.runs.streams import events as stream_of
 from apps.runs.streams import may_see
 from apps.tenants.access import MemberRequest, fetch, member
@@ -37,21 +38,22 @@ def runs(request: MemberRequest) -> HttpResponse:
     visible = Run.objects.visible_to(request.user)
     state = request.GET.get("state", "")
     shown = visible.filter(state=state) if state in State.values else visible
-    counts = [(value, label, visible.filter(state=value).count()) for value, label in State.choices]
-    page = Paginator(shown.select_related("snapshot__corpus", "created_by"), 50).get_page(
-        request.GET.get("page")
-    )
-    around = Surroundings.look()
+    many = dict(visible.order_by().values_list("state").annotate(Count("pk")))
+    counts = [(value, label, many.get(value, 0)) for value, label in State.choices]
+    pages = Paginator(shown.select_related("snapshot__corpus", "created_by"), 50)
+    pages.count = many.get(state, 0) if state in State.values else sum(many.values())
+    page = pages.get_page(request.GET.get("page"))
+    page.object_list = list(page.object_list)
+    around = Surroundings.look(of=page)
     curves = comparison.sparklines([row.pk for row in page])
-    ahead = claims.ahead_of(page)
     for row in page:
-        row.stands = standing(row, around, ahead=ahead.get(row.pk))
+        row.stands = standing(row, around)
         row.curve = curves.get(row.pk)
     facts = {
         "page": page,
         "state": state,
         "counts": counts,
-        "total": visible.count(),
+        "total": sum(many.values()),
         "slots": around.slots,
         "share": around.share,
         "sharing": sharing.in_words(),
@@ -65,19 +67,20 @@ def runs(request: MemberRequest) -> HttpResponse:
 @member(Role.CURATOR)
 def run(request: MemberRequest, code: UUID) -> HttpResponse:
     """Watch one run: strip, sentence, progress, curves, samples, device, log, checkpoints."""
-    row = fetch(request, Run, code)
-    Notice.objects.filter(user=request.user, run=row, read_at=None).update(read_at=Now())
-    form = BranchForm(row, initial=_branching(request, row))
-    facts = facts_of(row) | {"branch_form": form, "log": logs.tail(row, search="")}
+    row = fetch(request, Run, code, related=PARTS)
+    if row.state not in ACTIVE:  # what waits or works has ended nothing that could be news
+        Notice.objects.filter(user=request.user, run=row, read_at=None).update(read_at=Now())
+    facts = facts_of(row)
+    steps = [saved.step for saved in facts["checkpoints"]]
+    form = BranchForm(steps, initial=_branching(request, steps))
+    facts |= {"branch_form": form, "log": logs.tail(row, search="")}
     return render(request, "runs/run.html", facts)
 
 
-def _branching(request: MemberRequest, row: Run) -> dict[str, int]:
+def _branching(request: MemberRequest, steps: list[int]) -> dict[str, int]:
     """The checkpoint whose "branch from here" was followed, while it is there."""
     asked = request.GET.get("branch", "")
-    if not (asked.isdecimal() and len(asked) < 10):
-        return {}
-    return {"step": int(asked)} if row.checkpoints.filter(step=int(asked)).exists() else {}
+    return {"step": int(asked)} if asked in map(str, steps) else {}
 
 
 @require_GET
@@ -105,18 +108,28 @@ def log(request: MemberRequest, code: UUID) -> HttpResponse:
 @member(Role.CURATOR)
 def compare(request: MemberRequest) -> HttpResponse:
     """Two to five runs side by side: their curves, and only the settings in which they differ."""
-    chosen = [code for code in request.GET.getlist("run") if code][: comparison.MOST]
-    rows = [fetch(request, Run, code) for code in chosen]
-    return render(request, "runs/compare.html", comparison.of(rows))
+    return render(request, "runs/compare.html", comparison.of(_chosen(request)))
+
+
+def _chosen(request: MemberRequest) -> list[Run]:
+    """The runs that are asked for by name, at most five. Raises Http404 unless all may be seen."""
+    try:
+        codes = [UUID(code) for code in request.GET.getlist("run") if code][: comparison.MOST]
+    except ValueError:
+        raise Http404("There is no such run here.") from None
+    visible = Run.objects.visible_to(request.user).select_related(*PARTS)
+    rows = visible.in_bulk(codes)
+    if set(codes) - rows.keys():
+        raise Http404("There is no such run here.")
+    return [rows[code] for code in dict.fromkeys(codes)]
 
 
 @require_GET
 @member(Role.CURATOR)
 def curves(request: MemberRequest) -> HttpResponse:
     """One series of several runs, named by their runs, for the chart of a comparison."""
-    rows = [fetch(request, Run, code) for code in request.GET.getlist("run")[: comparison.MOST]]
     name = request.GET.get("series", "loss")
-    return JsonResponse({"series": comparison.curves(rows, name)})
+    return JsonResponse({"series": comparison.curves(_chosen(request), name)})
 
 
 @require_GET
@@ -185,7 +198,7 @@ def repeat(request: MemberRequest, code: UUID) -> HttpResponse:
 def branch(request: MemberRequest, code: UUID) -> HttpResponse:
     """Queue a new run that goes on from a checkpoint of this one, with other settings."""
     row = fetch(request, Run, code)
-    form = BranchForm(row, request.POST)
+    form = BranchForm(list(row.checkpoints.values_list("step", flat=True)), request.POST)
     if not form.is_valid():
         facts = facts_of(row) | {"branch_form": form, "log": logs.tail(row, search="")}
         return render(request, "runs/run.html", facts, status=422)

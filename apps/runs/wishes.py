@@ -17,7 +17,7 @@ from apps.audit.actions import record
 from apps.runs.actions import SPECS, Settings, checked, queue, refuse_stranger
 from apps.runs.causes import fix_for
 from apps.runs.endings import announce
-from apps.runs.models import Run
+from apps.runs.models import Notice, Run
 from apps.runs.states import ACTIVE, FINAL, Kind, State
 from calm_engine.errors import InputError
 from counterpoint.celery import send
@@ -118,6 +118,7 @@ def retry(run: Run, *, by: User, with_fix: bool = False) -> Run:
             raise InputError("run.not_retryable", "Only a failed or stopped run can be run again.")
         run.refresh_from_db()
         run.note("queued", "Run again, from its last checkpoint")
+        Notice.objects.filter(user=by, run=run, read_at=None).update(read_at=Now())
         record("run.retry", run, by=by, **changes)
         send("gpu.wake")
         transaction.on_commit(lambda: announce(run, State.QUEUED))

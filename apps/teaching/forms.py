@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User
@@ -59,11 +61,23 @@ class PlanForm(forms.Form):
 
     def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.offered = Snapshot.objects.curatable_by(by).select_related("corpus")
+        readable = Snapshot.objects.visible_to(by).filter(pk=OuterRef("pk"))
+        offered = Snapshot.objects.curatable_by(by).select_related("corpus")
+        offered = offered.annotate(may_read=Exists(readable))
         self.fields["snapshot"] = SnapshotChoice(
-            label=_("What to learn"), queryset=self.offered, empty_label=None
+            label=_("What to learn"), queryset=offered, empty_label=None
         )
         self.fields["anchor"] = ModelChoice(
             label=_("Anchor"), queryset=Anchor.objects.all(), empty_label=None
         )
         self.order_fields(["snapshot", "anchor"])
+        # Asked once, for the page, for its lists and for what is chosen.
+        self.offered: list[Any] = list(offered)  # each with `may_read`
+        self.anchors = list(Anchor.objects.all())
+        self._list("snapshot", self.offered)
+        self._list("anchor", self.anchors)
+
+    def _list(self, name: str, rows: Sequence[Any]) -> None:
+        field = self.fields[name]
+        assert isinstance(field, forms.ModelChoiceField)
+        field.choices = [(str(row.pk), field.label_from_instance(row)) for row in rows]

@@ -6,19 +6,22 @@ and where none has, none is promised. An estimate is shown as one, never as a pr
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from django.db.models import F, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.corpora.models import Snapshot
 from apps.registry.models import Anchor
-from apps.runs.models import Run, Share
+from apps.runs.models import Run
 from apps.runs.sentences import in_words
-from apps.runs.slots import listening
+from apps.runs.standing import Surroundings
 from apps.runs.states import Control, Kind, State
 from calm_engine import capacity
 from calm_engine.specs import Estimate
@@ -35,6 +38,7 @@ CHECKPOINTS = 3
 TIGHT = 0.8  # of a slot's memory
 SPREAD = (0.8, 1.4)  # of what runs like it took
 HISTORY = 5
+LARGE = ("outcome", "samples", "snapshot__manifest")  # columns that say nothing of time
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,12 @@ def forecast(
     snapshot: Snapshot,
     anchor: Anchor,
     settings: Mapping[str, Any],
+    around: Surroundings,
     measured: Estimate | None = None,
 ) -> Forecast:
     """What teaching this snapshot to this anchor will need, of the slots that listen now.
 
+    around     the slots, and the tenant's share of them
     measured   by a dry run: it takes the place of the estimates of what was tried
     """
     tried = _tried(measured)
@@ -92,9 +98,7 @@ def forecast(
         _measured(tried[kind]) if kind in tried else need_of(kind, snapshot, anchor, settings)
         for kind in (Kind.AUGMENT, Kind.COMPOSE)
     ]
-    slots = listening()
-    share = Share.objects.first() or Share()
-    local = timezone.localtime()
+    slots, share, local = around.slots, around.share, timezone.localtime(around.now)
     memory, certain = max(n.likely for n in needs), max(n.certain for n in needs)
     word, look, why = _fit(memory, max((slot.memory_bytes for slot in slots), default=0))
     left = None
@@ -168,14 +172,13 @@ def _seconds(
 ) -> tuple[float, float] | None:
     """How long the whole plan may take: as tried, else as runs that finished here; or None."""
     total = 0.0
+    finished = _finished()
     steps = ((Kind.AUGMENT, Control.NONE), (Kind.COMPOSE, Control.NONE))
     for kind, control in (*steps, (Kind.COMPOSE, Control.RANDOM), (Kind.EVALUATE, Control.NONE)):
         if kind in tried:
             total += tried[kind].seconds
             continue
-        done = Run.objects.filter(kind=kind, control=control, state=State.SUCCEEDED)
-        worked = done.filter(used_seconds__gt=0)
-        rows = list(worked.select_related("snapshot").order_by("-finished_at")[:HISTORY])
+        rows = finished.get((kind, control), [])
         alike = [row for row in rows if _is_alike(row, settings.get(str(kind), {}))]
         if not alike:
             return None
@@ -187,6 +190,18 @@ def _seconds(
             for seconds, tokens in sizes
         )
     return total * SPREAD[0], total * SPREAD[1]
+
+
+def _finished() -> dict[tuple[str, str], list[Run]]:
+    """The newest runs of each sort that have finished here, in one query."""
+    newest = Window(
+        RowNumber(), partition_by=[F("kind"), F("control")], order_by=F("finished_at").desc()
+    )
+    rows = Run.objects.filter(state=State.SUCCEEDED, used_seconds__gt=0).annotate(place=newest)
+    found: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for row in rows.filter(place__lte=HISTORY).select_related("snapshot").defer(*LARGE):
+        found[row.kind, row.control].append(row)
+    return found
 
 
 def _is_alike(row: Run, asked: Mapping[str, Any]) -> bool:

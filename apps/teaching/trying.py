@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from apps.corpora.models import Snapshot
 from apps.registry.models import Anchor
-from apps.runs import claims
 from apps.runs.actions import start_estimate, trial_spec
 from apps.runs.models import Run
 from apps.runs.standing import Standing, Surroundings, standing
@@ -62,7 +61,7 @@ def try_out(snapshot: Snapshot, anchor: Anchor, settings: Settings, *, by: User)
     settings   {"augment": {...}, ...}, as `start_plan` takes them
     Raises InputError as a start does.
     """
-    known = _newest(snapshot, anchor, settings)
+    known = newest(snapshot, anchor, settings)
     if known is not None and known.state in ACTIVE:
         return known
     kinds = (Kind.AUGMENT, Kind.COMPOSE)
@@ -70,19 +69,16 @@ def try_out(snapshot: Snapshot, anchor: Anchor, settings: Settings, *, by: User)
     return start_estimate(snapshot, anchor=anchor, settings=settings, by=by, device_bytes=needs)
 
 
-def trial_of(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Trial | None:
-    """The newest dry run of exactly these choices; None when there has been none."""
-    run = _newest(snapshot, anchor, settings)
-    if run is None:
-        return None
-    ahead = claims.ahead_of([run]).get(run.pk)
+def trial_of(run: Run, around: Surroundings) -> Trial:
+    """How a dry run stands, and what it has measured."""
     measured = None
     if run.state == State.SUCCEEDED and run.outcome:
         measured = Estimate.from_dict(run.outcome["facts"]["estimate"])
-    return Trial(run, standing(run, Surroundings.look(run.queue), ahead=ahead), measured)
+    return Trial(run, standing(run, around), measured)
 
 
-def _newest(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Run | None:
+def newest(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Run | None:
+    """The newest dry run of exactly these choices; None when there has been none."""
     spec = trial_spec(snapshot, settings).to_dict()
     rows = Run.objects.filter(kind=Kind.ESTIMATE, snapshot=snapshot, anchor=anchor, spec=spec)
     found: Run | None = rows.order_by("-created_at").first()

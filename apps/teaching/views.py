@@ -13,7 +13,7 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -29,6 +29,7 @@ from apps.registry.models import Anchor
 from apps.runs import pipeline
 from apps.runs.actions import bridge_examples
 from apps.runs.models import Run
+from apps.runs.standing import Surroundings
 from apps.runs.states import Cause, State
 from apps.teaching.actions import start_plan
 from apps.teaching.forms import PlanForm
@@ -36,7 +37,7 @@ from apps.teaching.kinds import CHOICES, WRITTEN_CHOICES, kinds_in
 from apps.teaching.models import Plan
 from apps.teaching.planning import Forecast, forecast
 from apps.teaching.presets import PRESETS, STANDARD, settings_of
-from apps.teaching.trying import Trial, trial_of, try_out
+from apps.teaching.trying import Trial, newest, trial_of, try_out
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
@@ -73,10 +74,8 @@ def start(request: MemberRequest) -> HttpResponse:
         form.initial = asked | {"snapshot": chosen.pk, "name": chosen.corpus.name}
     anchor = _anchor(form, request.GET.get("anchor"))
     settings = settings_of(**asked)
-    trial = trial_of(chosen, anchor, settings) if chosen and anchor else None
-    measured = trial.measured if trial else None
-    ahead = forecast(chosen, anchor, settings, measured) if chosen and anchor else None
-    barred = blockers(chosen, ahead, trial)
+    trial, ahead = _reckoned(chosen, anchor, settings)
+    barred = blockers(chosen, anchor, ahead, trial)
     if request.method == "POST" and form.is_valid():
         plan = _begun(form, settings, barred, by=request.user)
         if plan is not None:
@@ -85,12 +84,13 @@ def start(request: MemberRequest) -> HttpResponse:
         "form": form,
         "presets": PRESETS.values(),
         "chosen": chosen,
+        "chosen_code": str(chosen.pk) if chosen else "",
         "people": _audience(chosen),
         "numbers": _numbers(chosen),
         "blockers": barred,
         "forecast": ahead,
         "trial": trial,
-        "kinds": kinds_in(chosen) if chosen is not None and _may_read(request, chosen) else [],
+        "kinds": kinds_in(chosen) if chosen is not None and _is_readable(form, chosen) else [],
         "written": WRITTEN_CHOICES,
         "without": asked["without"],
         "plans": Plan.objects.visible_to(request.user).select_related("snapshot")[:10],
@@ -153,24 +153,35 @@ def _chosen(request: MemberRequest, form: PlanForm, wanted: str | None) -> Snaps
     """The snapshot asked for, else the one sent, else the newest that may be taught."""
     if wanted:
         visible = fetch(request, Snapshot, wanted)
-        return form.offered.filter(pk=visible.pk).first()
+        return next((row for row in form.offered if row.pk == visible.pk), None)
     if form.is_bound and form.is_valid():
         sent: Snapshot = form.cleaned_data["snapshot"]
         return sent
-    return form.offered.first()
+    return next(iter(form.offered), None)
 
 
 def _anchor(form: PlanForm, wanted: str | None) -> Anchor | None:
     """The anchor asked for or sent, else the first: what the plan is reckoned with."""
     asked = wanted or form.data.get("anchor", "")
-    with suppress(ValidationError, Anchor.DoesNotExist):
-        return Anchor.objects.get(pk=asked) if asked else Anchor.objects.first()
-    return Anchor.objects.first()
+    every: list[Anchor] = form.anchors
+    return next((row for row in every if str(row.pk) == asked), next(iter(every), None))
 
 
-def _may_read(request: MemberRequest, snapshot: Snapshot) -> bool:
-    """Samples quote the corpus."""
-    return bool(Snapshot.objects.visible_to(request.user).filter(pk=snapshot.pk).exists())
+def _is_readable(form: PlanForm, snapshot: Snapshot) -> bool:
+    """Samples quote the corpus: who may curate it may not always read it."""
+    return any(row.pk == snapshot.pk and row.may_read for row in form.offered)
+
+
+def _reckoned(
+    chosen: Snapshot | None, anchor: Anchor | None, settings: dict[str, Any]
+) -> tuple[Trial | None, Forecast | None]:
+    """The newest dry run of these choices, and what they will need."""
+    if chosen is None or anchor is None:
+        return None, None
+    tried = newest(chosen, anchor, settings)
+    around = Surroundings.look(of=[tried] if tried else ())
+    trial = trial_of(tried, around) if tried else None
+    return trial, forecast(chosen, anchor, settings, around, trial.measured if trial else None)
 
 
 def _audience(snapshot: Snapshot | None) -> list[Reader]:
@@ -190,11 +201,14 @@ def _numbers(snapshot: Snapshot | None) -> dict[str, int]:
 
 
 def blockers(
-    snapshot: Snapshot | None, ahead: Forecast | None = None, trial: Trial | None = None
+    snapshot: Snapshot | None,
+    anchor: Anchor | None,
+    ahead: Forecast | None = None,
+    trial: Trial | None = None,
 ) -> list[Blocker]:
     """Everything that would be refused, said before it is asked, each with the way to mend it."""
     found = []
-    if not Anchor.objects.exists():
+    if anchor is None:
         found.append(
             Blocker(
                 _("No anchor has been brought in. An administrator does that on the server."),

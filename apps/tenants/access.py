@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,16 +35,24 @@ class MemberRequest(HttpRequest):
     membership: Membership
 
 
-def fetch(request: HttpRequest, model: type[M], code: UUID | str, *, role: Roles = None) -> M:
+def fetch(
+    request: HttpRequest,
+    model: type[M],
+    code: UUID | str,
+    *,
+    role: Roles = None,
+    related: Sequence[str] = (),
+) -> M:
     """The object that this person may see, or Http404: a stranger never learns that it exists.
 
+    related   what its page names of other rows, fetched with it
     Raises PermissionDenied, naming the role, when the object is theirs to see but not to use so.
     """
     rows: Any = model._default_manager.all()
     if hasattr(rows, "visible_to"):
         rows = rows.visible_to(request.user)
     try:
-        found: M = rows.get(pk=code)
+        found: M = (rows.select_related(*related) if related else rows).get(pk=code)
     except (ObjectDoesNotExist, ValidationError):
         raise Http404(f"No {model._meta.verbose_name} here.") from None
     require(request, role)

@@ -21,6 +21,9 @@ def page_before(request: HttpRequest) -> str:
     Whoever came by the tenant's own provider was asked there for all that it wants. An emergency
     account is for the day when that provider is away: it always has a second factor.
     """
+    is_by_others = getattr(request.user, "must_change_password", False)  # nobody has none
+    if is_by_others and not came_by_any_provider(request):
+        return "account_change_password"
     tenant: Tenant | None = getattr(request, "tenant", None)
     rules = tenant.settings if tenant else {}
     named = rules.get("emergency", [])
@@ -42,6 +45,12 @@ def came_by_own_provider(request: HttpRequest, tenant: Tenant) -> bool:
         each.get("method") == "socialaccount" and each.get("provider") in own
         for each in get_authentication_records(request, request.user)
     )
+
+
+def came_by_any_provider(request: HttpRequest) -> bool:
+    """Whether this session began without a password of ours."""
+    told = get_authentication_records(request, request.user)
+    return any(each.get("method") == "socialaccount" for each in told)
 
 
 def own_providers(tenant: Tenant) -> list[dict[str, object]]:

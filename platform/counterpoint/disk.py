@@ -63,9 +63,10 @@ def same_disk(one: Path, other: Path) -> bool:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
+    """Make a rename survive a power cut. Raises InputError("disk.full")."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with disk_full_is_told(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

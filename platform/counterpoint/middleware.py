@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from structlog.contextvars import bound_contextvars
 
+from apps.accounts import sessions
 from apps.accounts.models import User
 from apps.audit.actions import record
 from apps.tenants.models import Membership, Tenant
@@ -62,6 +63,7 @@ def tenant_of_request(get_response: Door) -> Door:
             try:
                 with bound_contextvars(**log_facts(request, tenant)):
                     response: Response = await get_response(request)
+                keep_from_caches(request, response)
                 await sync_to_async(tell_refusal)(request, tenant, response)
                 return response
             finally:
@@ -75,6 +77,7 @@ def tenant_of_request(get_response: Door) -> Door:
         try:
             with bound_contextvars(**log_facts(request, tenant)):
                 response: Response = get_response(request)  # type: ignore[assignment]  # no coroutine
+            keep_from_caches(request, response)
             tell_refusal(request, tenant, response)
             return response
         finally:
@@ -85,6 +88,7 @@ def tenant_of_request(get_response: Door) -> Door:
 
 def name_tenant(request: HttpRequest) -> Tenant | None:
     """Put tenant and membership of whoever asks on the request; None for strangers."""
+    sessions.end_if_over(request)
     membership = membership_of(request)
     tenant = membership.tenant if membership else None
     # Django's own way of adding to a request; views behind `member` see them as MemberRequest.
@@ -105,6 +109,12 @@ def membership_of(request: HttpRequest) -> Membership | None:
         if chosen and membership.tenant_id == UUID(chosen):
             return membership
     return mine[0] if mine else None
+
+
+def keep_from_caches(request: HttpRequest, response: Response) -> None:
+    """What somebody who is signed in is shown stays in no cache, unless the view says otherwise."""
+    if request.user.is_authenticated:
+        response.headers.setdefault("Cache-Control", "no-store")
 
 
 def tell_refusal(request: HttpRequest, tenant: Tenant | None, response: Response) -> None:

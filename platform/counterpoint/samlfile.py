@@ -16,7 +16,8 @@ from calm_engine.errors import InputError
 NEEDED = {"entity_id", "sso_url", "certificates", "domains"}
 NAMES = {"email", "full_name", "groups"}  # of attributes
 OWN = {"own_key", "own_certificate"}
-OPTIONAL = {"name", "slo_url"} | NAMES | OWN
+OPTIONAL = {"name", "slo_url", "slo_binding"} | NAMES | OWN
+BINDINGS = ("redirect", "post")
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -58,6 +59,9 @@ def app(tenant: str, told: dict[str, Any], folder: Path) -> dict[str, Any]:
             raise refusal(f"{tenant}: {name} should begin with https://.")
     if told.get("slo_url") and "own_key" not in told:
         raise refusal(f"{tenant}: slo_url needs own_key: what is said there is signed.")
+    binding = str(told.get("slo_binding") or BINDINGS[0])
+    if binding not in BINDINGS:
+        raise refusal(f"{tenant}: slo_binding should be one of {', '.join(BINDINGS)}.")
     key, own = own_pair(tenant, folder, told)
     entity = str(told["entity_id"])
     return {
@@ -72,6 +76,7 @@ def app(tenant: str, told: dict[str, Any], folder: Path) -> dict[str, Any]:
             "domains": [str(each).lower().removeprefix("@") for each in told["domains"]],
             "attributes": {name: told[name] for name in NAMES if name in told},
             "slo_url": str(told.get("slo_url") or ""),
+            "slo_binding": binding,
             "own_key": key,
             "own_certificate": own,
         },

@@ -10,10 +10,12 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
+from apps.chat.models import Message, Role, Share
 from apps.registry.models import Placement
 from apps.tenants.scope import tenant_scope
 from tests.apps.chat.making import make_model, model_server
 from tests.browser.conftest import NARROW, Window
+from tests.browser.making import fill
 from tests.browser.test_pages import TOO_WIDE
 
 pytestmark = [pytest.mark.browser]
@@ -63,3 +65,19 @@ def test_a_question_is_asked_edited_and_found_again(
     expect(page.locator("#keys")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#keys")).to_be_hidden()
+
+
+def test_an_answer_is_read_wherever_it_is_shown(people: Any, window: Callable[..., Window]) -> None:
+    fill(people)
+    with tenant_scope(people.north):
+        answer = Message.objects.get(role=Role.ASSISTANT)
+        share = Share.objects.create(conversation=answer.conversation, user=people.bo)
+    bo, ada = window(people.bo, width=NARROW), window(people.ada, width=NARROW)
+    for who, path in (
+        (bo, f"/chat/shared/{share.pk}/"),
+        (ada, f"/chat/messages/{answer.pk}/evidence"),
+    ):
+        who.open(path)
+        who.settle()
+        expect(who.page.locator("[data-markdown] strong").first).to_have_text("MX-200")
+        assert who.page.evaluate(TOO_WIDE) == []

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import subprocess
+import sys
+
 import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from tests.cast import Cast
+from tests.cast import PASSWORD, Cast
 
 POLICY = {
     "default-src 'none'",
@@ -61,3 +66,45 @@ def test_a_form_without_its_token_is_refused(cast: Cast) -> None:
     client = Client(enforce_csrf_checks=True)
     client.cookies = cast.client(cast.ada).cookies
     assert client.post("/accounts/keys/", {"name": "x"}).status_code == 403
+
+
+ASKED_OF_SETTINGS = """
+from counterpoint import settings
+names = "SESSION_COOKIE_NAME CSRF_COOKIE_NAME LANGUAGE_COOKIE_NAME SESSION_COOKIE_SECURE"
+names += " CSRF_COOKIE_SECURE LANGUAGE_COOKIE_SECURE SESSION_COOKIE_HTTPONLY CSRF_COOKIE_HTTPONLY"
+names += " LANGUAGE_COOKIE_HTTPONLY SECURE_HSTS_SECONDS SECURE_HSTS_INCLUDE_SUBDOMAINS"
+print([getattr(settings, name) for name in names.split()])
+"""
+
+
+def test_under_https_cookies_and_headers_are_at_their_strictest() -> None:
+    told = os.environ | {"COUNTERPOINT_URL": "https://counterpoint.example"}
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED_OF_SETTINGS], env=told, capture_output=True, check=True
+    )
+    *cookies, seconds, subdomains = ast.literal_eval(done.stdout.decode())
+    assert cookies[:3] == [
+        f"__Host-{name}" for name in ("sessionid", "csrftoken", "django_language")
+    ]
+    assert cookies[3:] == [True] * 6
+    assert (seconds, subdomains) == (31536000, True)
+
+
+def test_cookies_are_for_this_site_alone(cast: Cast, client: Client) -> None:
+    person = {"username": "bo@north.example", "password": PASSWORD}
+    client.get("/accounts/sign-in/")
+    client.post("/accounts/sign-in/", person)
+    client.post("/language/", {"language": "de"})
+    assert {"sessionid", "csrftoken"} <= set(client.cookies)
+    for cookie in client.cookies.values():
+        assert cookie["samesite"] == "Lax", cookie.key
+        assert cookie["httponly"], cookie.key
+        assert (cookie["path"], cookie["domain"]) == ("/", ""), cookie.key
+
+
+def test_a_method_that_only_echoes_is_refused(cast: Cast) -> None:
+    client = cast.client(cast.ada)
+    for place in ("/", "/chat/", "/corpora/", "/accounts/sign-in/", "/healthz", "/v1/models"):
+        answer = client.generic("TRACE", place, HTTP_X_PLANTED="echo of a header")
+        assert answer.status_code in (401, 405), place
+        assert b"echo of a header" not in answer.content

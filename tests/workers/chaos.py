@@ -2,7 +2,7 @@
 
 The harness watches the runs' folders while it goes, and afterwards says whether anything that had
 been saved was computed twice. Failed runs are run again, as a person would, when they said
-honestly what was wrong.
+honestly what was wrong. Files arrive meanwhile, and other workers read them (`batches`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -35,12 +34,17 @@ from counterpoint.celery import send
 from counterpoint.storage import run_folder_of
 from tests.cast import Cast
 from tests.workers import chaos_worker
+from tests.workers.batches import Batches
 from workers.places import Place
 
 AWAY = (OperationalError, InterfaceError)
 LEASE, HEARTBEAT = 4, 1
+RUNS, FILES = "gpu", "ingest,short"  # what a worker listens to
+LEASES = {RUNS: LEASE, FILES: 12}  # seconds: a reader of files beats not, and must be through
+BEAT_SECONDS = 2.0  # in place of beat: it calls for the housekeeping of files this often
 HONEST = {"disk.full", "run.attempts", "run.same_step"}
 PAUSE = 0.1
+MANY = 20
 
 
 def patiently(ask: Callable[[], Any]) -> Any:
@@ -64,19 +68,21 @@ class Seen:
 
 @dataclass
 class Chaos:
-    """Two workers, some runs, and the trouble that a seed chooses."""
+    """Workers of runs and of files, some of both, and the trouble that a seed chooses."""
 
     cast: Cast
     runs: list[UUID]
+    files: Batches
     folder: Path
-    seed: int
-    workers: int = 2
+    listening: list[str] = field(default_factory=lambda: [RUNS, RUNS, FILES, FILES])
+    beaten: float = 0.0
+    gone: int = 0  # workers that ended without being killed by us
     done: list[str] = field(default_factory=list)
     seen: dict[UUID, Seen] = field(default_factory=dict)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(self.seed)  # noqa: S311  from a seed on purpose
+        self.chance = self.files.chance
         self.seen = {code: Seen() for code in self.runs}
         with tenant_scope(self.cast.north):
             self.places = {code: Place(Path(run_folder_of(code))) for code in self.runs}
@@ -84,15 +90,16 @@ class Chaos:
     # -- workers ---------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        self.processes += [self._worker() for _ in range(self.workers)]
+        self.processes += [self._worker(queues) for queues in self.listening]
 
-    def _worker(self) -> subprocess.Popen[bytes]:
+    def _worker(self, queues: str) -> subprocess.Popen[bytes]:
         known = os.environ | {"RUN_LEASE_SECONDS": str(LEASE), "OMP_NUM_THREADS": "1"}
         known |= {"RUN_HEARTBEAT_SECONDS": str(HEARTBEAT), "RUN_DISK_RESERVE_MB": "1"}
         known["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        lease = str(LEASES[FILES])
         with (self.folder / "workers.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, str(Path(chaos_worker.__file__)), str(self.folder)],
+                [sys.executable, chaos_worker.__file__, str(self.folder), queues, lease],
                 env=known,
                 stdout=log,
                 stderr=log,
@@ -110,8 +117,11 @@ class Chaos:
         """SIGKILL to a worker's main process; its pool and children must die by themselves."""
         index = self.chance.randrange(len(self.processes))
         self.processes[index].kill()
+        self._replace(index)
+
+    def _replace(self, index: int) -> None:
         self.processes[index].wait()
-        self.processes[index] = self._worker()
+        self.processes[index] = self._worker(self.listening[index])
 
     def kill_child(self) -> None:
         """SIGKILL to the whole group of a child that trains."""
@@ -119,14 +129,22 @@ class Chaos:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.chance.choice(pids), signal.SIGKILL)
 
+    def kill_reader(self) -> None:
+        """SIGKILL to a child that reads a file."""
+        found = [each for worker in self.processes for each in readers(worker.pid)]
+        if found:
+            with contextlib.suppress(psutil.Error):
+                self.chance.choice(found).kill()
+
     def stop_pool(self) -> None:
         """SIGSTOP to the pool process of a worker past its lease, then SIGCONT: a zombie wakes."""
-        worker = psutil.Process(self.chance.choice(self.processes).pid)
+        index = self.chance.randrange(len(self.processes))
+        worker = psutil.Process(self.processes[index].pid)
         with contextlib.suppress(psutil.Error):
             stopped = worker.children()
             for each in stopped:
                 each.suspend()
-            self._wait(LEASE + 1)
+            self._wait(LEASES[self.listening[index]] + 1)
             for each in stopped:
                 each.resume()
 
@@ -135,7 +153,8 @@ class Chaos:
 
     def deliver_twice(self) -> None:
         for _ in range(self.chance.randint(2, 8)):
-            send("gpu.wake")
+            patiently(lambda: send("gpu.wake"))
+        patiently(self.files.call_twice)
 
     def restart_database(self) -> None:
         """SIGINT to the server: a fast shutdown; its supervisor starts it again."""
@@ -174,7 +193,16 @@ class Chaos:
         return found
 
     def look(self) -> bool:
-        """See what is saved and where attempts begin; run honest failures again. True: all done."""
+        """See what is saved and where attempts begin; run honest failures again.
+
+        True when all runs are done. A worker that is gone is started again, as anywhere.
+        """
+        for index, process in enumerate(self.processes):
+            if process.poll() is not None:
+                self.gone += 1
+                assert self.gone < MANY, "workers do not stay; their log says why"
+                self._replace(index)
+        self._beat()
         for code, place in self.places.items():
             self._see(self.seen[code], place)
         states = self.states()
@@ -183,6 +211,12 @@ class Chaos:
                 assert why in HONEST, f"{code} failed: {why}"
                 patiently(lambda code=code: self._again(code))
         return all(state == State.SUCCEEDED for state, _ in states.values())
+
+    def _beat(self) -> None:
+        if time.monotonic() - self.beaten > BEAT_SECONDS:
+            self.beaten = time.monotonic()
+            with contextlib.suppress(*AWAY):  # then this beat is lost
+                send("housekeeping.rows")
 
     def _again(self, code: UUID) -> None:
         with tenant_scope(self.cast.north):
@@ -210,6 +244,7 @@ class Chaos:
         """Make the events happen, each while something works, then wait until all runs are done."""
         deadline = time.monotonic() + patience
         for event in events:
+            self.files.deliver()
             while not self.children() and not self.look() and time.monotonic() < deadline:
                 time.sleep(PAUSE)
             self._wait(self.chance.uniform(*between))
@@ -217,7 +252,7 @@ class Chaos:
                 break
             getattr(self, event)()
             self.done.append(event)
-        while not self.look():
+        while not (self.look() and patiently(self.files.are_settled)):
             assert time.monotonic() < deadline, f"not done after {self.done}: {self.states()}"
             time.sleep(PAUSE)
 
@@ -225,6 +260,14 @@ class Chaos:
 def one_core() -> None:
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+
+
+def readers(worker: int) -> list[psutil.Process]:
+    """The confined children below a worker, which read files: they run isolated."""
+    with contextlib.suppress(psutil.Error):
+        below = psutil.Process(worker).children(recursive=True)
+        return [each for each in below if "-I" in each.cmdline()[1:2]]
+    return []
 
 
 def first_step(file: Path) -> int | None:

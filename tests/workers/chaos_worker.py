@@ -1,12 +1,14 @@
-"""A Celery worker as the installation starts it, whose children can be told that the disk is full.
+"""A Celery worker as the installation starts it, which can be told that its disk is full.
 
-Children load `sitecustomize` from a folder of ours: while the flag file stands, fsync says ENOSPC.
+While a flag file stands, fsync says ENOSPC: in the worker, and in the children that train, which
+load `sitecustomize` from a folder of ours. A file that is claimed and not read is soon another's.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 CUSTOM = """
@@ -20,12 +22,21 @@ os.fsync = fsync
 """
 
 
-def main(folder: Path) -> None:
+def shorten_claims(lease: float) -> None:
+    from apps.corpora.actions import outcomes  # noqa: PLC0415  once Django is ready
+
+    outcomes.LEASE = outcomes.LOST_AFTER = timedelta(seconds=lease)
+
+
+def main(folder: Path, queues: str, lease: float) -> None:
     from celery.bin.celery import celery  # noqa: PLC0415  after the path is known
 
     from workers import processes  # noqa: PLC0415  as above
 
-    (folder / "sitecustomize.py").write_text(CUSTOM.format(flag=str(folder / "full")))
+    custom = CUSTOM.format(flag=str(folder / "full"))
+    (folder / "sitecustomize.py").write_text(custom)
+    exec(custom, {})  # noqa: S102  our own few lines, as the children load them
+    shorten_claims(lease)
     known = processes.environment
 
     def environment(place: processes.Place, threads: int) -> dict[str, str]:
@@ -33,10 +44,10 @@ def main(folder: Path) -> None:
         return told | {"PYTHONPATH": os.pathsep.join([told["PYTHONPATH"], str(folder)])}
 
     processes.environment = environment
-    words = ["-A", "counterpoint", "--quiet", "worker", "-Q", "gpu", "-c", "1"]
+    words = ["-A", "counterpoint", "--quiet", "worker", "-Q", queues, "-c", "1"]
     words += ["--without-gossip", "--without-mingle", "-n", f"chaos{os.getpid()}@%h"]
     celery.main(args=words, prog_name="celery", standalone_mode=False)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))

@@ -1,7 +1,8 @@
-"""Runs of every kind on real workers and children, through trouble: done once, and done right."""
+"""Runs of every kind and batches of files, through trouble: done once, and done right."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from calm_engine.digests import weights_digest
 from calm_engine.specs import Outcome, Progress, Spec
 from counterpoint.storage import blobs
 from tests.cast import Cast
-from tests.workers import making
-from tests.workers.chaos import Chaos
+from tests.workers import batches, making
+from tests.workers.batches import Batches
+from tests.workers.chaos import FILES, RUNS, Chaos
 from workers import gpu
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,8 +31,8 @@ SEED = 7
 COMPOSE: dict[str, Any] = {"steps": 12, "batch_size": 4, "checkpoint_every": 3, "device": "cpu"}
 COMPOSE["least_recall"] = 0.0  # the augmenter is nobody's: it knows nothing
 AUGMENT = making.AUGMENT | {"steps": 60, "checkpoint_every": 10}
-EVENTS = ("kill_worker", "kill_child", "stop_pool", "flush_broker", "deliver_twice")
-EVENTS += ("restart_database", "fill_disk")
+EVENTS = ("kill_worker", "kill_child", "kill_reader", "stop_pool", "flush_broker")
+EVENTS += ("deliver_twice", "restart_database", "fill_disk")
 
 
 class InThisProcess:
@@ -105,13 +107,16 @@ def assert_all_well(cast: Cast, chaos: Chaos, groups: list[list[UUID]]) -> None:
             assert all(result == results[0] for result in results), "trouble changed a result"
     for code, seen in chaos.seen.items():
         assert seen.recomputed == [], f"{code} computed again what was saved: {seen}"
+    chaos.files.assert_all_well()
 
 
 def test_a_little_trouble_changes_nothing(
     cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = undisturbed(cast, tmp_path, monkeypatch)
-    chaos = Chaos(cast, [group[1] for group in groups], tmp_path, SEED)
+    files = Batches(cast, batches.undisturbed(cast), seeded(SEED))
+    runs, listening = [group[1] for group in groups], [RUNS, RUNS, FILES]
+    chaos = Chaos(cast, runs, files, tmp_path, listening)
     events = ["flush_broker", "kill_child", "restart_database", "deliver_twice", "kill_worker"]
     chaos.chance.shuffle(events)
     try:
@@ -127,11 +132,13 @@ def test_two_hundred_troubles_change_nothing(
     cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = undisturbed(cast, tmp_path, monkeypatch)
+    expected = batches.undisturbed(cast)
     happened: list[str] = []
     seed = SEED
     while len(happened) < 200:
         seed += 1
-        chaos = Chaos(cast, fresh(cast, groups), tmp_path, seed)
+        files = Batches(cast, expected, seeded(seed))
+        chaos = Chaos(cast, fresh(cast, groups), files, tmp_path)
         events = [chaos.chance.choice(EVENTS) for _ in range(40)]
         try:
             chaos.begin()
@@ -139,9 +146,14 @@ def test_two_hundred_troubles_change_nothing(
         finally:
             chaos.end()
         happened += chaos.done
+        print(f"{len(happened)} troubles, {len(files.sent)} uploads in this round")  # noqa: T201  progress
         doubled = [[group[0], code] for group, code in zip(groups, chaos.runs, strict=True)]
         assert_all_well(cast, chaos, doubled)
     assert set(happened) == set(EVENTS)
+
+
+def seeded(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311  from a seed on purpose
 
 
 def fresh(cast: Cast, groups: list[list[UUID]]) -> list[UUID]:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from django.conf import settings
 
-from apps.corpora import actions
+from apps.corpora import actions, extraction
 from apps.corpora.extraction import reading
 from apps.corpora.models import Document, ItemState, Upload, UploadItem
 from apps.tenants.scope import tenant_scope
@@ -87,6 +87,47 @@ def test_a_worker_that_comes_back_from_the_dead_changes_nothing(cast: Cast) -> N
         actions.file_documents(slow, found)
         assert not Document.objects.exists()
     assert outcomes(cast, upload) == {"a.txt": "extract.failed"}
+
+
+def test_whoever_lost_its_claim_settles_nothing_while_another_reads(cast: Cast) -> None:
+    corpus = make_corpus(cast)
+    making.take_in(cast, corpus, {"first.txt": b"words"})
+    upload = send(cast, corpus, {"a.txt": b"words"})
+    with tenant_scope(cast.north):
+        slow = actions.begin_next(upload.pk)
+        assert slow is not None
+        UploadItem.objects.filter(pk=slow.pk).update(claimed_at="2020-01-01T00:00:00Z")
+        actions.reconcile()
+        used = actions.quota.use().used
+        assert actions.begin_next(upload.pk) is not None
+        for settle in (
+            lambda: actions.file_known(slow),
+            lambda: actions.reject(slow, "upload.disk_full"),
+            lambda: actions.put_back(slow),
+        ):
+            settle()
+            assert outcomes(cast, upload) == {"a.txt": "extracting"}
+        assert actions.quota.use().used == used, "its bytes were given back by two"
+
+
+def test_a_file_whose_reader_is_ended_from_outside_is_read_again(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = send(cast, make_corpus(cast), {"a.txt": b"words"})
+    item = only_item(cast, upload)
+    with monkeypatch.context() as patch:
+        patch.setattr(extraction, "START", "import os; os.kill(os.getpid(), 9)")
+        with tenant_scope(cast.north):
+            claimed = actions.begin(item.pk)
+        assert claimed is not None
+        ingestion.read_one(str(cast.north.pk), claimed)
+        assert outcomes(cast, upload) == {"a.txt": "received"}
+        extract(str(cast.north.pk), str(item.pk))
+        assert outcomes(cast, upload) == {"a.txt": "extract.failed"}
+    with tenant_scope(cast.north):
+        actions.retry(upload, by=cast.ada)
+    extract(str(cast.north.pk), str(item.pk))
+    assert outcomes(cast, upload) == {"a.txt": "stored"}
 
 
 def test_a_file_that_kills_its_readers_is_given_up(cast: Cast) -> None:

@@ -1,6 +1,7 @@
 """Claims files for reading and settles each with exactly one outcome, whoever reads them.
 
-The row is the truth: a file that another worker settled stays as it is.
+The row is the truth: a file that another worker settled stays as it is, and so does one that
+another has claimed anew because our claim ran out.
 """
 
 from __future__ import annotations
@@ -75,6 +76,13 @@ def call_for(upload_id: UUID) -> None:
     wake(waiting.order_by("created_at", "pk")[:1])
 
 
+def _held(item: UploadItem) -> Any:
+    """The row of this claim: no row once the file is settled, put back or claimed by another."""
+    return UploadItem.objects.filter(
+        pk=item.pk, state=ItemState.EXTRACTING, claimed_at=item.claimed_at
+    )
+
+
 @transaction.atomic
 def file_known(item: UploadItem) -> bool:
     """Settle a file whose very bytes the corpus already has; it need not be read again."""
@@ -83,6 +91,8 @@ def file_known(item: UploadItem) -> bool:
     ).first()
     if known is None:
         return False
+    if not _held(item).select_for_update().exists():
+        return True
     _settle(item, ItemState.DUPLICATE, document=known)
     _replace(item, known)
     quota.refund(item.size)
@@ -93,10 +103,9 @@ def file_known(item: UploadItem) -> bool:
 def file_documents(item: UploadItem, found: Reading) -> None:
     """Record what one file gave: its document, its inner files, or both, all or nothing.
 
-    Does nothing when the item was settled meanwhile by another worker.
+    Does nothing when the item was settled or claimed meanwhile by another worker.
     """
-    ours = UploadItem.objects.filter(pk=item.pk, state=ItemState.EXTRACTING)
-    if not ours.select_for_update().exists():
+    if not _held(item).select_for_update().exists():
         return
     if found.is_container:
         _settle(item, ItemState.CONTAINER)
@@ -172,8 +181,8 @@ def _cut(document: Document, text: str) -> None:
 
 
 def _settle(item: UploadItem, state: ItemState, **values: object) -> None:
-    """Move a claimed file to its outcome; one that another worker settled stays as it is."""
-    if UploadItem.objects.move(item.pk, ItemState.EXTRACTING, state, **values):
+    """Move a claimed file to its outcome; one that is another's by now stays as it is."""
+    if _held(item).update(state=state, **values):
         tell(item.upload_id)
 
 
@@ -218,6 +227,16 @@ def _stored_child(child: UploadItem, kind: str, file: BinaryIO) -> UploadItem:
 def reject(item: UploadItem, code: str, **facts: object) -> None:
     """Settle one file as refused, with the code and facts that its sentence is made from."""
     _settle(item, ItemState.REJECTED, code=code, facts=facts)
+
+
+@transaction.atomic
+def put_back(item: UploadItem) -> None:
+    """Let another reader try a file whose own was ended from outside, `ATTEMPTS` times at most."""
+    if item.attempts >= ATTEMPTS:
+        reject(item, "extract.failed", attempts=ATTEMPTS)
+        return
+    _settle(item, ItemState.RECEIVED)
+    wake(UploadItem.objects.filter(pk=item.pk))
 
 
 def retriable(upload: Upload) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
@@ -18,8 +19,6 @@ from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from apps.accounts.models import User
 
 from apps.corpora.models.corpus import Corpus, OfCorpusQuerySet
@@ -114,10 +113,6 @@ class ItemQuerySet(models.QuerySet["UploadItem"]):
     def files(self) -> Self:
         """What is counted: every file, but not the archives that held them."""
         return self.exclude(state=ItemState.CONTAINER)
-
-    def move(self, item_id: UUID, old: ItemState, new: ItemState, **values: object) -> bool:
-        """Compare and set: True when this call moved the row, False when another was first."""
-        return self.filter(pk=item_id, state=old).update(state=new, **values) == 1
 
 
 class UploadItem(TenantModel):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import FileResponse, Http404, HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
@@ -22,6 +22,7 @@ from apps.tenants.models import Role
 from calm_engine.errors import InputError, InternalError
 from calm_engine.wording import sentence
 from counterpoint.plaincopies import plain_copy
+from counterpoint.sending import SentInPieces
 from counterpoint.storage import blobs
 
 PAGES = 10  # pages of a document shown at once
@@ -100,7 +101,7 @@ def page_image(request: MemberRequest, code: UUID) -> HttpResponse:
 
 @require_GET
 @member()
-def original(request: MemberRequest, code: UUID) -> HttpResponse | FileResponse:
+def original(request: MemberRequest, code: UUID) -> HttpResponse | SentInPieces:
     """The original bytes, as an attachment only: an upload never opens in our origin."""
     row = fetch(request, Document, code)
     actions.must(row.corpus, request.user, Right.EXPORT)
@@ -108,10 +109,7 @@ def original(request: MemberRequest, code: UUID) -> HttpResponse | FileResponse:
         file = blobs().open("original", row.original_digest)
     except InternalError:
         return render(request, "corpora/lost.html", {"document": row}, status=410)
-    name = row.path.rpartition("/")[2]
-    return FileResponse(
-        file, as_attachment=True, filename=name, content_type="application/octet-stream"
-    )
+    return SentInPieces(file, row.path.rpartition("/")[2])
 
 
 @require_POST

@@ -6,11 +6,11 @@ import tempfile
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import FileResponse, Http404, HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -28,10 +28,12 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError, InternalError
 from calm_engine.wording import sentence
+from counterpoint.sending import SentInPieces
 from counterpoint.storage import blobs
 
 NAMED = 200  # documents of a snapshot named on its page
 OFFERED = 200  # other corpora offered to be frozen with one
+PARQUET = "application/vnd.apache.parquet"
 
 
 @require_POST
@@ -134,16 +136,16 @@ def snapshot(request: MemberRequest, code: UUID) -> HttpResponse:
 
 @require_GET
 @member()
-def manifest(request: MemberRequest, code: UUID) -> HttpResponse | FileResponse:
+def manifest(request: MemberRequest, code: UUID) -> HttpResponse | SentInPieces:
     """The list of a snapshot's documents as a Parquet file: digests and names."""
     row = fetch(request, Snapshot, code)
     try:
-        return _attached(_listed(row), f"snapshot-{row.short}.parquet")
+        return SentInPieces(_listed(row), f"snapshot-{row.short}.parquet", PARQUET)
     except InternalError as error:
         raise Http404("The list of this snapshot is gone from storage.") from error
 
 
-def _listed(row: Snapshot) -> IO[bytes]:
+def _listed(row: Snapshot) -> BinaryIO:
     """The file as it was frozen, or made now for a snapshot of an older release."""
     if row.listed:
         return blobs().open(manifests.KIND, row.listed)
@@ -151,8 +153,3 @@ def _listed(row: Snapshot) -> IO[bytes]:
         file = Path(folder) / "manifest"
         manifests.write(manifests.entries(row), file)
         return file.open("rb")
-
-
-def _attached(file: IO[bytes], name: str) -> FileResponse:
-    kind = "application/vnd.apache.parquet"
-    return FileResponse(file, as_attachment=True, filename=name, content_type=kind)

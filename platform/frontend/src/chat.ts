@@ -9,7 +9,8 @@ import { words } from "./words";
 customElements.define("cp-chat", Chat);
 foldHistory();
 for (const place of document.querySelectorAll<HTMLElement>("[data-markdown]")) {
-  new Rendered(place).show(place.textContent ?? "");
+  const text = place.textContent ?? ""; // read first: the place is emptied
+  new Rendered(place).show(text);
 }
 
 /** Where there is no room beside the conversation, the history opens as a sheet. */

@@ -20,4 +20,6 @@ customElements.define("cp-upload", Upload);
 
 improve(document);
 offerThemes();
+// A form that only carries a message on to the provider; without script it has its button.
+document.querySelector<HTMLFormElement>("form[data-at-once]")?.requestSubmit();
 document.addEventListener("htmx:after:swap", () => improve(document));

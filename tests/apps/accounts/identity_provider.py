@@ -238,15 +238,27 @@ def encrypted(xml: bytes, certificate: bytes, transform: str = "aes256-gcm") -> 
     return etree.tostring(root)
 
 
-def question_of_leaving(provider: IdentityProvider, to: str, subject: str, **more: str) -> str:
-    """A question of single logout: the fields of an address, signed by the provider."""
+def leaving(provider: IdentityProvider, to: str, subject: str, **more: str) -> str:
+    """A question of single logout, not yet signed."""
     told = {"id": f"_{uuid4().hex}", "issuer": provider.entity, "to": to, "at": moment(0)} | more
-    xml = (
+    return (
         f'<samlp:LogoutRequest xmlns:samlp="{NAMES["samlp"]}" xmlns:saml="{NAMES["saml"]}"'
         f' ID="{told["id"]}" Version="2.0" IssueInstant="{told["at"]}" Destination="{told["to"]}">'
         f"<saml:Issuer>{told['issuer']}</saml:Issuer>"
         f'<saml:NameID Format="{PERSISTENT}">{subject}</saml:NameID></samlp:LogoutRequest>'
     )
+
+
+def posted(xml: str, provider: IdentityProvider, digest: str = "sha256") -> bytes:
+    """A message with the provider's signature inside, as the POST binding wants it."""
+    root = etree.fromstring(xml.encode())
+    sign(root, keys(provider.key or provider.name)[0], digest)
+    return etree.tostring(root)
+
+
+def question_of_leaving(provider: IdentityProvider, to: str, subject: str, **more: str) -> str:
+    """The same as the fields of an address, signed by the provider."""
+    xml = leaving(provider, to, subject, **more)
     packed = zlib.compressobj(wbits=-15)
     raw = packed.compress(xml.encode()) + packed.flush()
     fields = {"SAMLRequest": base64.b64encode(raw).decode(), "SigAlg": RSA_SHA256}
@@ -255,6 +267,19 @@ def question_of_leaving(provider: IdentityProvider, to: str, subject: str, **mor
     query = urlencode(fields)
     signature = signed.sign(query.encode(), padding.PKCS1v15(), hashes.SHA256())
     return f"{query}&{urlencode({'Signature': base64.b64encode(signature).decode()})}"
+
+
+def is_signed_inside(sent: str, certificate: bytes) -> bool:
+    """Whether a message that a form carries holds a signature by this key."""
+    root = etree.fromstring(base64.b64decode(sent))
+    xmlsec.tree.add_ids(root, ["ID"])
+    context = xmlsec.SignatureContext()
+    context.key = xmlsec.Key.from_memory(certificate, xmlsec.KeyFormat.CERT_PEM)
+    try:
+        context.verify(root.find("ds:Signature", NAMES))
+    except xmlsec.Error:
+        return False
+    return True
 
 
 def is_signed_by(query: str, kind: str, certificate: bytes) -> bool:

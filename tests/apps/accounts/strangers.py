@@ -34,6 +34,8 @@ OBJECTS = {
     "accounts:revoke": lambda cast: {"code": issue_key(cast.ada, cast.north, "script")[0].pk},
     "accounts:remove_quota": lambda cast: {"code": quota(cast).pk},
     "accounts:service_key": lambda cast: {"code": open_service(cast.north, "bot", by=cast.ada).pk},
+    "accounts:new_password": lambda cast: {"code": Membership.objects.get(user=cast.bo).pk},
+    "accounts:sign_out_person": lambda cast: {"code": Membership.objects.get(user=cast.bo).pk},
     "accounts:remove_person": lambda cast: {"code": Membership.objects.get(user=cast.bo).pk},
     "accounts:switch": lambda cast: {"code": cast.north.pk},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,21 @@ from urllib.parse import urlsplit
 import pytest
 from allauth.usersessions.models import UserSession
 from django.test import Client
+from lxml import etree
 
 from apps.accounts.models import User
 from apps.tenants.models import Membership, Role
 from calm_engine.errors import InputError
 from counterpoint import samlfile
 from tests.apps.accounts.identity_provider import (
+    NAMES,
     IdentityProvider,
     encrypted,
     is_signed_by,
+    is_signed_inside,
     keys,
+    leaving,
+    posted,
     question_of_leaving,
     running,
 )
@@ -177,11 +183,128 @@ def test_whoever_signs_out_here_is_offered_to_sign_out_there(
     assert b"Sign out at north" not in by_password.content
 
 
+# --- by the POST binding --------------------------------------------------------------------------
+
+
+def post(xml: bytes) -> Any:
+    """Somebody's browser brings the provider's form here."""
+    sent = {"SAMLRequest": base64.b64encode(xml).decode()}
+    return Client(enforce_csrf_checks=True).post("/accounts/saml/north/logout/", sent)
+
+
+def field(page: str, name: str) -> str:
+    return page.partition(f'name="{name}" value="')[2].partition('"')[0]
+
+
+def test_a_question_by_a_form_ends_them_too_and_is_answered_the_way_the_provider_takes(
+    cast: Cast, north: IdentityProvider, settings: Any, tmp_path: Path
+) -> None:
+    client = Client()
+    come(client)
+    answer = post(posted(leaving(north, LOGOUT, "dee-1"), north))
+    assert answer["Location"].startswith(f"{SLO}?SAMLResponse=")
+    assert client.get("/chat/").status_code == 302
+    more = ours(tmp_path, slo_binding="post")
+    trust(settings, tmp_path, {"north": entry(north, tmp_path, **more)})
+    come(client)
+    answer = post(posted(leaving(north, LOGOUT, "dee-1"), north))
+    page = answer.content.decode()
+    assert client.get("/chat/").status_code == 302
+    assert f'action="{SLO}"' in page
+    assert is_signed_inside(field(page, "SAMLResponse"), keys("counterpoint")[1])
+    assert "form-action 'self' https://idp.north.example;" in answer["Content-Security-Policy"]
+
+
+def test_the_metadata_names_both_bindings(cast: Cast, north: IdentityProvider) -> None:
+    told = Client().get("/accounts/saml/north/metadata/").content.decode()
+    for binding in ("HTTP-POST", "HTTP-Redirect"):
+        assert (
+            f'SingleLogoutService Binding="urn:oasis:names:tc:SAML:2.0:bindings:{binding}' in told
+        )
+
+
+def test_signing_out_is_offered_by_a_form_where_the_provider_takes_forms(
+    cast: Cast, north: IdentityProvider, settings: Any, tmp_path: Path
+) -> None:
+    more = ours(tmp_path, slo_binding="post")
+    trust(settings, tmp_path, {"north": entry(north, tmp_path, **more)})
+    client = Client()
+    come(client)
+    answer = client.post("/accounts/sign-out/", follow=True)
+    page = answer.content.decode()
+    assert "Sign out at north too" in page
+    assert is_signed_inside(field(page, "SAMLRequest"), keys("counterpoint")[1])
+    assert "https://idp.north.example" in answer["Content-Security-Policy"]
+    plain = client.get("/accounts/sign-in/")
+    assert "https://idp.north.example" not in plain["Content-Security-Policy"]
+    back = client.post("/accounts/saml/north/logout/", {"SAMLResponse": "AAAA"})
+    assert back["Location"] == "/accounts/sign-in/"
+
+
+def wrapped(xml: bytes) -> bytes:
+    """Another question around the signed one, whose signature still verifies."""
+    inner = etree.fromstring(xml)
+    outer = etree.fromstring(xml)
+    outer.set("ID", "_other")
+    outer.find("saml:NameID", NAMES).text = "bo-1"
+    signature = outer.find("ds:Signature", NAMES)
+    for each in list(signature):
+        if each.tag.endswith("KeyInfo"):
+            signature.remove(each)
+    holder = etree.SubElement(signature, f"{{{NAMES['ds']}}}Object")
+    holder.append(inner)
+    return etree.tostring(outer)
+
+
+def changed(xml: bytes) -> bytes:
+    return xml.replace(b"dee-1", b"bo-1")
+
+
+def unsigned(xml: bytes) -> bytes:
+    root = etree.fromstring(xml)
+    root.remove(root.find("ds:Signature", NAMES))
+    return etree.tostring(root)
+
+
+def with_entity(xml: bytes) -> bytes:
+    return b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">]>' + xml
+
+
+TAMPERED = {each.__name__: each for each in (wrapped, changed, unsigned, with_entity)}
+
+
+@pytest.mark.parametrize(
+    "what", [*REFUSALS, *TAMPERED, "sha1", "signed by somebody", "twice", "rubbish"]
+)
+def test_a_form_that_is_not_the_providers_ends_nothing(
+    cast: Cast, north: IdentityProvider, what: str
+) -> None:
+    client = Client()
+    come(client)
+    told = dict(REFUSALS.get(what, {}))
+    if what == "signed by somebody":
+        north.key = "mallory"
+    digest = "sha1" if what == "sha1" else "sha256"
+    xml = posted(leaving(north, told.pop("to", LOGOUT), "dee-1", **told), north, digest)
+    if what == "twice":
+        assert post(xml)["Location"].startswith(SLO)
+        come(client)
+    answers = [post(TAMPERED[what](xml) if what in TAMPERED else xml)]
+    if what == "rubbish":
+        answers = [post(each) for each in (b"", b"<a/>", b"no xml", b"<a>" * 40_000)]
+        bad = Client().post("/accounts/saml/north/logout/", {"SAMLRequest": "%%%"})
+        answers.append(bad)
+    assert {each["Location"] for each in answers} == {"/accounts/sign-in/"}
+    if what != "rubbish":
+        assert client.get("/chat/").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [
         ({"own_key": "own.key"}, "go together"),
         ({"slo_url": SLO}, "slo_url needs own_key"),
+        ({"slo_binding": "soap"}, "slo_binding should be one of"),
         ({"own_key": "own.pem", "own_certificate": "own.pem"}, "no private key in PEM"),
         ({"own_key": "own.key", "own_certificate": "north.pem"}, "not that of own_key"),
         ({"slo_url": "http://x.example/slo"}, "slo_url should begin with https://"),

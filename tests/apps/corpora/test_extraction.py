@@ -340,7 +340,7 @@ def test_a_warm_process_reads_file_after_file(tmp_path: Path) -> None:
     assert [warm.is_alive, other.is_alive].count(True) == 1
 
 
-def test_a_reader_that_was_killed_from_outside_is_asked_once_more(tmp_path: Path) -> None:
+def test_a_warm_process_that_was_killed_is_replaced(tmp_path: Path) -> None:
     with readers.borrowed() as warm:
         warm.process.kill()
         warm.process.wait()

@@ -117,6 +117,19 @@ def test_a_piece_at_the_wrong_place_changes_nothing(
     assert piece(client, address, 100, WORDS[100:]).status_code == 204
 
 
+def test_a_finished_upload_takes_nothing_more(cast: Cast) -> None:
+    client = cast.client(cast.ada)
+    address = begin(client, make_corpus(cast), len(WORDS))["Location"]
+    piece(client, address, 0, WORDS)
+    for offset, body in ((0, b"others"), (len(WORDS), b"more")):
+        assert piece(client, address, offset, body).status_code >= 400
+    assert client.delete(address, **HEADS).status_code >= 400  # type: ignore[arg-type]  # as above
+    with tenant_scope(cast.north):
+        item = UploadItem.objects.get()
+        with blobs().open("original", item.digest) as file:
+            assert file.read() == WORDS
+
+
 def test_what_a_crash_left_behind_the_position_is_cut_away(cast: Cast) -> None:
     client = cast.client(cast.ada)
     address = begin(client, make_corpus(cast), len(WORDS))["Location"]

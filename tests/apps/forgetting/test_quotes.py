@@ -7,15 +7,20 @@ from datetime import date
 
 import pytest
 from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
 
+from apps.accounts.models import User
 from apps.audit import holds
 from apps.audit.models import Hold
+from apps.chat.actions import title_from
 from apps.chat.models import Conversation, Message, Role, State
-from apps.corpora.models import Corpus, Document, Example
+from apps.corpora.models import Corpus, Document, Example, Passage
 from apps.evaluation.models import Report
 from apps.forgetting import actions
 from apps.forgetting.lineage import affected
 from apps.forgetting.models import ForgetPlan
+from apps.forgetting.stretches import LEAST, Quoted
 from apps.registry.models import Alias, Placement
 from apps.runs.models import Run, RunSample
 from apps.tenants.scope import tenant_scope
@@ -54,7 +59,7 @@ def one_more_exchange(cast: Cast, talk: Conversation) -> None:
     asked = Message.objects.create(
         conversation=talk,
         position=place,
-        follows=talk.messages.get(role=Role.ASSISTANT),
+        follows=talk.messages.filter(role=Role.ASSISTANT).first(),
         role=Role.USER,
         text="And the weather?",
         state=State.COMPLETE,
@@ -156,3 +161,136 @@ def test_a_hold_on_whoever_asked_keeps_their_answers(cast: Cast, plan: ForgetPla
         holds.lift(hold, by=cast.otto)
         actions.destroy(plan, by=cast.ada)
         assert not Message.objects.exists()
+
+
+# --- what people pasted elsewhere -----------------------------------------------------------------
+
+SECRET = (
+    "The seal of the valve was replaced twice in March because its rim had cracked in the cold."
+)
+PASTED = f"Please put this into French:\n\n> {SECRET.upper().replace(' ', '  ')}\n\nThank you."
+REPEATED = "It says that the valve was replaced twice in March because its rim had broken."
+
+
+def with_words(cast: Cast, plan: ForgetPlan, *texts: str) -> None:
+    with tenant_scope(cast.north):
+        for place, text in enumerate(texts or ("Service report.", SECRET)):
+            Passage.objects.create(
+                corpus=plan.corpus,
+                document=plan.document,
+                page=0,
+                start=place * 1000,
+                end=place * 1000 + len(text),
+                body=text,
+            )
+
+
+def pasted(cast: Cast, owner: User, question: str, answer: str) -> Conversation:
+    """A conversation with a model that never learned the document."""
+    with tenant_scope(cast.north):
+        talk = Conversation.objects.create(owner=owner, title=title_from(question), model="other")
+        one_more_exchange(cast, talk)
+        talk.messages.filter(role=Role.USER).update(text=question)
+        talk.messages.filter(role=Role.ASSISTANT).update(text=answer)
+    return talk
+
+
+def test_words_that_somebody_pasted_elsewhere_are_struck_out_and_the_rest_stays(
+    cast: Cast, plan: ForgetPlan
+) -> None:
+    with_words(cast, plan)
+    talk = pasted(cast, cast.bo, PASTED, REPEATED)
+    page = cast.client(cast.ada).get(f"/forget/{plan.pk}/").content.decode()
+    assert "2 more messages repeat eight words of it" in page
+    assert "valve" not in page  # how many, and never what
+    with tenant_scope(cast.north):
+        actions.destroy(plan, by=cast.ada)
+        question, answer = [each.text for each in talk.messages.all()]
+        talk.refresh_from_db()
+    assert question == "Please put this into French:\n\n> [forgotten].\n\nThank you."
+    assert answer == "It says that [forgotten] broken."
+    assert "SEAL" not in talk.title
+    assert plan.rows["quotes"] == 2
+
+
+def test_a_run_over_the_edge_of_two_passages_is_one(cast: Cast, plan: ForgetPlan) -> None:
+    with_words(cast, plan, "It began on the second of", "March when the rim had cracked.")
+    talk = pasted(cast, cast.bo, "on the second of March when the rim?", "Rain.")
+    with tenant_scope(cast.north):
+        actions.destroy(plan, by=cast.ada)
+        assert [each.text for each in talk.messages.all()] == ["[forgotten]?", "Rain."]
+
+
+def test_seven_words_in_a_row_and_other_peoples_words_stay(cast: Cast, plan: ForgetPlan) -> None:
+    with_words(cast, plan)
+    question = "Was the valve replaced twice in March because of rain?"
+    talk = pasted(cast, cast.bo, question, "The seal of the valve was replaced once, in May.")
+    with tenant_scope(cast.north):
+        before = [each.text for each in talk.messages.all()]
+        actions.destroy(plan, by=cast.ada)
+        assert [each.text for each in talk.messages.all()] == before
+        assert plan.rows["quotes"] == 0
+
+
+def test_where_answers_are_kept_shut_what_stays_open_is_struck_all_the_same(
+    cast: Cast, plan: ForgetPlan
+) -> None:
+    cast.north.settings = {"keep_forgotten_answers": True}
+    cast.north.save()
+    with_words(cast, plan)
+    talk = pasted(cast, cast.bo, PASTED, "Rain.")
+    with tenant_scope(cast.north):
+        shut = Message.objects.filter(role=Role.USER).exclude(conversation=talk)
+        shut.update(text=SECRET)
+        actions.destroy(plan, by=cast.ada)
+        assert shut.get().text == SECRET
+        assert not talk.messages.filter(text__icontains="valve").exists()
+        assert plan.rows["quotes"] == 1
+
+
+def test_a_hold_on_whoever_pasted_keeps_their_words(cast: Cast, plan: ForgetPlan) -> None:
+    with_words(cast, plan)
+    talk = pasted(cast, cast.bo, PASTED, "Rain.")
+    with tenant_scope(cast.north):
+        day = date(2030, 1, 1)
+        holds.place(Hold.Kind.PERSON, cast.bo, by=cast.otto, reason="Court.", review_on=day)
+        with pytest.raises(InputError, match=r"hold\.stands"):
+            actions.destroy(plan, by=cast.ada)
+        assert talk.messages.first().text == PASTED
+
+
+def test_what_says_nearly_the_same_is_named_and_left(cast: Cast, plan: ForgetPlan) -> None:
+    with tenant_scope(cast.north):
+        copy = Document.objects.exclude(pk=plan.document_id).get()
+        Document.objects.filter(pk=copy.pk).update(
+            duplicate_of=plan.document, state="duplicate", text_digest="e" * 64
+        )
+    page = cast.client(cast.ada).get(f"/forget/{plan.pk}/").content.decode()
+    assert "1 more document says the same or nearly the same" in page
+    assert copy.get_absolute_url() in page
+    with tenant_scope(cast.north):
+        actions.destroy(plan, by=cast.ada)
+        told = json.loads(actions.certify(plan, by=cast.ada))
+    assert told["same_text_left"] == [copy.original_digest]
+
+
+SAID = st.lists(st.sampled_from(["a", "b", "c"]), max_size=40)
+
+
+@given(documents=st.lists(SAID, max_size=3), said=SAID)
+def test_runs_are_those_that_looking_everywhere_finds(
+    documents: list[list[str]], said: list[str]
+) -> None:
+    shared = set()
+    for at in range(len(said) - LEAST + 1):
+        run = said[at : at + LEAST]
+        for there in documents:
+            if any(there[k : k + LEAST] == run for k in range(len(there))):
+                shared.update(range(at, at + LEAST))
+    text = " ".join(said)
+    found = {
+        place // 2  # each word is one letter and a space
+        for begin, end in Quoted(documents).runs(text)
+        for place in range(begin, end, 2)
+    }
+    assert found == shared

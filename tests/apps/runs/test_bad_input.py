@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connections
 from django.db.models import ProtectedError
 from django.db.models.functions import Now
@@ -71,6 +73,42 @@ def test_cancelled_between_the_claim_and_the_start_it_does_not_begin(
     monkeypatch.setitem(gpu.WORK, "augment", lambda _job: pytest.fail("it began"))
     gpu.carry(attempt)
     assert now(cast, run).state == "cancelled"
+
+
+LATE = {"lease_until": Now() - timedelta(seconds=1)}
+ASKED = "The worker has been asked to stop, and has not yet answered."
+
+
+@pytest.mark.parametrize(
+    ("is_claimed", "facts", "at_once"),
+    [
+        pytest.param(False, {}, "Stopped as asked", id="queued"),
+        pytest.param(False, {"pause_requested_at": Now()}, "Stopped as asked", id="paused"),
+        pytest.param(True, {}, ASKED, id="claimed and not begun"),
+        pytest.param(True, {"heartbeat_at": Now(), "stage": "train"}, ASKED, id="running"),
+        pytest.param(True, {"pause_requested_at": Now()}, ASKED, id="pausing"),
+        pytest.param(True, LATE, ASKED, id="stuck"),
+    ],
+)
+def test_each_state_is_left_when_somebody_asks_twice_and_the_page_says_so(
+    cast: Cast, run: Run, is_claimed: bool, facts: dict[str, Any], at_once: str
+) -> None:
+    attempt = claimed() if is_claimed else None
+    with tenant_scope(cast.north):
+        Run.objects.update(**facts)
+    client = cast.client(cast.ada)
+    for _ in range(2):
+        assert at_once in client.post(f"/runs/{run.pk}/stop", follow=True).content.decode()
+    if attempt is not None and facts is LATE:
+        assert reap() == 1  # nobody answers any more: the reaper does
+    elif attempt is not None:
+        gpu.carry(attempt)
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    assert now(cast, run).state == "cancelled"
+    assert "Stopped as asked" in page
+    with tenant_scope(cast.north):
+        assert run.events.filter(kind="cancelled").count() == 1
+        assert claim("gpu", "here") is None
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
@@ -146,6 +184,25 @@ def test_a_clock_that_jumps_ahead_costs_an_attempt_and_no_work(cast: Cast, run: 
         assert job.wish is Wish.FENCED
         raise Fenced
     assert now(cast, run).state == "queued"
+    page = cast.client(cast.ada).get(f"/runs/{run.pk}/").content.decode()
+    assert "The worker was lost: its lease ran out; it goes on from its last checkpoint" in page
+
+
+@pytest.mark.parametrize(
+    ("jumped", "charged"),
+    [(timedelta(days=1), 0.0), (timedelta(days=-1), float(settings.RUN_LEASE_SECONDS))],
+    ids=["back", "ahead"],
+)
+def test_a_clock_that_jumps_charges_a_lease_at_most(
+    cast: Cast, run: Run, jumped: timedelta, charged: float
+) -> None:
+    with executing(claimed()) as job:
+        with tenant_scope(cast.north):
+            Run.objects.update(heartbeat_at=Now() + jumped)
+        job.beat()
+        assert job.wish is Wish.NOTHING, "the lease is renewed all the same"
+        assert now(cast, run).used_seconds == pytest.approx(charged)
+        raise Cancelled
 
 
 def test_a_page_that_comes_back_is_told_what_it_missed(cast: Cast, run: Run) -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as some
 
-from apps.runs.claims import ahead_of, claim, working
+from apps.runs.claims import claim
 from apps.runs.expecting import SPREAD, Ahead, Pace, Working, begins_in, in_words
 from apps.runs.models import Run, Slot
 from apps.runs.standing import Surroundings, standing
@@ -100,12 +100,12 @@ def test_a_page_tells_when_a_waiting_run_begins(cast: Cast) -> None:
         done = make_run(cast.ada, "Done")
         facts = {"state": "succeeded", "used_seconds": 600, "outcome": {}}
         Run.objects.filter(pk=done.pk).update(finished_at=timezone.now(), **facts)
-        (ahead,) = ahead_of([last]).values()
-        around = Surroundings.look()
-        told = standing(last, around, ahead=ahead)
+        around = Surroundings.of(last)
+        (ahead,) = around.ahead.values()
+        told = standing(last, around)
     assert (ahead.runs, ahead.fresh["augment"], ahead.left) == (2, 1, 300.0)
-    assert [(each.slot, each.kind) for each in working("gpu")] == [("here/gpu0", "augment")]
-    seconds = begins_in(ahead, around.pace(), {"here/gpu0"})
+    assert [(each.slot, each.kind) for each in around.pace.working] == [("here/gpu0", "augment")]
+    seconds = begins_in(ahead, around.pace, {"here/gpu0"})
     assert seconds == pytest.approx((1800 * 0.8, (1800 + 300 + 600) * 1.4), rel=0.05)
     assert told.next.startswith("It begins about ")
     assert "It begins about " in cast.client(cast.ada).get(page).content.decode()
@@ -121,8 +121,6 @@ def test_a_run_that_works_asks_nothing_of_the_queue(cast: Cast) -> None:
         facts = {"state": "running", "lease_until": soon, "heartbeat_at": timezone.now()}
         Run.objects.filter(pk=run.pk).update(owner="here", **facts)
         run.refresh_from_db()
-        around = Surroundings(timezone.now(), pace=lambda: pytest.fail("asked"))
         with CaptureQueriesContext(connection) as asked:
-            assert standing(run, around).word == "running"
-            assert ahead_of([run]) == {}
+            assert standing(run, Surroundings.of(run)).word == "running"
     assert len(asked) == 0

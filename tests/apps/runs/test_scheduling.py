@@ -13,7 +13,8 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
-from apps.runs.claims import ahead_of, charge, claim, cost_of_claim
+from apps.runs import queues
+from apps.runs.claims import charge, claim, cost_of_claim
 from apps.runs.expecting import Ahead
 from apps.runs.models import Reservation, Run, Share, Slot
 from apps.runs.standing import Surroundings, standing
@@ -153,9 +154,10 @@ def copy_of(run: Run) -> Run:
 def test_a_place_is_counted_over_all_tenants_in_one_walk(cast: Cast) -> None:
     queue(cast, north=2, south=2)
     with tenant_scope(cast.north):
-        places = ahead_of(Run.objects.order_by("created_at"))
+        waiting = Run.objects.order_by("created_at")
+        places = queues.look("gpu", waiting, slots=[], tenant_id=cast.north.pk).ahead
     assert sorted(ahead.runs for ahead in places.values()) == [0, 2]
-    assert ahead_of([]) == {}
+    assert queues.look("gpu", [], slots=[], tenant_id=None) == queues.Queue()
 
 
 # -- what is said ----------------------------------------------------------------------------------
@@ -199,7 +201,8 @@ def test_different_ways_to_wait_have_different_words_and_looks(
 
 
 def test_a_place_in_the_queue_is_a_number() -> None:
-    told = standing(Run(), Surroundings(NOON, slots=[SLOT]), ahead=Ahead(3))
+    run = Run()
+    told = standing(run, Surroundings(NOON, slots=[SLOT], ahead={run.pk: Ahead(3)}))
     assert (told.word, told.reason) == ("queued, place 4", "At most 3 runs are ahead.")
 
 

@@ -39,7 +39,7 @@ def taken() -> bool:
 def said(cast: Cast, run: Run) -> tuple[str, str]:
     with tenant_scope(cast.north):
         run.refresh_from_db()
-        told = standing(run, Surroundings.look())
+        told = standing(run, Surroundings.of(run))
         return told.word, told.reason
 
 

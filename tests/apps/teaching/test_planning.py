@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from apps.runs.actions import start_augment
 from apps.runs.models import Run, Share, Slot
+from apps.runs.standing import Surroundings
 from apps.teaching import planning
 from apps.tenants.scope import tenant_scope
 from tests.apps.runs.making import make_anchor, make_snapshot
@@ -65,7 +66,7 @@ def test_time_is_promised_only_when_every_step_has_been_seen_here(cast: Cast, pa
         Run.objects.filter(pk=run.pk).update(
             state="succeeded", outcome={}, finished_at=Now(), used_seconds=100.0
         )
-        assert planning.forecast(snapshot, anchor, {}).seconds is None
+        assert planning.forecast(snapshot, anchor, {}, Surroundings.look()).seconds is None
 
 
 def test_what_is_certain_keeps_a_run_off_slots_that_are_too_small(cast: Cast, parents: Any) -> None:

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from apps.runs.actions import OUTPUT
 from apps.runs.models import Run, Slot
+from apps.runs.standing import Surroundings
 from apps.teaching import trying
 from apps.teaching.models import Plan
 from apps.teaching.presets import QUICK, settings_of
@@ -107,9 +108,9 @@ def test_every_choice_of_the_page_is_tried(cast: Cast, asked: dict[str, Any]) ->
     with tenant_scope(cast.north):
         run = Run.objects.get()
         chosen = settings_of("standard", without=["gap", "list"], writes=True)
-        trial = trying.trial_of(run.snapshot, run.anchor, chosen)
-        assert trial is not None
-        assert trial.run == run
+        assert trying.newest(run.snapshot, run.anchor, chosen) == run
+        trial = trying.trial_of(run, Surroundings.of(run))
+        assert trial.is_active
         assert (run.spec["writes"], run.spec["without"]) == (True, ["gap", "list"])
         assert run.spec["compose"]["augmenters"] == [OUTPUT], "a newborn of the trial itself"
 

@@ -61,6 +61,7 @@ export class Chart extends HTMLElement {
     );
     this.replaceChildren(element("figure", {}, caption, this.#choices, this.#box, this.#summary, this.#table));
     document.addEventListener("cp-metrics", this.#more);
+    document.addEventListener("cp-again", this.#again);
     document.addEventListener("cp-theme", this.#redraw);
     this.#scheme.addEventListener("change", this.#redraw);
     this.#sizes.observe(this.#box);
@@ -69,6 +70,7 @@ export class Chart extends HTMLElement {
 
   disconnectedCallback(): void {
     document.removeEventListener("cp-metrics", this.#more);
+    document.removeEventListener("cp-again", this.#again);
     document.removeEventListener("cp-theme", this.#redraw);
     this.#scheme.removeEventListener("change", this.#redraw);
     this.#sizes.disconnect();
@@ -122,6 +124,9 @@ export class Chart extends HTMLElement {
     }
     if (changed) this.#redraw();
   };
+
+  /** The stream was away: what was told meanwhile is asked for. */
+  #again = (): void => void this.#load();
 
   #names(): string[] {
     const known = [...this.#points.keys()];

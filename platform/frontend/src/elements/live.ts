@@ -18,6 +18,7 @@ export class Live extends HTMLElement {
   #poll = 0;
   #hide = 0;
   #ended = false;
+  #isLater = false;
   #held = new Map<string, string>();
   #known = new Set<string>();
   #state = element("p", { className: "live-state", hidden: true });
@@ -41,7 +42,12 @@ export class Live extends HTMLElement {
     if (!address || this.#source || this.#ended) return;
     const source = new EventSource(address);
     this.#source = source;
-    source.addEventListener("open", () => this.#alive());
+    source.addEventListener("open", () => {
+      this.#alive();
+      // A source that comes back by itself names what it has seen; a new one knows nothing of that.
+      if (this.#isLater) document.dispatchEvent(new Event("cp-again"));
+      this.#isLater = true;
+    });
     source.addEventListener("error", () => this.#broken());
     source.addEventListener("region", (event) => {
       this.#alive();
