@@ -13,7 +13,7 @@ import psutil
 import pytest
 from django.conf import settings
 
-from apps.corpora import actions, extraction
+from apps.corpora import actions, readers
 from apps.corpora.extraction import reading
 from apps.corpora.models import Document, ItemState, Upload, UploadItem
 from apps.tenants.scope import tenant_scope
@@ -115,8 +115,9 @@ def test_a_file_whose_reader_is_ended_from_outside_is_read_again(
 ) -> None:
     upload = send(cast, make_corpus(cast), {"a.txt": b"words"})
     item = only_item(cast, upload)
+    readers.end_idle()
     with monkeypatch.context() as patch:
-        patch.setattr(extraction, "START", "import os; os.kill(os.getpid(), 9)")
+        patch.setattr(readers, "START", "import os; os.kill(os.getpid(), 9)")
         with tenant_scope(cast.north):
             claimed = actions.begin(item.pk)
         assert claimed is not None

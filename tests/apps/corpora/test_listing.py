@@ -99,7 +99,7 @@ def test_a_count_beyond_its_bound_says_so(cast: Cast, monkeypatch: Any) -> None:
     with tenant_scope(cast.north):
         corpus = actions.create_corpus("Many", by=cast.ada)
         add(corpus, 5)
-        assert listing.said(listing.counted(corpus.documents.all())) == "2+"
+        assert listing.said(*listing.counted(corpus.documents.all())) == "2+"
 
 
 def test_an_act_by_filter_reaches_beyond_the_page_and_no_further(cast: Cast) -> None:
