@@ -23,6 +23,11 @@ REQUESTS = Counter(
     "Requests by method, route (its name, never its address) and status",
     ["method", "route", "status"],
 )
+TENANTS = Counter(
+    "counterpoint_tenant_requests",
+    "Requests of people who are signed in, by their tenant (its id) and class of status",
+    ["tenant", "status"],
+)
 SECONDS = Histogram(
     "counterpoint_http_seconds",
     "Seconds from request to the head of the answer",

@@ -46,6 +46,9 @@ def count(request: HttpRequest, response: Response, seconds: float) -> None:
     method = request.method if request.method in METHODS else "other"
     figures.REQUESTS.labels(method, route, str(response.status_code)).inc()
     figures.SECONDS.labels(route).observe(seconds)
+    tenant = getattr(request, "tenant", None)  # of a member; nobody makes a name here
+    if tenant is not None:
+        figures.TENANTS.labels(str(tenant.pk), f"{response.status_code // 100}xx").inc()
 
 
 def route_of(request: HttpRequest) -> str:

@@ -49,6 +49,15 @@ def test_a_request_is_counted_by_its_route_and_never_by_its_address(cast: Cast) 
     assert sample("counterpoint_http_seconds_count", route="corpora:list") >= 1
 
 
+def test_a_tenant_is_named_by_its_id_and_only_by_its_people(cast: Cast) -> None:
+    north = {"tenant": str(cast.north.pk), "status": "2xx"}
+    before = sample("counterpoint_tenant_requests_total", **north)
+    cast.client(cast.ada).get("/corpora/")
+    Client(headers={"X-Tenant": str(cast.north.pk)}).get("/accounts/sign-in/")
+    assert sample("counterpoint_tenant_requests_total", **north) == before + 1
+    assert "North" not in generate_latest(REGISTRY).decode()
+
+
 def test_strangers_cannot_make_names(db: None, client: Client) -> None:
     for number in range(3):
         client.get(f"/nowhere/{number}")
@@ -88,7 +97,7 @@ def test_backups_that_never_were_are_told_as_never(settings: Settings, tmp_path:
 def offered() -> set[str]:
     """Every name that a process of ours can offer, with the endings that Prometheus adds."""
     counted = {figures.RELEASE, figures.REQUESTS, figures.SECONDS, figures.UNDER_WAY}
-    counted |= {figures.TASKS, figures.TASK_SECONDS}
+    counted |= {figures.TASKS, figures.TASK_SECONDS, figures.TENANTS}
     names: set[str] = set()
     for metric in [*(m for each in counted for m in each.collect()), *State().collect()]:
         base = metric.name
