@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.db import connections
 from django.db.models import ProtectedError
 from django.db.models.functions import Now
@@ -186,23 +185,6 @@ def test_a_clock_that_jumps_ahead_costs_an_attempt_and_no_work(cast: Cast, run: 
     assert now(cast, run).state == "queued"
     page = cast.client(cast.ada).get(f"/runs/{run.pk}/").content.decode()
     assert "The worker was lost: its lease ran out; it goes on from its last checkpoint" in page
-
-
-@pytest.mark.parametrize(
-    ("jumped", "charged"),
-    [(timedelta(days=1), 0.0), (timedelta(days=-1), float(settings.RUN_LEASE_SECONDS))],
-    ids=["back", "ahead"],
-)
-def test_a_clock_that_jumps_charges_a_lease_at_most(
-    cast: Cast, run: Run, jumped: timedelta, charged: float
-) -> None:
-    with executing(claimed()) as job:
-        with tenant_scope(cast.north):
-            Run.objects.update(heartbeat_at=Now() + jumped)
-        job.beat()
-        assert job.wish is Wish.NOTHING, "the lease is renewed all the same"
-        assert now(cast, run).used_seconds == pytest.approx(charged)
-        raise Cancelled
 
 
 def test_a_page_that_comes_back_is_told_what_it_missed(cast: Cast, run: Run) -> None:
