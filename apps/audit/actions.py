@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import connection, models, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.audit.models import FIRST, AuditEvent, AuditHead
@@ -18,6 +19,7 @@ from calm_engine.errors import InternalError
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
+PROOF = timedelta(days=1)
 # Every act pays for these two: one way to the database each. The names are our own models'.
 LOCK = (
     "SELECT id, sequence, digest, set_config('synchronous_commit', 'off', true)"  # noqa: S608 ours
@@ -70,6 +72,15 @@ def record(
     head.seal = head.seal_now()
     append(line, head)
     return line
+
+
+def is_proved_today(action: str, resource: models.Model | None = None) -> bool:
+    """Whether the log has a line of this act, on this resource, that is no older than a day.
+
+    What runs by itself and finds nothing to do leaves one such line a day: proof that it looked.
+    """
+    lines = AuditEvent.objects.filter(action=action, at__gt=Now() - models.Value(PROOF))
+    return lines.filter(resource_id=str(resource.pk) if resource else "").exists()
 
 
 def append(line: AuditEvent, head: AuditHead) -> None:

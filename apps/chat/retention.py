@@ -10,13 +10,12 @@ from django.db import models
 from django.db.models.functions import Now
 
 from apps.audit import holds
-from apps.audit.actions import record
+from apps.audit.actions import is_proved_today, record
 from apps.audit.models import AuditEvent, Hold
 from apps.chat.models import Conversation, Message
 from apps.tenants.scope import current_tenant
 
 AT_ONCE = 1000  # conversations in one transaction
-PROOF = timedelta(days=1)
 TEMPORARY = timedelta(hours=1)  # after the last question of one that is not kept
 
 
@@ -52,15 +51,9 @@ def run() -> int:
         return 0
     codes = list(free(lapsed(days)).values_list("pk", flat=True)[:AT_ONCE])
     Conversation.objects.filter(pk__in=codes).delete()
-    if codes or not ran_lately():
+    if codes or not is_proved_today("retention.run"):
         record("retention.run", None, by=None, conversations=len(codes), days=days)
     return len(codes)
-
-
-def ran_lately() -> bool:
-    """Whether the log proves within a day that somebody looked, also where nothing had lapsed."""
-    lines = AuditEvent.objects.filter(action="retention.run")
-    return bool(lines.filter(at__gt=Now() - models.Value(PROOF)).exists())
 
 
 def days_kept() -> int:

@@ -32,7 +32,7 @@ class Delivery:
         self.failures = 0
 
     def send(self, files: Iterable[File]) -> None:
-        """Send them all. Raises InternalError("demo.refused") when patience is at its end."""
+        """Send them all. Raises InternalError("demo.refused"): refused, or patience is at its end."""
         for batch in _batches(files):
             waiting, deadline = batch, time.monotonic() + self.patience
             while waiting:
@@ -41,6 +41,8 @@ class Delivery:
                     waiting = []
                 except (httpx.HTTPError, InternalError) as error:
                     self.failures += 1
+                    if not _passes(error):
+                        raise
                     if time.monotonic() > deadline:
                         told = f"{self.corpus_page} took no files for {self.patience:.0f} seconds."
                         raise InternalError("demo.refused", told) from error
@@ -62,9 +64,14 @@ class Delivery:
             except (httpx.HTTPError, InternalError) as error:
                 if isinstance(error, InternalError) and error.facts.get("status") == 404:
                     return set()  # nothing of this upload was kept
-                if time.monotonic() > deadline:
+                if not _passes(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(PAUSE)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the site may answer otherwise in a while: it is away, or it failed."""
+    return not isinstance(error, InternalError) or int(str(error.facts["status"])) >= 500
 
 
 def _batches(files: Iterable[File]) -> Iterator[list[File]]:

@@ -19,6 +19,8 @@ from apps.chat.actions import (
 from apps.chat.history import grouped
 from apps.chat.models import Conversation, Message, State
 from apps.chat.tree import way
+from apps.corpora.actions import revoke
+from apps.corpora.models import CorpusGrant
 from apps.registry.models import Composition
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
@@ -152,6 +154,27 @@ def test_every_act_of_the_page_does_what_it_says(
     assert f"?at={reply.parent_id}" in page
     assert "In **Peru**." in bo.get(f"{address}?at={reply.pk}").content.decode()
     assert bo.get(f"{address}?at=nonsense").status_code == 200
+
+
+def test_feedback_is_as_closed_as_the_answer_it_is_about(
+    cast: Cast, model: Composition, bo: Client
+) -> None:
+    bo.post("/chat/ask", {"text": "Where is it made?", "model": MODEL})
+    with tenant_scope(cast.north):
+        reply = said(Message.objects.get(role="assistant"), "In Peru.")
+        page = reply.conversation.get_absolute_url()
+    address = f"/chat/messages/{reply.pk}/rate"
+    told = {"rating": "-1", "reason": "outdated", "text": "Now in Chile."}
+    bo.post(address, told)
+    assert "Now in Chile." in bo.get(page).content.decode()
+    with tenant_scope(cast.north):
+        revoke(CorpusGrant.objects.get(user=cast.bo), by=cast.ada)
+    shown = [bo.get(each) for each in (page, "/chat/", f"{page}export.md", "/chat/?q=Chile")]
+    assert not any("in Chile." in each.content.decode() for each in shown)
+    assert bo.post(address, told | {"text": "Or in Cuba."}).status_code == 404
+    with tenant_scope(cast.north):
+        reply.refresh_from_db()
+    assert reply.rating_text == "Now in Chile."
 
 
 @pytest.mark.parametrize("rating", ["", "2", "-1; DROP", "1.0"])

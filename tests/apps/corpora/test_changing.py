@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apps.audit import holds
+from apps.audit.models import AuditEvent
 from apps.corpora import actions
 from apps.corpora.actions import outcomes, review
 from apps.corpora.models import Corpus, Document, Passage, StorageUse, Upload, UploadItem
@@ -177,6 +178,21 @@ def test_withdrawn_documents_lapse_after_their_days_unless_held(
         holds.lift(hold, by=cast.ada)
     lapse()
     assert [now(cast, each).state for each in two] == ["deleted", "withdrawn"]
+    for _ in range(2):
+        lapse()
+    with tenant_scope(cast.north):
+        AuditEvent.objects.get(action="document.lapse", facts={"documents": 1})
+        assert AuditEvent.objects.filter(action="document.lapse").count() == 1
+
+
+def test_a_day_on_which_nothing_lapsed_leaves_one_line_that_says_so(
+    cast: Cast, two: list[Document]
+) -> None:
+    post(cast, url("keeping", two[0].corpus), {"days": "7"})
+    for _ in range(3):
+        lapse()
+    with tenant_scope(cast.north):
+        assert AuditEvent.objects.get(action="document.lapse").facts == {"documents": 0}
 
 
 def test_a_text_that_another_document_shares_stays(cast: Cast) -> None:
