@@ -42,8 +42,8 @@ def file_under(request: MemberRequest, code: UUID) -> HttpResponse:
 @require_POST
 @member()
 def rate(request: MemberRequest, code: UUID) -> HttpResponse:
-    """Thumbs, with a reason when it was no help."""
-    answer = fetch(request, Message, code)
+    """Thumbs, with a reason when it was no help; as closed as the answer itself."""
+    answer = readable(request, code)
     told = request.POST.get("rating", "")
     try:
         keeping.rate(

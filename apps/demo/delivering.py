@@ -32,7 +32,7 @@ class Delivery:
         self.failures = 0
 
     def send(self, files: Iterable[File]) -> None:
-        """Send them all. Raises InternalError("demo.refused"): refused, or patience is at its end."""
+        """Send them all. Raises InternalError("demo.refused"), also when patience is at its end."""
         for batch in _batches(files):
             waiting, deadline = batch, time.monotonic() + self.patience
             while waiting:
