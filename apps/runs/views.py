@@ -97,11 +97,15 @@ def metrics(request: MemberRequest, code: UUID) -> HttpResponse:
 @require_GET
 @member(Role.CURATOR)
 def log(request: MemberRequest, code: UUID) -> HttpResponse:
-    """The last lines of the run's own log, or those that hold some words; without script a page."""
+    """The last lines of the run's own log, or those that hold some words; without script a page.
+
+    With `follow` they come again every few seconds, until the run has ended.
+    """
     row = fetch(request, Run, code)
     told = logs.tail(row, search=request.GET.get("search", "")[:100])
+    follows = "follow" in request.GET and row.state in ACTIVE
     template = "runs/_log.html" if request.headers.get("HX-Request") else "runs/log.html"
-    return render(request, template, {"run": row, "log": told})
+    return render(request, template, {"run": row, "log": told, "follows": follows})
 
 
 @require_GET

@@ -41,10 +41,15 @@ def working(people: Cast) -> Run:
             RunSample.objects.create(run=run, step=step, samples=[asked])
             run.checkpoints.create(step=step, epoch=1, bytes=10**7, digest="a" * 64, loss=0.9)
         Run.objects.filter(pk=run.pk).update(epoch=1, heartbeat_at=Now())
-        words = Path(run_folder(run.pk)) / "child-1.log"
-        words.parent.mkdir(parents=True, exist_ok=True)
-        words.write_text("one warning\nall is well\n")
+        write_log(run, "one warning\nall is well\n")
         return run
+
+
+def write_log(run: Run, words: str) -> None:
+    file = Path(run_folder(run.pk)) / "child-1.log"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as log:
+        log.write(words)
 
 
 def tell(cast: Cast, run: Run, step: int, value: float, *, aloud: bool = True) -> None:
@@ -81,6 +86,10 @@ def test_a_run_is_watched(
     page.get_by_label("Lines with").fill("WARN")
     page.get_by_role("button", name="Look").click()
     expect(page.locator("#run-log pre")).to_have_text("one warning\n")
+    page.get_by_label("Follow it").check()
+    with tenant_scope(people.north):
+        write_log(working, "and another warning\n")
+    expect(page.locator("#run-log pre")).to_have_text("one warning\nand another warning\n")
     tell(people, working, 700, 0.125)
     expect(charts(page).first).to_contain_text("0.125", timeout=10_000)
     page.get_by_role("button", name="Pause and save").click()
