@@ -13,12 +13,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
 
-from django.db import connection
+from django.db import connection, connections
 from django.test import Client
 
 from apps.accounts.models import User
@@ -51,8 +51,14 @@ FILL = """
 KEYS = """
     INSERT INTO corpora_nearkey (id, tenant_id, corpus_id, document_id, key)
     SELECT gen_random_uuid(), tenant_id, corpus_id, id,
-        (random() * 9e18)::bigint - 4500000000000000000
+        (random() * 9e18)::bigint - 4500000000000000000 AS key
     FROM corpora_document, generate_series(1, %s) WHERE corpus_id = %s AND size = 1000
+    ORDER BY key
+"""
+# Millions of made-up rows name documents that are there: asking after each takes half an hour.
+REFERENCES = """
+    SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE conrelid = 'corpora_nearkey'::regclass AND contype = 'f'
 """
 
 
@@ -62,6 +68,21 @@ def fill(corpus: Corpus, count: int) -> None:
         cursor.execute(FILL, [corpus.tenant_id, corpus.pk, 1, count])
         cursor.execute(KEYS, [near.BANDS, corpus.pk])
         cursor.execute("ANALYZE corpora_document, corpora_nearkey")
+
+
+@contextmanager
+def without_references() -> Iterator[None]:
+    """Keys of documents are not looked up while the body fills; afterwards new ones are again."""
+    with connections["owner"].cursor() as owner:
+        owner.execute(REFERENCES)
+        found = owner.fetchall()
+        for name, _definition in found:
+            owner.execute(f'ALTER TABLE corpora_nearkey DROP CONSTRAINT "{name}"')
+        yield
+        for name, definition in found:
+            owner.execute(
+                f'ALTER TABLE corpora_nearkey ADD CONSTRAINT "{name}" {definition} NOT VALID'
+            )
 
 
 # ---- pages ---------------------------------------------------------------------------------------
