@@ -67,12 +67,14 @@ def fill(corpus: Corpus, count: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(FILL, [corpus.tenant_id, corpus.pk, 1, count])
         cursor.execute(KEYS, [near.BANDS, corpus.pk])
-        cursor.execute("ANALYZE corpora_document, corpora_nearkey")
 
 
 @contextmanager
-def without_references() -> Iterator[None]:
-    """Keys of documents are not looked up while the body fills; afterwards new ones are again."""
+def filling() -> Iterator[None]:
+    """What keys refer to is not looked up while the body fills, and again afterwards.
+
+    Then statistics are made, as the database makes them by itself within minutes.
+    """
     with connections["owner"].cursor() as owner:
         owner.execute(REFERENCES)
         found = owner.fetchall()
@@ -83,6 +85,7 @@ def without_references() -> Iterator[None]:
             owner.execute(
                 f'ALTER TABLE corpora_nearkey ADD CONSTRAINT "{name}" {definition} NOT VALID'
             )
+        owner.execute("ANALYZE corpora_document, corpora_nearkey")  # an owner's right
 
 
 # ---- pages ---------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class Command(BaseCommand):
         figures: list[Figure] = []
         with tenant_scope(tenant):
             few, many, pairs = (create_corpus(name, by=by) for name in ("Few", "Many", "Pairs"))
-        with measuring.without_references(), tenant_scope(tenant):
+        with measuring.filling(), tenant_scope(tenant):
             measuring.fill(few, FEW)
             measuring.fill(many, count)
         with tenant_scope(tenant):
