@@ -68,14 +68,15 @@ class Watch:
                 self.memory[name].append(size)
 
     def _sizes(self) -> dict[str, int]:
-        """Bytes of the largest process of each service."""
+        """Private bytes of the largest process of each service; what is shared is no growth."""
         found: dict[str, int] = defaultdict(int)
         for process in self.of.children(recursive=True):
             with suppress(psutil.Error):
                 words = " ".join(process.cmdline())
                 name = next((told for word, told in SERVICES.items() if word in words), "")
                 if name:
-                    found[name] = max(found[name], process.memory_info().rss)
+                    held = process.memory_info()
+                    found[name] = max(found[name], held.rss - held.shared)
         return found
 
     def figures(self, told: str) -> Iterator[Figure]:
