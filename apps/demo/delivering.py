@@ -29,7 +29,6 @@ class Delivery:
         self.upload = str(uuid4())
         self.page = f"/corpora/uploads/{self.upload}/"
         self.patience = patience
-        self.failures = 0
 
     def send(self, files: Iterable[File]) -> None:
         """Send them all. Raises InternalError("demo.refused"), also when patience is at its end."""
@@ -40,14 +39,14 @@ class Delivery:
                     self._post(waiting)
                     waiting = []
                 except (httpx.HTTPError, InternalError) as error:
-                    self.failures += 1
                     if not _passes(error):
                         raise
                     if time.monotonic() > deadline:
                         told = f"{self.corpus_page} took no files for {self.patience:.0f} seconds."
                         raise InternalError("demo.refused", told) from error
                     time.sleep(PAUSE)
-                    waiting = [one for one in batch if one.name not in self._arrived(deadline)]
+                    arrived = self._arrived(deadline)
+                    waiting = [one for one in batch if one.name not in arrived]
 
     def _post(self, files: list[File]) -> None:
         fields = {"upload": self.upload, "paths": [one.name for one in files]}

@@ -110,16 +110,10 @@ def accounted(upload: Upload, expected: dict[str, str]) -> Iterator[Figure]:
     lost = sum(name not in came for name in expected)
     twice = sum(count - 1 for count in came.values())
     # Of a file and its copy whichever is read first is stored: what counts is how many.
-    counted, wanted = (
-        Counter(said[name] for name in expected if name in said),
-        Counter(expected.values()),
-    )
-    refused = [
-        name
-        for name in expected
-        if (said.get(name) == "rejected") != (expected[name] == "rejected")
-    ]
-    wrong = (counted - wanted).total() + len(refused)
+    counted = Counter(said[name] for name in expected if name in said)
+    refused = {name for name, outcome in expected.items() if outcome == "rejected"}
+    misjudged = refused ^ {name for name in expected if said.get(name) == "rejected"}
+    wrong = (counted - Counter(expected.values())).total() + len(misjudged)
     tally = upload.tally()
     off = len(expected) - tally.stored - tally.duplicate - tally.rejected
     yield Figure("lost", lost, "files", told, 0)

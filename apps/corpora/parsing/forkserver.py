@@ -30,7 +30,8 @@ def serve(parent: int) -> None:
     gc.freeze()  # what is loaded stays shared with the children
     for line in sys.stdin.buffer:
         asked = json.loads(line)
-        print(ended(forked(Path(asked["folder"])), asked["wall"]), flush=True)  # noqa: T201
+        how = ended(forked(Path(asked["folder"])), asked["wall"])
+        print(how, flush=True)  # noqa: T201 - the line that is waited for
 
 
 def load_readers() -> None:
