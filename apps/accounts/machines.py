@@ -73,7 +73,7 @@ def revoke(request: MemberRequest, code: UUID) -> HttpResponse:
     if key is None or request.user.pk not in (key.user_id, key.user.answers_id):
         raise Http404("No such key.")
     revoke_key(key, by=request.user)
-    messages.success(request, f"The key “{key.name}” no longer works.")
+    messages.success(request, _("The key “%(name)s” no longer works.") % {"name": key.name})
     if key.user.is_service:
         return redirect("accounts:service_key", key.user_id)
     return redirect("accounts:keys")

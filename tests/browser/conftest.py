@@ -7,7 +7,6 @@ fail and say so. Nothing here skips.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -27,27 +26,14 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from apps.demo.chromium import MISSING, SWITCHES, chromium
 from tests.waiting import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START_SECONDS = 60
 WIDE, NARROW = 1280, 360
 PATIENCE = 60_000  # milliseconds; a busy machine draws its pages slowly, and is not wrong for it
 expect.set_options(timeout=PATIENCE)
-
-
-def chromium() -> str:
-    """Where the browser is. Fails with what to do when there is none."""
-    if named := os.environ.get("CHROMIUM"):
-        return named
-    for name in NAMES:
-        if found := shutil.which(name):
-            return found
-    kept = Path.home() / ".cache" / "ms-playwright"
-    for found_path in sorted(kept.glob("chromium-*/chrome-linux*/chrome")):
-        return str(found_path)
-    pytest.fail("No browser: install chromium, or set CHROMIUM=/path/to/it, and run again.")
 
 
 @dataclass
@@ -105,10 +91,12 @@ def chromium_browser() -> Iterator[Browser]:
     Playwright keeps an event loop in this thread: Django is told that it may query all the same,
     and the loop is gone before the next file, whose tests may want their own.
     """
-    switches = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    path = chromium()
+    if not path:
+        pytest.fail(MISSING)
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = playwright.chromium.launch(executable_path=chromium(), args=switches)
+        browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
         yield browser
         browser.close()
 

@@ -8,6 +8,7 @@ import json from "highlight.js/lib/languages/json";
 import python from "highlight.js/lib/languages/python";
 import sql from "highlight.js/lib/languages/sql";
 import { Marked, type Token } from "marked";
+import { formulas, typeset } from "./formulas";
 import { copyButton, element } from "./page";
 import { words } from "./words";
 
@@ -18,6 +19,7 @@ const escaped = (text: string): string =>
 
 const marked = new Marked({
   gfm: true,
+  extensions: formulas,
   renderer: {
     html: ({ text }) => escaped(text),
     image: ({ text, href }) => escaped(text || href),
@@ -70,6 +72,7 @@ function finish(fragment: ParentNode): void {
     code.parentElement?.replaceWith(box);
     box.append(element("pre", { tabIndex: 0 }, code));
   }
+  typeset(fragment);
 }
 
 /** A place that shows growing Markdown: only blocks whose source changed are made again. */

@@ -94,6 +94,8 @@ const english = {
   lost: "Connection lost. The answer goes on without this page; it appears here when it is done.",
   notSent: "Not sent: the server cannot be reached. Your text is kept.",
   refusedQuestion: "Not sent. Your text is kept.",
+  signedOut: "You are signed out. Your text stays here: sign in in another tab, then ask again.",
+  signIn: "Sign in",
   code: "code",
 };
 
@@ -161,6 +163,8 @@ const german: Words = {
   lost: "Verbindung verloren. Die Antwort geht ohne diese Seite weiter; sie erscheint hier, wenn sie fertig ist.",
   notSent: "Nicht gesendet: Der Server ist nicht zu erreichen. Ihr Text ist aufgehoben.",
   refusedQuestion: "Nicht gesendet. Ihr Text ist aufgehoben.",
+  signedOut: "Sie sind abgemeldet. Ihr Text bleibt hier stehen: Melden Sie sich in einem anderen Tab an, und fragen Sie dann noch einmal.",
+  signIn: "Anmelden",
   code: "Code",
 };
 
