@@ -69,6 +69,10 @@ export function improve(root: ParentNode): void {
     // The server wrote UTC, with the day or without it; the reader's own clock says the same.
     time.textContent = time.textContent?.includes("-") ? dateAndTime(at) : timeOfDay(at);
   }
+  for (const chooser of root.querySelectorAll<HTMLInputElement>("input[type=file][data-at-once]:not([data-improved])")) {
+    chooser.dataset["improved"] = "";
+    chooser.addEventListener("change", () => chooser.files?.length && chooser.form?.requestSubmit());
+  }
   labelCells(root);
   for (const box of root.querySelectorAll<HTMLElement>(".table-box")) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; // who has no pointer scrolls it by keys

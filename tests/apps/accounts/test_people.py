@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from apps.accounts.models import User
 from apps.tenants.models import Membership, Role
-from tests.cast import Cast
+from tests.apps.accounts.test_sessions import come
+from tests.cast import PASSWORD, Cast
 
 
 def test_many_people_have_pages_and_are_found(cast: Cast) -> None:
@@ -30,7 +31,7 @@ def test_many_people_have_pages_and_are_found(cast: Cast) -> None:
 
 
 def test_one_session_that_ended_is_one(cast: Cast) -> None:
-    cast.client(cast.bo).get("/chat/")
+    come(cast.bo.email, PASSWORD)
     bo = Membership.objects.get(tenant=cast.north, user=cast.bo)
     ada = cast.client(cast.ada)
     page = ada.post(f"/accounts/people/{bo.pk}/sign-out", follow=True).content.decode()
@@ -40,6 +41,6 @@ def test_one_session_that_ended_is_one(cast: Cast) -> None:
 def test_a_name_of_ten_thousand_letters_breaks_no_page(cast: Cast) -> None:
     ada = cast.client(cast.ada)
     told = {"email": "l@north.example", "name": "n" * 10_000, "role": "employee"}
-    answer = ada.post("/accounts/people/", told | {"password": "seven grey herons wade"})
+    answer = ada.post("/accounts/people/", told | {"password": PASSWORD})
     assert answer.status_code == 200  # refused beside its field
     assert not User.objects.filter(email="l@north.example").exists()
