@@ -135,7 +135,8 @@ def people(request: MemberRequest) -> HttpResponse:
     wanted = request.GET.get("q", "").replace("\0", "").strip()
     rows = request.tenant.memberships.filter(user__answers=None).select_related("user")
     named = rows.filter(Q(user__name__icontains=wanted) | Q(user__email__icontains=wanted))
-    shown = Paginator(named.order_by("user__name", "user__email"), A_PAGE).get_page(request.GET.get("page"))
+    named = named.order_by("user__name", "user__email")
+    shown = Paginator(named, A_PAGE).get_page(request.GET.get("page"))
     page = {"form": form, "page": shown, "wanted": wanted}
     return render(request, "accounts/people.html", page)
 

@@ -1,21 +1,15 @@
-"""The site with Arabic beside its languages, for the tests of its layout.
-
-The catalogue is made here: words of Arabic, as many and as long as a sentence has, in no order that
-means anything. What Django itself says (months, errors of forms) is its own real Arabic.
+"""A catalogue of Arabic for the tests of the layout: words of that language, as many and as long as
+a sentence has, in no order that means anything. Django's own sentences are its real Arabic.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
 import re
 import struct
 from pathlib import Path
-from typing import Any
 
 from tests.counterpoint.test_words import written
 
-PLACE = "ARABIC_CATALOGUE"  # names the folder to the process of the site
 SENTENCE = (
     "و في من على هذا نص ملف صفحة نموذج وثيقة سؤال إجابة تدريب الوثيقة الإجابة المحادثة المستندات"
     " الاستخدام المستخدمين الاستخدامات التدريبات المحادثات والمستندات والاستخدامات"
@@ -61,13 +55,3 @@ def compiled(entries: dict[str, str]) -> bytes:
     numbers = [*tables[0], *tables[1]]
     head = struct.pack("<7I", 0x950412DE, 0, len(pairs), 28, 28 + 8 * len(pairs), 0, 0)
     return head + struct.pack(f"<{len(numbers)}I", *numbers) + body
-
-
-def __getattr__(name: str) -> Any:
-    """`application`, for uvicorn: the site's own, with one language more."""
-    if name != "application":
-        raise AttributeError(name)
-    settings = importlib.import_module("django.conf").settings
-    settings.LANGUAGES = [*settings.LANGUAGES, ("ar", "العربية")]
-    settings.LOCALE_PATHS = [Path(os.environ[PLACE]), *settings.LOCALE_PATHS]
-    return importlib.import_module("counterpoint.asgi").application

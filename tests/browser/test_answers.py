@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from apps.chat.models import Message, Role
+from apps.chat.models import Conversation, Message, Role
 from apps.tenants.scope import tenant_scope
 from tests.browser.conftest import NARROW, Window
 from tests.browser.making import fill
@@ -40,10 +40,10 @@ def shown(people: Any, window: Callable[..., Window], text: str, width: int = NA
     """The answer with this text, on its conversation's page."""
     fill(people)
     with tenant_scope(people.north):
-        answer = Message.objects.get(role=Role.ASSISTANT)
-        Message.objects.filter(pk=answer.pk).update(text=text)
+        Message.objects.filter(role=Role.ASSISTANT).update(text=text)
+        here = Conversation.objects.get()
     ada = window(people.ada, width=width)
-    ada.open(answer.conversation.get_absolute_url())
+    ada.open(here.get_absolute_url())
     ada.settle()
     return ada.page.locator("li[data-role=assistant] .chat-text")
 

@@ -13,7 +13,8 @@ from apps.corpora.models import Corpus, Document
 from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from tests.addresses import addresses
-from tests.browser.arabic import PLACE, write_catalogue
+from tests.browser.arabic import write_catalogue
+from tests.browser.arabic_site import PLACE
 from tests.browser.conftest import NARROW, WIDE, Site, Window, served, windows
 from tests.browser.making import fill
 from tests.browser.test_pages import TOO_WIDE, pages
@@ -43,7 +44,7 @@ RAIL = """() => {
 def arabic_site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("arabic")
     write_catalogue(folder)
-    with served("tests.browser.arabic:application", folder, **{PLACE: str(folder)}) as started:
+    with served("tests.browser.arabic_site:application", folder, **{PLACE: str(folder)}) as started:
         yield started
 
 
