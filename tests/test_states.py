@@ -99,21 +99,29 @@ def barred() -> Any:
 
 def lost_run_of_plan() -> Any:
     plan = Plan.objects.get()
-    Run.objects.filter(plan=plan.pk).delete()
+    Run.objects.filter(plan=plan.pk).update(plan=None)
     Run.objects.filter(state="failed").update(plan=plan.pk)
     return plan
 
 
+def unmet() -> Any:
+    """A card whose bar is higher than what it shows, of a version that is not live."""
+    report = Report.objects.get()
+    report.tenant.settings["least_private"] = 99
+    report.tenant.save(update_fields=["settings"])
+    report.composition.aliases.all().delete()
+    return report
+
+
 SLOW: dict[str, tuple[Change, str]] = {
     "upload": (reading, "1 in progress"),
-    "corpus": (lambda: reading().corpus, "in progress"),
     "freezing": (freezing, "A worker freezes it."),
     "run": (lambda: run_in("running"), "62"),
     "answer": (lambda: answering(state="waiting", finished_at=None), "Waiting for its turn"),
-    "model": (waking, "starting"),
+    "model": (waking, "Starting"),
 }
 FAILED: dict[str, tuple[Change, str]] = {
-    "upload": (lambda: UploadItem.objects.get(path="scan.pdf").upload, "No text"),
+    "upload": (lambda: UploadItem.objects.get(path="scan.pdf").upload, "and no text"),
     "run": (lambda: run_in("failed"), "The worker went away twice."),
     "plan": (lost_run_of_plan, "failed"),
     "answer": (
@@ -123,7 +131,7 @@ FAILED: dict[str, tuple[Change, str]] = {
         "The model stopped answering.",
     ),
     "model": (barred, "In quarantine: nobody can use it."),
-    "report card": (lambda: Report.objects.get(), "not measured"),
+    "report card": (unmet, "Reason for promoting it all the same"),
 }
 
 

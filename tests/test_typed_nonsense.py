@@ -46,6 +46,7 @@ def forms(client: Client, paths: set[str]) -> Iterator[Form]:
     seen = set()
     for path in sorted(path for path in paths if not path.endswith(STREAMS)):
         answer = client.get(path)
+        answer.close()  # downloads hold a file
         if answer.status_code != 200 or not answer["Content-Type"].startswith("text/html"):
             continue
         page = html.fromstring(answer.content)

@@ -19,6 +19,7 @@ from apps.accounts.forms import KeyForm
 from apps.accounts.models import ApiKey, User
 from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Role
+from apps.tenants.typed import typed
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 
@@ -85,7 +86,7 @@ def services(request: MemberRequest) -> HttpResponse:
     """Service accounts of this tenant, and a form for a new one."""
     if request.method == "POST":
         try:
-            made = open_service(request.tenant, request.POST.get("name", ""), by=request.user)
+            made = open_service(request.tenant, typed(request, "name"), by=request.user)
         except InputError as error:
             messages.error(request, sentence(error))
         else:

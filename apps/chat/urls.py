@@ -12,6 +12,7 @@ urlpatterns = [
     path("formulas", composing_views.mathml, name="formulas"),
     path("break-glass/", views.break_glass, name="break_glass"),
     path("break-glass/<uuid:code>/", views.opened, name="opened"),
+    path("usage.json", keeping_views.usage_by_day, name="usage"),
     path("shared/", sharing_views.shared_with_me, name="shares"),
     path("shared/<uuid:code>/", sharing_views.shared, name="shared"),
     path("shared/<uuid:code>/withdraw", sharing_views.withdraw, name="withdraw"),

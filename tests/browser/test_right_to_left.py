@@ -22,14 +22,18 @@ from tests.browser.test_pages import TOO_WIDE, pages
 pytestmark = [pytest.mark.browser]
 
 TURNED = "\u202eZQX تقرير 2023"  # a name that would turn whatever stands beside it
-# Text of people that shares its line's order with the page's own words.
+# Names of people with something behind them in the same line that they would turn.
 MINGLED = """() => {
   const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; node = walk.nextNode();) {
     const around = node.parentElement;
     if (!node.data.includes('ZQX') || !around.checkVisibility()) continue;
-    if (around.closest('[dir=auto], [dir=ltr], bdi, option, textarea, pre, code')) continue;
-    found.push(around.outerHTML.slice(0, 160));
+    if (around.closest('.visually-hidden, option, textarea')) continue;
+    let holder = around;
+    while (getComputedStyle(holder).unicodeBidi === 'normal') holder = holder.parentElement;
+    if (holder === around && getComputedStyle(around).unicodeBidi === 'plaintext') continue;
+    const rest = holder.textContent.split('2023').slice(1).join('').replace(/\u2069[^]*/, '');
+    if (rest.trim()) found.push(holder.outerHTML.slice(0, 200));
   }
   return found;
 }"""

@@ -31,7 +31,7 @@ function formulaAt(text: string): Found | undefined {
   const tex = near.slice(opening.length, end);
   if (!tex.trim() || /\n\s*\n/.test(tex)) return undefined;
   // Money has dollars too: as in other writers' Markdown, no blank stands inside and no digit behind.
-  if (opening === "$" && (/^\s|\s$|\n/.test(tex) || /\d/.test(near[end + 1] ?? ""))) return undefined;
+  if (opening === "$" && (/^\s|\s$|[\n`]/.test(tex) || /\d/.test(near[end + 1] ?? ""))) return undefined;
   // Escaped brackets are brackets, unless what they hold looks like mathematics.
   if (opening === "\\[" && !/[\\^_=+<>{}\n]/.test(tex)) return undefined;
   return { raw: near.slice(0, end + closing.length), tex: tex.trim(), isDisplay };
