@@ -27,7 +27,8 @@ NONSENSE = {
 TYPED = ("text", "search", "email", "number", "date", "password", "url", "tel", "color")
 # Wait for a model server, or end the session that walks; the forms have tests of their own.
 APART = ("/chat/ask", "/influence", "/accounts/sign-out", "/accounts/logout", "/i18n/", "/mfa/")
-STREAMS = ("/events", "/streamz")
+# Streams do not end, and files are no pages.
+STREAMS = ("/events", "/streamz", ".parquet", "/original/", ".csv", "/export")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,6 @@ def forms(client: Client, paths: set[str]) -> Iterator[Form]:
     seen = set()
     for path in sorted(path for path in paths if not path.endswith(STREAMS)):
         answer = client.get(path)
-        answer.close()  # downloads hold a file
         if answer.status_code != 200 or not answer["Content-Type"].startswith("text/html"):
             continue
         page = html.fromstring(answer.content)

@@ -29,7 +29,7 @@ def by_day(days: int = DAYS) -> dict[str, list[list[int]]]:
     told = (
         rows.annotate(day=TruncDate("created_at"))
         .values_list("day")
-        .annotate(Count("pk", filter=Q(role=Role.USER)), Sum(tokens))
+        .annotate(asked=Count("pk", filter=Q(role=Role.USER)), spent=Sum(tokens))
     )
     found = {day: (asked, spent or 0) for day, asked, spent in told}
     every = [first + timedelta(days=number) for number in range(days)]

@@ -188,8 +188,12 @@ def marks(corpus: Corpus, by: User, share: float) -> None:
 def frozen(corpora: Sequence[Corpus], by: User, share: float) -> list[Snapshot]:
     """A hundred of the first corpus, one of each other."""
     wanted = [corpora[0]] * max(2, int(100 * share)) + list(corpora[1:])
+    split = {"seed": 0, "entity_share": 0.3, "value_share": 0.33}
+    manifest = {"documents": [], "examples": [], "split": split}
     return Snapshot.objects.bulk_create(
-        Snapshot(corpus=each, digest=digest(), manifest={}, documents=9, tokens=99, frozen_by=by)
+        Snapshot(
+            corpus=each, digest=digest(), manifest=manifest, documents=9, tokens=99, frozen_by=by
+        )
         for each in wanted
     )
 

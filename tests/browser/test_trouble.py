@@ -99,6 +99,8 @@ def test_going_back_asks_nothing_twice_and_shows_nothing_after_signing_out(
     page.fill("#title", "Renamed")
     page.get_by_role("button", name="Rename").click()
     expect(page.locator("main h1")).to_have_text("Renamed")
+    page.get_by_role("link", name="New conversation").click()
+    expect(page.locator("main h1")).to_have_text("New conversation")
     page.go_back()
     expect(page.locator("main h1")).to_have_text("Renamed")  # asked for again, not remembered
     with tenant_scope(people.north):
