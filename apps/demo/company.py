@@ -190,11 +190,9 @@ def frozen(corpora: Sequence[Corpus], by: User, share: float) -> list[Snapshot]:
     wanted = [corpora[0]] * max(2, int(100 * share)) + list(corpora[1:])
     split = {"seed": 0, "entity_share": 0.3, "value_share": 0.33}
     manifest = {"documents": [], "examples": [], "split": split}
+    facts = {"manifest": manifest, "documents": 9, "tokens": 99, "frozen_by": by}
     return Snapshot.objects.bulk_create(
-        Snapshot(
-            corpus=each, digest=digest(), manifest=manifest, documents=9, tokens=99, frozen_by=by
-        )
-        for each in wanted
+        Snapshot(corpus=each, digest=digest(), **facts) for each in wanted
     )
 
 

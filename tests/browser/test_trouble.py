@@ -95,7 +95,8 @@ def test_going_back_asks_nothing_twice_and_shows_nothing_after_signing_out(
     page.fill("#text", "Where is it made?")
     page.keyboard.press("Enter")
     expect(page.locator(DONE)).to_have_count(1)
-    page.get_by_text("This conversation").click()
+    page.reload()
+    page.locator("summary", has_text="This conversation").click()
     page.fill("#title", "Renamed")
     page.get_by_role("button", name="Rename").click()
     expect(page.locator("main h1")).to_have_text("Renamed")
@@ -105,7 +106,7 @@ def test_going_back_asks_nothing_twice_and_shows_nothing_after_signing_out(
     expect(page.locator("main h1")).to_have_text("Renamed")  # asked for again, not remembered
     with tenant_scope(people.north):
         assert Message.objects.count() == 2
-    page.get_by_text("This conversation").click()
+    page.locator("summary", has_text="This conversation").click()
     page.get_by_role("button", name="Delete this conversation").click()
     expect(page.locator(".notice")).to_contain_text("deleted")
     page.go_back()

@@ -43,12 +43,12 @@ def add_examples(request: MemberRequest, code: UUID) -> HttpResponse:
     """Add a curator's questions and answers, from a file or typed in."""
     row = fetch(request, Corpus, code)
     file = request.FILES.get("file")
-    typed = {name: typed(request, name) for name in KEYS}
-    if file is None and not any(typed.values()):
+    written = {name: typed(request, name) for name in KEYS}
+    if file is None and not any(written.values()):
         messages.error(request, _("Choose a CSV, XLSX or JSON lines file, or type a question."))
         return redirect(f"{row.get_absolute_url()}?tab=examples")
     try:
-        receipt = actions.add_examples(row, file or [typed], by=request.user)
+        receipt = actions.add_examples(row, file or [written], by=request.user)
     except InputError as error:
         messages.error(request, sentence(error))
         return redirect(f"{row.get_absolute_url()}?tab=examples")
