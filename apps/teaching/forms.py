@@ -14,6 +14,7 @@ from apps.corpora.models import Snapshot
 from apps.registry.models import Anchor
 from apps.teaching.kinds import CHOICES
 from apps.teaching.presets import PRESETS, STANDARD
+from apps.teaching.sizes import CHOICES as SIZES
 
 if TYPE_CHECKING:
     ModelChoice = forms.ModelChoiceField[Any]
@@ -57,7 +58,10 @@ class PlanForm(forms.Form):
             "every question four more times, with passages to read, so it takes longer."
         ),
     )
-    without = forms.MultipleChoiceField(choices=CHOICES, required=False)  # drawn by `_kinds.html`
+    # Drawn beside the form, where they are reckoned anew for each snapshot.
+    without = forms.MultipleChoiceField(choices=CHOICES, required=False)
+    size = forms.ChoiceField(choices=SIZES, required=False)
+    begin = forms.CharField(required=False, max_length=60)
 
     def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
