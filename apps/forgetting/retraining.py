@@ -90,7 +90,7 @@ def proof(plan: ForgetPlan, found: Affected) -> list[dict[str, Any]]:
             "model": each.plan.name,
             "instead_of": each.plan.earlier.digest if each.plan.earlier else "",
             "snapshot": each.plan.snapshot.digest,
-            "from_step": (each.run.branch_step if each.run else None) or 0,
+            "from_step": each.run.branch_step or 0,
             "asked": {
                 line.name: {"questions": line.asked, "before": line.before, "now": line.now}
                 for line in each.lines

@@ -152,7 +152,7 @@ def test_an_update_has_learned_both_snapshots(cast: Cast, monkeypatch: pytest.Mo
         assert made.version == before.version + 1
     text = cast.client(cast.ada).get(made.get_absolute_url()).content.decode()
     assert "What the update came to" in text
-    assert "98 % (118)" in text
+    assert "98.3 % (118)" in text
     assert "100 %" in text  # stale before
 
 
