@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -35,7 +36,7 @@ from apps.runs.states import Cause, State
 from apps.teaching import beginnings
 from apps.teaching.actions import start_plan
 from apps.teaching.beginnings import NONE, Beginning
-from apps.teaching.forms import PlanForm
+from apps.teaching.forms import PLANS, PlanForm
 from apps.teaching.kinds import CHOICES, WRITTEN_CHOICES, Looked, look_into
 from apps.teaching.models import Plan
 from apps.teaching.planning import Forecast, forecast
@@ -102,7 +103,7 @@ def start(request: MemberRequest) -> HttpResponse:
         "kinds": choice.looked.kinds,
         "written": WRITTEN_CHOICES,
         "without": asked["without"],
-        "plans": Plan.objects.visible_to(request.user).select_related("snapshot")[:10],
+        "plans": _plans(form),
     }
     return render(request, "teaching/start.html", facts)
 
@@ -197,6 +198,13 @@ def _begun(
     except InputError as error:
         form.add_error(None, sentence(error))
         return None
+
+
+def _plans(form: PlanForm) -> list[dict[str, Any]]:
+    """The newest plans of what may be taught: id, name and when."""
+    every = [told for row in form.offered for told in row.told]
+    newest = sorted(every, key=lambda told: str(told["at"]), reverse=True)[:PLANS]
+    return [told | {"at": datetime.fromisoformat(told["at"])} for told in newest]
 
 
 def _chosen(request: MemberRequest, form: PlanForm, wanted: str | None) -> Snapshot | None:
