@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from apps.chat.actions import begin_reply
+from apps.chat.actions import begin_reply, finish_reply
+from apps.chat.models import State
 from apps.corpora.actions import revoke
 from apps.corpora.models import Corpus, CorpusGrant, Document, Passage
 from apps.registry.models import Composition
@@ -74,7 +75,9 @@ def test_a_right_that_ended_before_the_answer_began_reads_nothing(
     told = bo.ask(QUESTION, look_up="on")
     with tenant_scope(cast.north):
         revoke(CorpusGrant.objects.get(user=cast.bo), by=cast.ada)
-        work = begin_reply(reply_of(cast, told["message"]).pk)
+        reply = reply_of(cast, told["message"])
+        work = begin_reply(reply.pk)
+        finish_reply(reply.pk, "", state=State.STOPPED)
     assert work is not None
     assert work.passages == []
 
