@@ -7,9 +7,9 @@ and again every second while an answer is written. Never logs or keeps a prompt 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 from uuid import UUID
@@ -29,11 +29,13 @@ from apps.api import errors, limits
 from apps.api.errors import ApiError
 from apps.api.schemas import BODY_LIMIT, ChatCompletion, Completion, PlainCompletion, read
 from apps.audit.actions import record
+from apps.corpora.lookup import passages_for
+from apps.corpora.models import Passage
 from apps.registry import hosts
 from apps.registry.closure import can_use
 from apps.registry.models import Composition
 from apps.tenants.scope import tenant_scope
-from calm_engine.errors import EngineError
+from calm_engine.errors import EngineError, InputError
 from counterpoint.live import apart
 
 log = structlog.get_logger(__name__)
@@ -127,7 +129,8 @@ async def completions(request: HttpRequest) -> HttpResponseBase:
 class Admission:
     """One request that was let in.
 
-    name   what the client calls the model; the model server knows `served`
+    name       what the client calls the model; the model server knows `served`
+    passages   that go before the question, the best first
     """
 
     tenant_id: UUID
@@ -136,6 +139,7 @@ class Admission:
     name: str
     served: str
     address: str
+    passages: Sequence[Passage]
 
 
 async def completion(request: HttpRequest, kind: type[Completion], path: str) -> HttpResponseBase:
@@ -143,6 +147,21 @@ async def completion(request: HttpRequest, kind: type[Completion], path: str) ->
     secret = bearer(request)
     asked = read(kind, body_of(request))
     admission = await apart(admit, secret, asked, path)
+    while True:
+        try:
+            return await answered(asked, admission, path)
+        except ApiError as error:
+            given = admission.passages
+            if error.code != "context_length_exceeded" or not given:
+                raise
+            # The model alone knows what fits: ask with less.
+            admission = replace(admission, passages=given[: len(given) // 2])
+
+
+async def answered(asked: Completion, admission: Admission, path: str) -> HttpResponseBase:
+    """What the model server says, in one piece or as it comes. Raises ApiError."""
+    if isinstance(asked, ChatCompletion) and admission.passages:
+        asked = asked.reading([passage.body.strip() for passage in admission.passages])
     body = asked.body() | {"model": admission.served}
 
     async def look() -> None:
@@ -157,7 +176,16 @@ async def completion(request: HttpRequest, kind: type[Completion], path: str) ->
     async with aclosing(answers):
         answer = await first_of(answers)
     await counted(admission, tokens_of(answer))
-    return JsonResponse(answer | {"model": admission.name})
+    return JsonResponse(answer | named_as(admission))
+
+
+def named_as(admission: Admission) -> Json:
+    """What is ours in an answer: the client's name for the model, and what the model read first."""
+    read = [
+        {"document": str(each.document_id), "title": each.document.title, "page": each.page}
+        for each in admission.passages
+    ]
+    return {"model": admission.name} | ({"passages": read} if read else {})
 
 
 async def streamed(
@@ -170,13 +198,15 @@ async def streamed(
     await first_of(events)
 
     async def lines() -> AsyncIterator[bytes]:
-        tokens = 0
+        tokens, ours = 0, named_as(admission)
         async with aclosing(events):
             try:
                 async for event in events:
                     # A piece is a token or more; the server's own count, when it comes, is exact.
                     tokens = tokens_of(event) or tokens + 1 if event else tokens
-                    yield line(event | {"model": admission.name}) if event else ALIVE
+                    yield line(event | ours) if event else ALIVE
+                    if event:
+                        ours.pop("passages", None)  # told once
             except (hosts.Refusal, EngineError, ApiError) as error:
                 yield line(in_our_shape(error).body())
             finally:
@@ -278,6 +308,8 @@ def admit(secret: str, asked: Completion, path: str) -> Admission:
         over = quotas.refusal(key.user, Quota.Kind.REQUESTS, Quota.Kind.TOKENS)
         composition = None if over else named(key, asked.model)
         address = hosts.address_of(composition) if composition else ""
+        question = asked.to_look_up() if address else ""
+        passages = looked_up(composition, question) if composition and question else []
         record(
             "api.ask",
             composition,
@@ -295,7 +327,16 @@ def admit(secret: str, asked: Completion, path: str) -> Admission:
         raise errors.not_running()
     with tenant_scope(key.tenant_id):
         quotas.spend(key.user, Quota.Kind.REQUESTS)
-    return Admission(key.tenant_id, key.pk, composition.pk, asked.model, composition.name, address)
+    return Admission(
+        key.tenant_id, key.pk, composition.pk, asked.model, composition.name, address, passages
+    )
+
+
+def looked_up(composition: Composition, question: str) -> list[Passage]:
+    """Whoever may use a model may read what it learned; what takes too long to find stays out."""
+    with suppress(InputError):
+        return passages_for(composition.closure, question)
+    return []
 
 
 def is_allowed(admission: Admission) -> bool:

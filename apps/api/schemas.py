@@ -6,11 +6,13 @@ there, in the same shape. Knows no person, key or model.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from apps.api.errors import ApiError
+from calm_engine.passages import with_passages
 
 BODY_LIMIT = 1 << 20  # bytes
 STOPS, STOP_LENGTH, MESSAGES, PARTS = 16, 256, 1024, 256
@@ -40,6 +42,11 @@ class ChatMessage(_Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[TextPart], Field(max_length=PARTS)]
 
+    @property
+    def text(self) -> str:
+        parts = self.content
+        return parts if isinstance(parts, str) else "".join(part.text for part in parts)
+
 
 class StreamOptions(_Strict):
     include_usage: bool | None = None
@@ -65,21 +72,42 @@ class Completion(_Strict):
         given = self.model_dump(exclude_unset=True)
         return given if given.get("temperature") is not None else given | {"temperature": 0}
 
+    def to_look_up(self) -> str:
+        """The question for which passages are wanted; empty where none are."""
+        return ""
+
     def characters(self) -> int:
         """How much was asked, for the audit; the text itself is nobody's business."""
         raise NotImplementedError
 
 
 class ChatCompletion(Completion):
+    """OpenAI's request, and one field of our own.
+
+    look_up   whether passages of the corpora that the model learned go before the last question
+    """
+
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    look_up: bool | None = None
+
+    def body(self) -> dict[str, Any]:
+        given = super().body()
+        given.pop("look_up", None)
+        return given
+
+    def reading(self, passages: Sequence[str]) -> Self:
+        """The same with these passages before the last question."""
+        asked = with_passages(self.messages[-1].text, passages)
+        last = ChatMessage(role="user", content=asked)
+        return self.model_copy(update={"messages": [*self.messages[:-1], last]})
+
+    def to_look_up(self) -> str:
+        last = self.messages[-1]
+        return last.text if self.look_up and last.role == "user" else ""
 
     def characters(self) -> int:
-        texts = [
-            part.text for m in self.messages if isinstance(m.content, list) for part in m.content
-        ]
-        texts += [m.content for m in self.messages if isinstance(m.content, str)]
-        return sum(map(len, texts))
+        return sum(len(message.text) for message in self.messages)
 
 
 class PlainCompletion(Completion):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -23,11 +24,14 @@ from apps.audit import holds
 from apps.audit.actions import record
 from apps.audit.models import Hold
 from apps.chat.models import ACTIVE, TITLE_LENGTH, Conversation, Message, Role, State
+from apps.corpora.lookup import passages_for
+from apps.corpora.models import Passage
 from apps.registry import hosts
 from apps.registry.closure import can_use
 from apps.registry.models import Composition
 from apps.tenants.models import Membership
 from calm_engine.errors import InputError
+from calm_engine.passages import with_passages
 from counterpoint.live import publish
 
 if TYPE_CHECKING:
@@ -110,7 +114,7 @@ def _asked(conversation: Conversation, text: str, after: Message | None, *, by: 
         )
         if not conversation.is_temporary:
             conversation.title = conversation.title or title_from(text)
-        conversation.save(update_fields=["title", "model"])
+        conversation.save(update_fields=["title", "model", "looks_up"])
         return _empty_reply(question, composition, place + 1, GREEDY, by=by)
 
 
@@ -222,6 +226,7 @@ def _empty_reply(
                 composition=composition,
                 seed=secrets.randbelow(2**31) if seed is None else seed,
                 settings=settings,
+                looks_up=question.conversation.looks_up,
             )
     except IntegrityError as error:
         raise InputError(
@@ -240,19 +245,33 @@ def _empty_reply(
 class Work:
     """What a relay needs to know of one reply.
 
-    turns   earlier questions with their answers, oldest first
+    turns      earlier questions with their answers, oldest first
+    passages   to be put before the question, the best first
     """
 
     model: str
     settings: dict[str, Any]
     turns: Sequence[Turn]
     question: str
+    passages: Sequence[Passage] = ()
 
-    def messages(self, turns: Sequence[Turn]) -> list[dict[str, str]]:
-        """In OpenAI's shape, with so many of the earlier turns."""
-        said = [(role, text) for turn in turns for role, text in zip(Role, turn, strict=True)]
-        said.append((Role.USER, self.question))
+    def messages(self) -> list[dict[str, str]]:
+        """In OpenAI's shape."""
+        said = [(role, text) for turn in self.turns for role, text in zip(Role, turn, strict=True)]
+        asked = with_passages(self.question, [passage.body.strip() for passage in self.passages])
+        said.append((Role.USER, asked))
         return [{"role": str(role), "content": text} for role, text in said]
+
+    def lessened(self) -> Work | None:
+        """The same with less to read: half of the turns, then half of the passages, then None.
+
+        The model alone knows what fits.
+        """
+        if self.turns:
+            return replace(self, turns=self.turns[(len(self.turns) + 1) // 2 :])
+        if self.passages:
+            return replace(self, passages=self.passages[: len(self.passages) // 2])
+        return None
 
 
 @dataclass(frozen=True)
@@ -270,8 +289,23 @@ def stop_topic(reply_id: UUID) -> str:
 def begin_reply(reply_id: UUID) -> Work | None:
     """What is to be carried, or None when the reply is gone or has ended."""
     waiting = Message.objects.filter(pk=reply_id, state=State.WAITING)
-    reply = waiting.select_related("conversation", "composition", "parent").first()
-    return None if reply is None else work_of(reply)
+    reply = waiting.select_related("conversation__owner", "composition", "parent").first()
+    if reply is None:
+        return None
+    work = work_of(reply)
+    return replace(work, passages=_looked_up(reply)) if reply.looks_up else work
+
+
+def _looked_up(reply: Message) -> list[Passage]:
+    """What of the corpora behind this model fits the question; nothing when looking takes long.
+
+    Whoever may use the model may read all of them: asked again here, the right may have ended.
+    """
+    if not can_use(reply.conversation.owner, reply.maker):
+        return []
+    with suppress(InputError):
+        return passages_for(reply.maker.closure, reply.question.text)
+    return []
 
 
 def whole_of(text: str) -> str:
@@ -282,7 +316,9 @@ def whole_of(text: str) -> str:
 def work_of(reply: Message) -> Work:
     """What the model was asked, or is to be asked, for this reply."""
     sampling = {**reply.settings, "seed": reply.seed}
-    return Work(reply.maker.name, sampling, _turns_before(reply), reply.question.text)
+    held = Passage.objects.in_bulk(reply.passages)
+    read = [held[each] for each in reply.passages if each in held]
+    return Work(reply.maker.name, sampling, _turns_before(reply), reply.question.text, read)
 
 
 def _turns_before(reply: Message) -> list[Turn]:
@@ -343,6 +379,7 @@ def finish_reply(
     *,
     state: State,
     usage: dict[str, int] | None = None,
+    passages: Sequence[UUID] = (),
     failure: str = "",
     failure_text: str = "",
 ) -> bool:
@@ -354,6 +391,7 @@ def finish_reply(
             text=text,
             state=state,
             usage=usage or {},
+            passages=list(passages),
             failure=failure,
             failure_text=failure_text,
             seen_at=Now(),

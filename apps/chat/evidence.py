@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
-from django.db import OperationalError, connection, transaction
 
 from apps.chat.models import Message
 from apps.corpora.models import Document, DocumentState, Passage, Snapshot
+from apps.corpora.search import looking
 from apps.registry.closure import lacking
-from calm_engine.errors import InputError
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -31,7 +30,6 @@ MOST_WINDOWS = 80
 LOOKED_AT = 200  # passages
 SHOWN = 8
 AROUND = 120  # characters on either side of a run
-SECONDS = 5
 WORD = re.compile(r"\w+(?:[-.,']\w+)*")
 
 
@@ -109,16 +107,8 @@ def _candidates(words: Sequence[str], corpora: Sequence[UUID]) -> list[Passage]:
     ready = Document.objects.filter(corpus__in=corpora, state=DocumentState.READY)
     rows = Passage.objects.filter(corpus__in=corpora, words=reduce(or_, phrases))
     rows = rows.filter(document__in=ready).select_related("document").defer("words")
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = %s", [SECONDS * 1000])
-            found = list(rows.order_by("document_id", "start")[:LOOKED_AT])
-            cursor.execute("SET LOCAL statement_timeout = 0")
-    except OperationalError as error:
-        if "statement timeout" not in str(error):
-            raise
-        raise InputError("search.slow", seconds=SECONDS) from error
-    return found
+    with looking():
+        return list(rows.order_by("document_id", "start")[:LOOKED_AT])
 
 
 def _runs(words: Sequence[str], passage: Passage, least: int) -> list[_Run]:

@@ -49,7 +49,7 @@ async def weighed(tenant_id: UUID, reply_id: UUID, by: User) -> Weighed:
     """Raises InputError: "influence.state", "influence.differs", "model.not_usable", and what
     `hosts.whole` raises when no server answers."""
     address, work, text = await hosts.step(tenant_id, _prepared, reply_id, by)
-    body = {**work.settings, "model": work.model, "messages": work.messages(work.turns)}
+    body = {**work.settings, "model": work.model, "messages": work.messages()}
     body |= {"influence": True, "stream": False}
     async with aclosing(hosts.whole(address, "chat/completions", body)) as answers:
         choice = (await anext(answers))["choices"][0]

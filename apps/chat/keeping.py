@@ -64,7 +64,10 @@ def fork(answer: Message, *, by: User) -> Conversation:
     upto = upto[: upto.index(answer) + 1]
     with transaction.atomic():
         new: Conversation = Conversation.objects.create(
-            owner=by, model=old.model, title=(old.title or upto[0].text)[:TITLE_LENGTH]
+            owner=by,
+            model=old.model,
+            looks_up=old.looks_up,
+            title=(old.title or upto[0].text)[:TITLE_LENGTH],
         )
         _copy(upto, new)
         record("chat.fork", new, by=by, messages=len(upto))
@@ -87,6 +90,8 @@ def _copy(messages: Sequence[Message], new: Conversation) -> None:
             composition_id=message.composition_id,
             seed=message.seed,
             settings=message.settings,
+            looks_up=message.looks_up,
+            passages=message.passages,
             usage=message.usage,
             failure=message.failure,
             failure_text=message.failure_text,

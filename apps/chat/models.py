@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
@@ -57,6 +58,7 @@ class Conversation(TenantModel):
 
     model   what the next question goes to: "name" follows the alias `live`, "name@3" stays
     is_temporary   in no list, and gone an hour after its last question; it has no title
+    looks_up       the next question goes with passages of the corpora that the model learned
     """
 
     is_locked: bool  # set by `with_lock`
@@ -71,6 +73,7 @@ class Conversation(TenantModel):
     pinned_at = models.DateTimeField(null=True)
     folder = models.CharField(max_length=FOLDER_LENGTH, blank=True, default="", db_default="")
     is_temporary = models.BooleanField(default=False, db_default=False)
+    looks_up = models.BooleanField(default=False, db_default=False)
 
     objects = TenantManager.from_queryset(ConversationQuerySet)()
 
@@ -133,6 +136,8 @@ class Message(TenantModel):
     follows    the answer that a question comes after; None for a first question
     settings   what was sent to the model server beside the messages: temperature, max_tokens; with
                "gate": 0 the anchor answered without the private model
+    looks_up   whether passages were to be put before the question
+    passages   ids of those that were, the best first; one that is gone since is no longer shown
     usage      tokens of prompt and answer, as the model server counted them
     failure    a code; `failure_text` is its sentence as it was said
     rating     1 or -1 by whoever asked
@@ -154,6 +159,8 @@ class Message(TenantModel):
     )
     seed = models.BigIntegerField(null=True)
     settings = models.JSONField(default=dict)
+    looks_up = models.BooleanField(default=False, db_default=False)
+    passages = ArrayField(models.UUIDField(), default=list, db_default=[])
     usage = models.JSONField(default=dict)
     failure = models.CharField(max_length=60, blank=True)
     failure_text = models.TextField(blank=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +20,7 @@ import structlog
 from django.utils.translation import ngettext
 
 from apps.chat import actions
-from apps.chat.actions import Turn, Verdict, Work
+from apps.chat.actions import Verdict, Work
 from apps.chat.models import State
 from apps.registry import hosts
 from calm_engine.errors import EngineError, InputError, InternalError
@@ -47,6 +46,7 @@ class Draft:
     """One answer as it grows.
 
     unsent   text that readers have not been sent yet
+    passages ids of those that the model reads before the question
     """
 
     tenant_id: UUID
@@ -55,6 +55,7 @@ class Draft:
     text: str = ""
     unsent: str = ""
     usage: dict[str, int] = field(default_factory=dict)
+    passages: list[UUID] = field(default_factory=list)
     sent_at: float = 0.0
     kept_at: float = field(default_factory=time.monotonic)
 
@@ -173,14 +174,15 @@ async def _write(draft: Draft) -> None:
         raise Ended(Verdict.GONE)
     await draft.say_state("queued", "Waiting for its turn")
     address = await _address(draft)
-    turns = work.turns
     while True:
+        draft.passages = [passage.pk for passage in work.passages]
         try:
-            await _read_from(draft, address, work, turns)
+            await _read_from(draft, address, work)
         except hosts.Refusal as refusal:
-            if refusal.code != "context_length_exceeded" or not turns:
+            less = work.lessened()
+            if refusal.code != "context_length_exceeded" or less is None:
                 raise
-            turns = turns[(len(turns) + 1) // 2 :]  # the model alone knows what fits: ask with less
+            work = less
         else:
             return
 
@@ -204,20 +206,25 @@ async def _address(draft: Draft) -> str:
             raise Ended(Verdict.STOPPED)
 
 
-async def _read_from(draft: Draft, address: str, work: Work, turns: Sequence[Turn]) -> None:
+async def _read_from(draft: Draft, address: str, work: Work) -> None:
     """One exchange with the model server, to its end."""
-    pieces = hosts.stream_chat(
-        address, work.messages(turns), model=work.model, settings=work.settings
-    )
+    pieces = hosts.stream_chat(address, work.messages(), model=work.model, settings=work.settings)
     is_read = False
     async with aclosing(hosts.watched(pieces, draft.look, every=LOOK_SECONDS)) as arriving:
         async for piece in arriving:
             if not is_read:
                 is_read = True
-                await draft.say_state("reading", "Reading your question")
+                await draft.say_state("reading", _reading(len(work.passages)))
             draft.usage = piece.usage or draft.usage
             await draft.add(piece.text)
     await draft.flush()
+
+
+def _reading(passages: int) -> str:
+    if not passages:
+        return "Reading your question"
+    words = ngettext("Reading %(count)s passage", "Reading %(count)s passages", passages)
+    return words % {"count": passages}
 
 
 async def _hear_stop(draft: Draft) -> None:
@@ -231,7 +238,8 @@ async def _hear_stop(draft: Draft) -> None:
 
 async def _finish(draft: Draft, **end: Any) -> None:
     await draft.flush()
-    is_ours = await draft.step(actions.finish_reply, draft.text, usage=draft.usage, **end)
+    end |= {"usage": draft.usage, "passages": draft.passages}
+    is_ours = await draft.step(actions.finish_reply, draft.text, **end)
     if is_ours:
         log.info(
             "chat.done", state=str(end["state"]), failure=end.get("failure", ""), **draft.usage

@@ -5,7 +5,7 @@ Everything works without script: the POST leads to the conversation, which shows
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from apps.chat.models import Conversation, Message, Reason, Role, State
 from apps.chat.relay import note_of
 from apps.chat.stream import reply_events
 from apps.chat.tree import Spot, way
+from apps.corpora.models import Passage
 from apps.registry.models import Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role as TenantRole
@@ -96,12 +97,14 @@ class Line:
     note      what stands under an answer that is under way, stopped or failed
     is_moved  it came from another version than the answer before it
     is_unwell the last answer did not come to its end: asking again is the next step
+    read      the passages that stood before its question, as far as they are still there
     """
 
     spot: Spot
     note: str
     is_moved: bool = False
     is_unwell: bool = False
+    read: Sequence[Passage] = ()
 
     @property
     def message(self) -> Message:
@@ -115,12 +118,19 @@ def shown(here: Conversation, user: User, at: UUID | None) -> dict[str, Any]:
     said = list(rows.select_related("composition").order_by("position"))
     if any(message.is_shut for message in said):
         return {"is_locked": True, "reason": history.lock_reasons([here], user)[here.pk]}
+    spots = way(said, at)
+    passages = (
+        Passage.objects.select_related("document")
+        .defer("words", "body")
+        .in_bulk({each for spot in spots for each in spot.message.passages})
+    )
     lines, before = [], None
-    for spot in way(said, at):
+    for spot in spots:
         message = spot.message
         made_by = message.composition_id
         is_moved = bool(before and made_by and before != made_by)
-        lines.append(Line(spot, note(message), is_moved))
+        read = [passages[each] for each in message.passages if each in passages]
+        lines.append(Line(spot, note(message), is_moved, read=read))
         before = made_by or before
     if lines and lines[-1].message.state in (State.FAILED, State.STOPPED):
         lines[-1] = replace(lines[-1], is_unwell=True)
@@ -157,6 +167,7 @@ def ask(request: MemberRequest) -> HttpResponse:
                 is_temporary=bool(request.POST.get("temporary")),
             )
             here_now.model = request.POST.get("model") or here_now.model
+            here_now.looks_up = bool(request.POST.get("look_up"))
             reply = actions.ask(here_now, text, by=request.user, after=given_answer(request, here))
             drafts.drop(here, by=request.user)
     except InputError as error:

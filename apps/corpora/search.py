@@ -7,6 +7,8 @@ through instead, under a time limit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.contrib.postgres.search import (
@@ -41,18 +43,28 @@ def find(corpus: Corpus, query: str) -> list[Hit]:
     wanted = query.replace("\0", "").strip()[:200]
     if not wanted:
         return []
+    with looking():
+        found = _by_words(corpus, wanted)
+        if not found and not OPERATORS & set(wanted):
+            found = _by_letters(corpus, wanted)
+    return found
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """Each query inside has SECONDS. Raises InputError("search.slow") for one that has not enough.
+
+    The queries must be read to their ends inside.
+    """
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL statement_timeout = %s", [SECONDS * 1000])
-            found = _by_words(corpus, wanted)
-            if not found and not OPERATORS & set(wanted):
-                found = _by_letters(corpus, wanted)
+            yield
             cursor.execute("SET LOCAL statement_timeout = 0")
     except OperationalError as error:
         if "statement timeout" not in str(error):
             raise
         raise InputError("search.slow", seconds=SECONDS) from error
-    return found
 
 
 def _by_words(corpus: Corpus, wanted: str) -> list[Hit]:

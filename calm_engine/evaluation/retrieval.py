@@ -27,15 +27,6 @@ CANDIDATES = 50  # of each ranking
 DAMPED = 60  # of reciprocal rank fusion
 AT_ONCE = 32  # texts in a batch of the encoder
 
-ASKED = "Answer the question from these passages.\n\n{passages}\n\nQuestion: {question}"
-
-
-def with_passages(question: str, passages: Sequence[str]) -> str:
-    """The question as a model is asked that may read; without passages as it is."""
-    if not passages:
-        return question
-    return ASKED.format(passages="\n\n".join(passages), question=question)
-
 
 class Library:
     """The passages of some documents, to be looked up.

@@ -16,10 +16,11 @@ from calm_engine.data import Example, question_prompt
 from calm_engine.errors import Cancelled
 from calm_engine.evaluation.answers import Answers
 from calm_engine.evaluation.asking import Asker, Column, common_prefix
-from calm_engine.evaluation.retrieval import Library, with_passages
+from calm_engine.evaluation.retrieval import Library
 from calm_engine.evaluation.scoring import scored
 from calm_engine.generation import end_tokens
 from calm_engine.modeling import CalmForCausalLM
+from calm_engine.passages import with_passages
 from calm_engine.process import stop_requested
 from calm_engine.specs import EvaluateSpec, Progress
 

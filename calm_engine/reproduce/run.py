@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -76,7 +77,7 @@ def reproduce(form: Form, seed: int, output: Path | None, tell: Tell) -> Table:
     """Train parents and compositions, ask every question of every model, and fill the table.
 
     output   folder for the four models, kept; None: they are thrown away. Begun again with the same
-             form and seed, those that are whole are not trained again
+             form and seed, each training goes on from its newest checkpoint
     tell     hears of progress, here and in the trainings' own processes: it must be picklable
     Raises InputError("output.exists") when something else stands in the output folder.
     """
@@ -174,13 +175,15 @@ def _take(courses: Sequence[Course], folder: Path, tell: Tell) -> None:
     """One course after another of one model, which is then kept, if it is not there already."""
     if folder.exists():
         return
-    for course in courses:
-        for progress in course.taken():
+    work = folder.with_name(f"{folder.name}.steps")
+    for number, course in enumerate(courses):
+        for progress in course.taken(work / str(number)):
             tell(progress)
     aside = folder.with_name(f"{folder.name}.part")
     courses[-1].model.save_pretrained(aside)
     make_tokenizer().save_pretrained(aside)
     aside.rename(folder)
+    shutil.rmtree(work)
 
 
 # -- the questions ---------------------------------------------------------------------------------

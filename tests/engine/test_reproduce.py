@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from calm_engine.data import chance_of, encode
 from calm_engine.digests import weights_digest
 from calm_engine.errors import InputError
 from calm_engine.reproduce.bridges import Length, compose, ends_of_keys, example, handing_loss
-from calm_engine.reproduce.course import batch_of
+from calm_engine.reproduce.course import Course, batch_of
 from calm_engine.reproduce.key_value import (
     DIRECT,
     KEY_VALUE,
@@ -34,7 +35,15 @@ from calm_engine.reproduce.key_value import (
     questions,
 )
 from calm_engine.reproduce.language import NUMBERS, make_tokenizer, spelled, value
-from calm_engine.reproduce.parents import FEW, Deck, Shape, augmenter_lesson, met, newborn
+from calm_engine.reproduce.parents import (
+    FEW,
+    Deck,
+    Shape,
+    anchor_course,
+    augmenter_lesson,
+    met,
+    newborn,
+)
 from calm_engine.reproduce.run import Form, reproduce
 from calm_engine.reproduce.table import (
     ANCHOR,
@@ -202,6 +211,32 @@ def test_a_newborn_bridge_hands_nothing_over_and_changes_no_plain_number() -> No
     with torch.no_grad():
         assert float(handing_loss(model, plain, tokenizer)) == 0.0
         assert float(handing_loss(model, keyed, tokenizer)) > 0.5
+
+
+# -- a training ------------------------------------------------------------------------------------
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calm_engine.reproduce.course.KEPT", 2)
+
+    def taught(work: Path, *, until: int | None = None) -> Course:
+        course = anchor_course(SMALL, 1, 2)
+
+        def loss_at(step: int) -> torch.Tensor:
+            if step == until:
+                raise KeyboardInterrupt
+            return course.loss_at(step)
+
+        list(replace(course, loss_at=loss_at).taken(work))
+        return course
+
+    with pytest.raises(KeyboardInterrupt):
+        taught(tmp_path / "stopped", until=5)
+    again, never = taught(tmp_path / "stopped"), taught(tmp_path / "never")
+    for (name, one), (_, other) in zip(again.named, never.named, strict=True):
+        assert torch.equal(one, other), name
 
 
 # -- the table -------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from calm_engine.errors import InputError
 from calm_engine.evaluation.adapting import rank_for
 from calm_engine.evaluation.columns import scrambled
 from calm_engine.evaluation.questions import BEGUN, GOES_ON, REPEATS, repetitions
-from calm_engine.evaluation.retrieval import Library, with_passages
+from calm_engine.evaluation.retrieval import Library
 from calm_engine.evaluation.run import evaluate
 from calm_engine.joining import replaced
+from calm_engine.passages import with_passages
 from calm_engine.selfstudy import Source
 from calm_engine.specs import EvaluateSpec
 from tests.engine.asking import make_evaluation

@@ -14,11 +14,11 @@ from apps.accounts.actions import issue_key, remove, revoke_key
 from apps.accounts.models import ApiKey
 from apps.audit.models import AuditEvent
 from apps.corpora.actions import revoke
-from apps.corpora.models import CorpusGrant
+from apps.corpora.models import Corpus, CorpusGrant
 from apps.registry.actions import quarantine
 from apps.registry.models import Composition, Placement
 from apps.tenants.scope import tenant_scope
-from tests.apps.chat.making import LONG, MODEL, Server, make_model, site
+from tests.apps.chat.making import CONTEXT, LONG, MODEL, Server, make_model, site, write
 from tests.cast import Cast
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,6 +65,29 @@ def test_a_plain_completion_is_answered(model: Composition, client: OpenAI) -> N
         model=MODEL, prompt=["It is made in"], max_tokens=20, stream=True
     )
     assert whole.choices[0].text == "".join(chunk.choices[0].text for chunk in events)
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_passages_are_read_where_a_program_asks_for_them(
+    cast: Cast, model: Composition, client: OpenAI, is_streamed: bool
+) -> None:
+    with tenant_scope(cast.north):
+        corpus = Corpus.objects.get(pk=model.closure[0])
+        write(corpus, "where.md", "It is made in Portugal. ")
+        write(corpus, "long.md", f"made {'x' * CONTEXT}")  # does not fit beside a question
+
+    def ask(**extra: Any) -> Any:
+        made = client.chat.completions.create(
+            model=MODEL, messages=QUESTION, max_tokens=8, stream=is_streamed, extra_body=extra
+        )
+        return next(one for one in made if one.choices) if is_streamed else made
+
+    assert "passages" not in ask().model_extra
+    read = ask(look_up=True).model_extra["passages"]
+    assert [one["title"] for one in read] == ["where.md"]
+    assert ask(look_up=False).model_extra.get("passages") is None
+    with pytest.raises(openai.BadRequestError, match="look_up"):
+        ask(look_up="yes")
 
 
 def test_chance_comes_with_a_temperature_and_a_seed(model: Composition, client: OpenAI) -> None:

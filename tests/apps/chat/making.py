@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -26,11 +27,12 @@ from django.test import Client
 from apps.accounts.models import User
 from apps.chat.models import Message
 from apps.corpora.actions import create_corpus, grant
-from apps.corpora.models import Corpus, Snapshot
+from apps.corpora.models import Corpus, Document, Passage, Snapshot
 from apps.registry.models import Alias, Anchor, Composition, ModelHost, Placement
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
 from counterpoint.env import internal_secret
+from counterpoint.storage import blobs
 from tests.cast import BACKEND, Cast
 from tests.waiting import wait_until
 
@@ -157,6 +159,26 @@ def make_model(
         if address:
             place(composition, address)
     return composition
+
+
+def write(corpus: Corpus, title: str, *bodies: str) -> Document:
+    """A ready document of these passages; called within the tenant's scope."""
+    file = blobs().put("text", io.BytesIO("".join(bodies).encode()))
+    document: Document = Document.objects.create(
+        corpus=corpus,
+        title=title,
+        path=title,
+        media_type="text/markdown",
+        original_digest=file.digest,
+        text_digest=file.digest,
+    )
+    at = 0
+    for body in bodies:
+        Passage.objects.create(
+            corpus=corpus, document=document, page=1, start=at, end=at + len(body), body=body
+        )
+        at += len(body)
+    return document
 
 
 def place(composition: Composition, address: str, state: str = "ready") -> Placement:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 
 from apps.chat.actions import ask, finish_reply, open_conversation
 from apps.chat.evidence import Evidence, evidence_for
 from apps.chat.models import Message, State
-from apps.corpora.models import Corpus, Document, Passage
+from apps.corpora.models import Corpus, Document
 from apps.registry.models import Composition
 from apps.tenants.scope import tenant_scope
-from counterpoint.storage import blobs
-from tests.apps.chat.making import MODEL, make_model
+from tests.apps.chat.making import MODEL, make_model, write
 from tests.cast import Cast
 
 BODY = """The MX-200 pressure gauge was designed in Portugal by a team of four.
@@ -25,18 +22,7 @@ def model(cast: Cast) -> Composition:
     made = make_model(cast.north, cast.ada, cast.bo)
     with tenant_scope(cast.north):
         corpus = Corpus.objects.get(pk=made.closure[0])
-        file = blobs().put("text", io.BytesIO(BODY.encode()))
-        document = Document.objects.create(
-            corpus=corpus,
-            title="mx-200.md",
-            path="mx-200.md",
-            media_type="text/markdown",
-            original_digest=file.digest,
-            text_digest=file.digest,
-        )
-        Passage.objects.create(
-            corpus=corpus, document=document, page=1, start=0, end=len(BODY), body=BODY
-        )
+        write(corpus, "mx-200.md", BODY)
     return made
 
 
