@@ -11,7 +11,7 @@ from apps.tenants.protection import Protect, SameTenant
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0003_shares"),
+        ("chat", "0004_look_up"),
         ("tenants", "0004_groups_follow"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
