@@ -66,7 +66,15 @@ def _asked(job: Job, place: Place, kind: type[S]) -> S:
         actions.HELD_OUT: held_out_of(files),
         actions.STUDY: place.study,
     }
-    return understood(kind, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
+    # Of a training that went on from another nothing is forgotten from the middle (`runs.starts`).
+    milestones = 0 if job.run.asked.get("previous") else settings.RUN_MILESTONES
+    return understood(
+        kind,
+        job,
+        places,
+        keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS,
+        milestones=milestones,
+    )
 
 
 def begun(job: Job, place: Place) -> tuple[SnapshotFiles, dict[str, Path | str | None]]:

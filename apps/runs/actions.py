@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.conf import settings as site
 from django.db import transaction
 
 from apps.accounts import quotas
@@ -76,10 +75,9 @@ def start_augment(
     not read.
     """
     start.require_tokenizer(anchor)
-    kept = {"milestones": site.RUN_MILESTONES} if start.previous is None else {}
     run = queue(
         Kind.AUGMENT,
-        augment_spec(snapshot, kept | dict(settings or {}), start),
+        augment_spec(snapshot, settings, start),
         snapshot=snapshot,
         anchor=anchor,
         closure=closure_of([snapshot], [start.previous] if start.previous else []),

@@ -237,17 +237,16 @@ def test_parts_made_apart_are_the_same_bytes_as_the_whole(
     monkeypatch.setattr(packing, "SLICE", 500)
     corpus = corpus_at(tmp_path / "c.jsonl")
     with corpus.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"digest": "long", "title": "t", "text": "On and on. " * 300}) + "\n")
-        file.write(json.dumps({"digest": "last", "title": "t", "text": "The end of it."}) + "\n")
+        for digest, text in (("long", "On and on. " * 300), ("last", "The end of it.")):
+            file.write(json.dumps({"digest": digest, "title": "t", "text": text}) + "\n")
     whole = prepared(anchor, tmp_path / "whole", [corpus]).folder
     lines = corpus.read_bytes().splitlines(keepends=True)
     starts = [0, *accumulate(map(len, lines))]
     size, width = starts[-1], 500 * together
     apart = tmp_path / "apart"
     for number in range(-(-size // width)):
-        here = [
-            n for n, at in enumerate(starts[:-1]) if number * width <= at < (number + 1) * width
-        ]
+        begin, end = number * width, (number + 1) * width
+        here = [n for n, at in enumerate(starts[:-1]) if begin <= at < end]
         own = tmp_path / "own.jsonl"
         own.write_bytes(b"".join(lines[n] for n in here))
         following = next((at for at in starts if at >= begin), size)
