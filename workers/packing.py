@@ -148,13 +148,15 @@ def shelf_of(run: Run, digest: str) -> str:
 
 
 @contextmanager
-def packed(run: Run, documents: Path, spec: AugmentSpec, folder: Path) -> Iterator[None]:
+def packed(
+    tenant_id: UUID, run: Run, documents: Path, spec: AugmentSpec, folder: Path
+) -> Iterator[None]:
     """What shards there are, plain for this attempt alone; then all of them sealed."""
     if not spec.is_shuffled(documents.stat().st_size):
         yield
         return
     digest = file_digest(documents)
-    with tenant_scope(run.tenant_id):
+    with tenant_scope(tenant_id):
         shelf = shelf_of(run, digest)
         SHARDS.bring(shelf, private(folder))
     whole_alone(folder)
@@ -162,7 +164,7 @@ def packed(run: Run, documents: Path, spec: AugmentSpec, folder: Path) -> Iterat
         yield
     finally:
         if folder.is_dir():
-            with tenant_scope(run.tenant_id):
+            with tenant_scope(tenant_id):
                 SHARDS.keep(shelf, folder, "*")
 
 

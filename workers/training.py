@@ -37,8 +37,8 @@ def augment(job: Job) -> None:
     place = place_of(job)
     spec = _asked(job, place, AugmentSpec)
     begin_at_branch(job, place, spec)
-    documents = Path(spec.documents)
-    with studied(job, place), packed(job.run, documents, spec, place.shards):
+    tenant_id, documents = job.attempt.tenant_id, Path(spec.documents)
+    with studied(job, place), packed(tenant_id, job.run, documents, spec, place.shards):
         outcome = follow(job, "augment", spec, place)
     persistently(lambda: actions.finish_augment(job.run, outcome))
     clear_but_milestones(place)

@@ -125,8 +125,8 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
         shutil.rmtree(run_folder_of(run.pk), ignore_errors=True)
         run.checkpoints.all().delete()
     for corpus in corpora_of(plan):
-        for kind in shelves.EVERY:
-            kind.drop(corpus)  # it quotes the documents; the next training makes it anew
+        for shelf in shelves.EVERY:
+            shelf.drop(corpus)  # it quotes the documents; the next training makes it anew
     with transaction.atomic():
         struck = quotes.strike(plan, said)  # while the words are there to be looked for
         rows = deleting.drop_words(documents_of(plan)) | quotes.drop(plan, found)

@@ -52,10 +52,10 @@ def reseal(home: Path) -> Resealed:
             continue
         moved += changed
         right += not changed
-    for kind in shelves.EVERY:
-        for path, name in kind.standing():
+    for each in shelves.EVERY:
+        for path, name in each.standing():
             try:
-                moved += reseal_shelved(kind.kind, path, name, wanted)
+                moved += reseal_shelved(each.kind, path, name, wanted)
             except (FileNotFoundError, InternalError):
                 continue  # a cache: what does not open is made anew by the next training
     return Resealed(moved, right, faults, sealedcolumns.reseal(wanted))
