@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.core.paginator import Paginator
-from django.db.models import F
+from django.db.models import Count, F
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
@@ -94,36 +94,32 @@ def _day(told: str) -> date | None:
 def facts(told: Mapping[str, Any], user: User) -> dict[str, Any]:
     """This person's conversations, newest first, or those that are searched for."""
     wanted = Wanted.of(told)
-    some = Paginator(wanted.among(begun(user)), PAGE).get_page(told.get("page"))
+    kinds = list(_kinds(user))
+    pages = Paginator(wanted.among(begun(user)), PAGE)
+    if not wanted.is_any:
+        pages.count = sum(count for _folder, _model, count in kinds)
+    some = pages.get_page(told.get("page"))
     shown = entries(list(some), user)
     return {
         "history": shown,
         "groups": [] if wanted.is_any else grouped(shown, timezone.now()),
-        "folders": folders(user),
-        "asked_models": asked_models(user),
+        "folders": sorted({folder for folder, _model, _count in kinds if folder}),
+        "asked_models": sorted({model.partition("@")[0] for _folder, model, _count in kinds}),
         "page": some,
         "wanted": wanted,
     }
 
 
-def asked_models(user: User) -> list[str]:
-    """The names of the models that their conversations go to, without versions."""
-    named = Conversation.objects.visible_to(user).exclude(title="").order_by("model")
-    return sorted(
-        {name.partition("@")[0] for name in named.values_list("model", flat=True).distinct()}
-    )
+def _kinds(user: User) -> Any:
+    """In one question: (folder, model, how many) of all that were begun."""
+    rows = Conversation.objects.visible_to(user).exclude(title="").order_by()
+    return rows.values_list("folder", "model").annotate(Count("pk"))
 
 
 def begun(user: User) -> Any:
     """Their conversations in which something was asked, each with its lock; pinned ones first."""
     rows = Conversation.objects.visible_to(user).with_lock(user).exclude(title="")
     return rows.order_by(F("pinned_at").desc(nulls_last=True), "-updated_at", "pk")
-
-
-def folders(user: User) -> list[str]:
-    """The names of their folders."""
-    named = Conversation.objects.visible_to(user).exclude(folder="").order_by("folder")
-    return list(named.values_list("folder", flat=True).distinct())
 
 
 @dataclass(frozen=True)

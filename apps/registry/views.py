@@ -69,11 +69,11 @@ def models(request: MemberRequest) -> HttpResponse:
 
 def names_of(user: User, wanted: str) -> list[str]:
     """The names of all visible models that hold these letters, in their order."""
-    found: set[str] = set()
-    for kind in (Composition, Augmenter):
-        rows = kind.objects.visible_to(user).filter(name__icontains=wanted).order_by()
-        found.update(rows.values_list("name", flat=True).distinct())
-    return sorted(found, key=str.casefold)
+    compositions, augmenters = (
+        kind.objects.visible_to(user).filter(name__icontains=wanted).order_by().values_list("name")
+        for kind in (Composition, Augmenter)
+    )
+    return sorted((name for (name,) in compositions.union(augmenters)), key=str.casefold)
 
 
 def families(request: MemberRequest, shown: Sequence[str]) -> list[Family]:
