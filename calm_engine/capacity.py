@@ -105,6 +105,34 @@ def propose(*, tokens: int, facts: int, exposures: int) -> Proposal:
     return Proposal(shape, needed, each * shape.parameters, why)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A size beside the proposed one.
+
+    held   how many times the corpus would go into its layers; 1: just so
+    pace   parameters of its layers against the proposed one's: so much longer takes a step
+    """
+
+    shape: Shape
+    held: float
+    pace: float
+
+
+def choices(*, tokens: int, facts: int, exposures: int) -> dict[str, Choice]:
+    """The "proposed" size and its neighbours, where there are any: "smaller", "larger"."""
+    made = propose(tokens=tokens, facts=facts, exposures=exposures)
+    at, each = SHAPES.index(made.shape), bits_of_a_parameter(exposures)
+    return {
+        name: Choice(
+            SHAPES[n],
+            each * SHAPES[n].parameters / max(1.0, made.needed),
+            SHAPES[n].parameters / made.shape.parameters,
+        )
+        for name, n in (("smaller", at - 1), ("proposed", at), ("larger", at + 1))
+        if 0 <= n < len(SHAPES)
+    }
+
+
 def rate_for(parameters: int, *, onwards: bool = False) -> float:
     """Peak learning rate.
 

@@ -31,7 +31,7 @@ from calm_engine.families import check_folder, read_tokenizer
 from calm_engine.selfstudy import Lesson, Source, Study, study
 from calm_engine.selfstudy.writing import written_for
 from calm_engine.specs import AugmentSpec
-from calm_engine.vetting import Census, check_census
+from calm_engine.vetting import Census, Script, check_census
 
 ROUNDS = 56  # how often each entity is met; recall of the trial corpora was whole by then
 ASKED = 2  # facts of each entity that are asked for in a round
@@ -158,8 +158,9 @@ def plan(spec: AugmentSpec) -> Course:
     tokenizer = read_tokenizer(spec.tokenizer)
     documents = remembered(read_documents(spec.documents), spec.forget)
     tokens = sum(len(encode(tokenizer, document.text)) for document in documents)
-    characters = sum(len(document.text) for document in documents)
-    check_census(tokens, characters, Census.of(document.text for document in documents))
+    texts = [document.text for document in documents]
+    script = Script(tokens, sum(map(len, texts)), sum(len(text.encode()) for text in texts))
+    check_census(tokens, script, Census.of(texts))
     examples = [one.as_row() for one in read_examples(spec.examples)] if spec.examples else []
     written = written_for(spec, documents)
     found = study(documents, examples, without=spec.without, written=written.wordings)
@@ -170,15 +171,15 @@ def plan(spec: AugmentSpec) -> Course:
         return piece_of(lesson, tokenizer, prefix)
 
     known = frozenset(fact.entity.lower() for fact in found.found)
-    texts = [(lesson, _names_any(lesson.said, known)) for lesson in found.passages]
+    told = [(lesson, _names_any(lesson.said, known)) for lesson in found.passages]
     course = Course(
         tokenizer=tokenizer,
         prefix=tuple(prefix),
         study=found,
         entities=tuple(_entities(found, piece, tokenizer)),
         points=tuple(tuple(map(piece, wordings)) for wordings in found.points),
-        prose=tuple(piece(lesson) for lesson, is_covered in texts if not is_covered),
-        covered=tuple(piece(lesson) for lesson, is_covered in texts if is_covered),
+        prose=tuple(piece(lesson) for lesson, is_covered in told if not is_covered),
+        covered=tuple(piece(lesson) for lesson, is_covered in told if is_covered),
         tokens=tokens,
         documents=len(documents),
         # The chat's own prefix stands in every block, and a block must hold more than that.

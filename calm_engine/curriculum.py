@@ -24,7 +24,7 @@ from calm_engine.shards import Shards
 from calm_engine.shuffled import Shuffled
 from calm_engine.specs import AugmentSpec, Progress
 from calm_engine.training import work_folder
-from calm_engine.vetting import check_census
+from calm_engine.vetting import Script, check_census
 
 ROUNDS_MOST = 8_000_000  # bytes of documents up to which they are dealt in rounds, from memory
 BLOCKS_LOOKED_AT = 64  # of shards, for the questions of the probe
@@ -102,7 +102,9 @@ def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, C
     block = max(spec.block, 3 * len(shared_prefix(tokenizer)))
     files = (spec.documents, *([spec.lessons] if spec.lessons else []))
     shards = yield from _prepared(spec, "corpus", files, block, ranks)
-    check_census(shards.tally.tokens, shards.tally.characters, shards.census)
+    held = shards.tally
+    script = Script(held.text_tokens, held.characters, held.text_bytes)
+    check_census(held.tokens, script, shards.census)
     general = None
     if spec.general:
         general = yield from _prepared(spec, "general", (spec.general,), block, ranks)

@@ -29,7 +29,7 @@ from calm_engine.selfstudy.words import tag_of
 from calm_engine.shards import BLOCKS, DOCUMENTS, PLAN, Tally, Writer, write_documents
 from calm_engine.vetting import Census
 
-FORMAT = 1
+FORMAT = 2
 SLICE = 4 << 20  # bytes of a source that make one shard
 TOGETHER = 64  # texts that are tokenised in one call
 
@@ -192,7 +192,7 @@ class _Maker:
         path = self.folder / one.name
         writer = Writer(path, self.room)
         digests: dict[str, int] = {}
-        characters = read = 0
+        characters = text_bytes = text_tokens = read = 0
         census = Census()
         texts: list[tuple[int, str, str]] = []
         for size, row in _lines(one):
@@ -202,30 +202,42 @@ class _Maker:
                 writer.piece(number, piece_of(_lesson(row), self.tokenizer, self.prefix))
                 continue
             text = str(row["text"])
-            characters += len(text)
+            characters, text_bytes = characters + len(text), text_bytes + len(text.encode())
             if text.strip():
                 texts.append((number, str(row.get("title", "")), text))
             if len(texts) == TOGETHER:
-                census += self._write(writer, texts)
+                text_tokens += self._write(writer, texts)
+                census += Census.of(text for _, _, text in texts)
                 texts = []
-        census += self._write(writer, texts)
+        text_tokens += self._write(writer, texts)
+        census += Census.of(text for _, _, text in texts)
         writer.close()
         write_documents(
             self.folder / one.name.replace(BLOCKS, DOCUMENTS), list(digests), writer.met
         )
-        tally = Tally(writer.blocks, len(digests), writer.pieces, writer.tokens, characters, read)
+        tally = Tally(
+            blocks=writer.blocks,
+            documents=len(digests),
+            pieces=writer.pieces,
+            tokens=writer.tokens,
+            characters=characters,
+            read=read,
+            text_bytes=text_bytes,
+            text_tokens=text_tokens,
+        )
         told = {"tally": asdict(tally), "census": asdict(census)}
         _replace(Path(f"{path}.json"), json.dumps(told))
         return tally
 
-    def _write(self, writer: Writer, texts: Sequence[tuple[int, str, str]]) -> Census:
+    def _write(self, writer: Writer, texts: Sequence[tuple[int, str, str]]) -> int:
+        """Write these texts; how many tokens they are."""
         found = self.batch([f" {text}" for _, _, text in texts])
         for (number, title, _), ids in zip(texts, found, strict=True):
             tag = f"[{tag_of(title)}]"
             if tag not in self.tags:
                 self.tags = {tag: encode(self.tokenizer, tag)}
             writer.text(number, self.tags[tag], ids)
-        return Census.of(text for _, _, text in texts)
+        return sum(map(len, found))
 
 
 def _plain_encoder(tokenizer: PreTrainedTokenizerBase) -> Any:

@@ -34,7 +34,7 @@ _SCHEMA = pa.schema([("ids", pa.list_(pa.int32())), ("spans", pa.list_(pa.int32(
 class Tally:
     """What a shard, or all of them, hold.
 
-    read    bytes of the source;  characters  of its text
+    read    bytes of the source;  characters, text_bytes, text_tokens  of its texts alone
     pieces  runs of tokens that see only themselves
     """
 
@@ -44,6 +44,8 @@ class Tally:
     tokens: int = 0
     characters: int = 0
     read: int = 0
+    text_bytes: int = 0
+    text_tokens: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         mine, theirs = asdict(self), asdict(other)

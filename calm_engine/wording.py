@@ -122,8 +122,9 @@ WORDING: dict[str, str] = {
     "them]. Remove the copies from the corpus, then freeze it again.",
     "documents.empty": "No document holds any text[: {path}]. "
     "Add documents that contain text, then start again.",
-    "documents.shredded": "The anchor's tokenizer breaks this script into bytes[: "
-    "{per_character} tokens a character]. Choose an anchor whose tokenizer knows the language.",
+    "documents.shredded": "The anchor's tokenizer does not know this script: it takes "
+    "{per_character} tokens for a character, {per_byte} for a byte, where {most} may be. A model "
+    "would learn spelling instead of facts. Choose an anchor whose tokenizer knows the language.",
     "documents.small": "There is too little text to learn from[: {tokens} tokens]. Add "
     "documents, then start again.",
     "data.file": "The file cannot be read[: {path}]. Check that it is there and may be read.",
@@ -228,6 +229,10 @@ WORDING: dict[str, str] = {
     "Promote a version that did not learn it, then destroy the old ones.",
     "forget.order": "The steps come in their order. Quarantine first, then destroy, then certify.",
     "forget.person": "There is no such person here. Choose a member of this organisation.",
+    "forget.untaught": "No model that is still here learned it. "
+    "There is nothing to train again; go on to the next step.",
+    "forget.whole": "A whole corpus is to be forgotten: nothing of it is left to train on. "
+    "Freeze the other corpora without it and teach those.",
     "forget.undecided": "Somebody must say of each document whether it goes[; undecided: {count}]. "
     "Curators of its corpus do that on the page of the plan.",
     "forget.right": "Only whoever may curate the corpus[ {name}] can have it forgotten. "

@@ -22,7 +22,7 @@ from apps.runs.states import ACTIVE, State
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
 from counterpoint.storage import blobs
-from workers.places import Place, clear, size_of
+from workers.places import Place, clear, clear_but_milestones, size_of
 from workers.processes import start_time
 
 log = structlog.get_logger(__name__)
@@ -50,6 +50,9 @@ def _folders(root: Path) -> Iterator[str]:
         place = Place(folder)
         if run is None:
             yield f"Folder {folder.name} of no run, {size_of(folder) >> 20} MB"
+        elif run.state == State.SUCCEEDED and is_named(run):
+            with suppress(OSError):
+                clear_but_milestones(place)
         elif is_over(run, folder):
             log.info("run.folder_removed", run=str(run.pk))
             with suppress(OSError):
@@ -66,6 +69,16 @@ def is_over(run: Run, folder: Path) -> bool:
     if run.state == State.SUCCEEDED or run.discard:
         return True
     return time.time() - folder.stat().st_mtime > settings.RUN_KEEP_DAYS * DAY
+
+
+def is_named(run: Run) -> bool:
+    """Whether its milestones are wanted: it made the newest version of its name, or one that an
+    alias names through a composition."""
+    made = Augmenter.objects.filter(run_id=run.pk).first()
+    if made is None or not run.checkpoints.filter(is_milestone=True).exists():
+        return False
+    newer = Augmenter.objects.filter(name=made.name, version__gt=made.version)
+    return made.compositions.filter(aliases__isnull=False).exists() or not newer.exists()
 
 
 def _process(place: Place, run: Run) -> Iterator[str]:

@@ -16,11 +16,15 @@ CHECKPOINT = re.compile(r"step-(\d{8})")
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint that is whole: its step, its size, and the digest that its manifest states."""
+    """A checkpoint that is whole: its step, its size, and the digest that its manifest states.
+
+    is_milestone   it is kept when its run is done
+    """
 
     step: int
     bytes: int
     digest: str
+    is_milestone: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,9 @@ class Place:
             with suppress(OSError, ValueError, KeyError):  # removed while we look
                 if found:
                     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-                    yield Saved(int(found[1]), size_of(folder), str(manifest["digest"]))
+                    told = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+                    digest, is_kept = str(manifest["digest"]), bool(told.get("milestone"))
+                    yield Saved(int(found[1]), size_of(folder), digest, is_kept)
 
 
 def located(spec: Mapping[str, Any], places: Mapping[str, Path | str | None]) -> dict[str, Any]:
@@ -104,3 +110,18 @@ def size_of(folder: Path) -> int:
 def clear(place: Place) -> None:
     """Remove what a finished run no longer needs: checkpoints, scratch, copies of the data."""
     shutil.rmtree(place.folder, ignore_errors=True)
+
+
+def clear_but_milestones(place: Place) -> None:
+    """The same, but for the checkpoints that outlive their run."""
+    kept = {place.checkpoint(saved.step) for saved in place.checkpoints() if saved.is_milestone}
+    if not kept:
+        clear(place)
+        return
+    for path in [*place.folder.iterdir(), *place.work.iterdir()]:
+        if path in kept or path == place.work:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from apps.corpora.actions import SnapshotFiles, export_snapshot
 from apps.registry import artifacts
-from apps.runs import actions
+from apps.runs import actions, starts
 from apps.runs.execution import Job, persistently
 from apps.runs.models import Run
 from apps.runs.states import Kind
@@ -22,10 +22,10 @@ from calm_engine import digests
 from calm_engine.errors import InputError
 from calm_engine.specs import AugmentSpec, Outcome, Progress, Spec, TrainSpec, TrialSpec
 from counterpoint import studies
-from counterpoint.storage import run_folder
+from counterpoint.storage import run_folder, run_folder_of
 from workers import devices
 from workers.launch import Child
-from workers.places import Place, clear, located
+from workers.places import Place, clear, clear_but_milestones, located
 from workers.processes import cores
 
 S = TypeVar("S", bound=Spec)
@@ -39,7 +39,7 @@ def augment(job: Job) -> None:
     with studied(job, place):
         outcome = follow(job, "augment", spec, place)
     persistently(lambda: actions.finish_augment(job.run, outcome))
-    clear(place)
+    clear_but_milestones(place)
 
 
 def estimate(job: Job) -> None:
@@ -54,8 +54,8 @@ def estimate(job: Job) -> None:
 
 def _asked(job: Job, place: Place, kind: type[S]) -> S:
     """What the engine is asked to train, with the snapshot's files laid out for it."""
-    files = exported(job, place)
-    places = {
+    files, more = begun(job, place)
+    places = more | {
         actions.OUTPUT: place.output,
         actions.WORK: place.work,
         actions.ANCHOR: artifacts.path(job.run.anchor),
@@ -65,6 +65,27 @@ def _asked(job: Job, place: Place, kind: type[S]) -> S:
         actions.STUDY: place.study,
     }
     return understood(kind, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
+
+
+def begun(job: Job, place: Place) -> tuple[SnapshotFiles, dict[str, Path | str | None]]:
+    """The documents that are dealt, and what a training begins with, laid out.
+
+    A training that forgets is dealt what the one before it was dealt, with gaps: it needs the words
+    of what it forgets to leave exactly them out, and to ask of them at its end.
+    """
+    run, more = job.run, dict[str, Path | str | None]()
+    if run.base is not None:
+        more[starts.BASE] = artifacts.path(run.base)
+    if run.augmenter is None:
+        return exported(job, place), more
+    more[starts.PREVIOUS] = artifacts.path(run.augmenter)
+    with tenant_scope(job.attempt.tenant_id):
+        before = starts.taught_to(run.augmenter)
+        if run.asked.get("forget"):
+            return export_snapshot(before, private(place.data)), more
+        known = export_snapshot(before, private(place.data / "previous"))
+    more[starts.PREVIOUS_DOCUMENTS] = known.documents
+    return exported(job, place), more
 
 
 def refuse_unreadable(run: Run) -> None:
@@ -95,7 +116,11 @@ def begin_at_branch(job: Job, place: Place, spec: TrainSpec) -> None:
     if run.branch_step is None or any(True for _ in place.checkpoints()):
         return
     with tenant_scope(job.attempt.tenant_id):
-        source = Place(Path(run_folder(str(run.source_id)))).checkpoint(run.branch_step)
+        source = Place(run_folder_of(str(run.source_id))).checkpoint(run.branch_step)
+    if run.asked.get("forget") and not source.is_dir():
+        with tenant_scope(job.attempt.tenant_id):
+            run.note("resumed", "Its checkpoint is on another machine or gone; it begins anew")
+        return  # as exact, and longer
     aside = place.work / ".branch"
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -124,9 +149,14 @@ def place_of(job: Job) -> Place:
 
 def exported(job: Job, place: Place) -> SnapshotFiles:
     """The snapshot as JSON lines inside the run's folder."""
-    place.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tenant_scope(job.attempt.tenant_id):
-        return export_snapshot(job.run.snapshot, place.data)
+        return export_snapshot(job.run.snapshot, private(place.data))
+
+
+def private(folder: Path) -> Path:
+    """This folder, open to its owner alone."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
 
 
 def threads() -> int:
@@ -166,7 +196,7 @@ def _with_checkpoints(
         names = {each.name for each in place.work.iterdir()} if place.work.is_dir() else set()
         if names != known:
             found = sorted(place.checkpoints(), key=lambda saved: saved.step)
-            job.keep_checkpoints((saved.step, saved.bytes, saved.digest) for saved in found)
+            job.keep_checkpoints(map(vars, found))
             known.clear()
             known.update(names)
 

@@ -32,6 +32,7 @@ from apps.forgetting.lineage import (
     twins,
 )
 from apps.forgetting.models import ForgetPlan
+from apps.forgetting.retraining import proof, retrainings
 from apps.registry.actions import quarantine
 from apps.registry.models import Composition, Placement
 from apps.runs.wishes import ask_to_cancel
@@ -102,8 +103,10 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
     persons.require_decided(plan)
     if still := found.live:
         raise InputError("forget.live", names=", ".join(str(each) for each in still))
-    if found.learning:
-        raise InputError("forget.live", names=", ".join(str(each) for each in found.learning))
+    # A training that is to leave the documents out still reads them.
+    still_read = [each.run for each in retrainings(plan, found) if each.is_learning and each.run]
+    if learning := [*found.learning, *still_read]:
+        raise InputError("forget.live", names=", ".join(str(each) for each in learning))
     said = quotes.quoting(plan, found)
     quotes.require_free(found, said)
     if Placement.objects.filter(composition__in=found.compositions).exists():
@@ -120,6 +123,7 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
     for run in found.runs:
         # Its checkpoints are weights too.
         shutil.rmtree(run_folder_of(run.pk), ignore_errors=True)
+        run.checkpoints.all().delete()
     for corpus in corpora_of(plan):
         studies.drop(corpus)  # it quotes the documents; the next training writes it anew
     with transaction.atomic():
@@ -171,6 +175,7 @@ def certify(plan: ForgetPlan, *, by: User) -> str:
         "destroyed_at": plan.destroyed_at.isoformat(timespec="seconds"),
         "left": left(plan, found),
         "replaced_by": [each.digest for each in replacements(plan, found)],
+        "trained_without_it": proof(plan, found),
         "same_text_left": sorted(twins(plan).values_list("original_digest", flat=True)),
         "answers_left": found.answers,
         "answers_are": "kept, shut to everybody" if quotes.are_kept() else "destroyed",

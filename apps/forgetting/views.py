@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -18,7 +19,7 @@ from apps.audit import approvals, holds
 from apps.audit.models import Hold
 from apps.chat import retention
 from apps.corpora.models import Corpus, Document, Right
-from apps.forgetting import actions, leaving, persons, quotes
+from apps.forgetting import actions, leaving, persons, quotes, retraining
 from apps.forgetting.lineage import affected, carriers, is_barred, twins
 from apps.forgetting.models import ForgetPlan, Mention
 from apps.registry.models import Composition
@@ -113,6 +114,8 @@ def plan(request: MemberRequest, code: UUID) -> HttpResponse:
         "steps": actions.steps(row, found),
         "is_barred": is_barred(row, found),
         "answers_are_kept": quotes.are_kept(),
+        "retrainings": retraining.retrainings(row, found),
+        "is_whole": not (row.digest or row.person_id),
     }
     if not row.destroyed_at:
         alike = twins(row)
@@ -169,8 +172,9 @@ def decide(request: MemberRequest, code: UUID) -> HttpResponse:
     return redirect(row)
 
 
-ACTS = {
+ACTS: dict[str, Callable[..., object]] = {
     "quarantine": actions.quarantine_now,
+    "retrain": retraining.retrain,
     "destroy": actions.destroy,
     "certify": actions.certify,
 }
@@ -186,8 +190,9 @@ def act(request: MemberRequest, code: UUID) -> HttpResponse:
         raise Http404("No such step.")
     try:
         verb(row, by=request.user)
-    except InputError as error:
-        messages.error(request, sentence(error))
+    except (InputError, PermissionDenied) as error:
+        told = sentence(error) if isinstance(error, InputError) else str(error)
+        messages.error(request, told)
     else:
         messages.success(request, _("Done."))
     return redirect(row)

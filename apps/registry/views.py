@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.audit import approvals
 from apps.audit.models import Approval
 from apps.corpora.models import Corpus
-from apps.registry import actions, artifacts, closure
+from apps.registry import actions, artifacts, closure, learned
 from apps.registry import export as exporting
 from apps.registry.models import Alias, AliasChange, Anchor, Augmenter, Composition, Placement
 from apps.tenants.access import MemberRequest, fetch, member
@@ -171,6 +171,9 @@ def augmenter(request: MemberRequest, code: UUID) -> HttpResponse:
     roads = closure.roads(request.user, row)
     facts = {
         "model": row,
+        "metrics": [each for each in row.metrics.items() if each[0] not in learned.NAMES],
+        "updated": learned.update_of(row.metrics, row.facts),
+        "forgotten": learned.forgetting_of(row.metrics, row.facts),
         "snapshots": row.snapshots.select_related("corpus"),
         "corpora": [road.corpus for road in roads],
         "files": artifacts.files(row),

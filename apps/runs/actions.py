@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings as site
 from django.db import transaction
 
 from apps.accounts import quotas
@@ -21,9 +22,11 @@ from apps.registry import artifacts
 from apps.registry.actions import publish_augmenter, publish_composition
 from apps.registry.closure import closure_of
 from apps.registry.models import Anchor, Augmenter, Composition
+from apps.runs import starts
 from apps.runs.endings import hold, succeed
 from apps.runs.knowing import require_recall
 from apps.runs.models import Run
+from apps.runs.starts import NOTHING, Start
 from apps.runs.states import Control, Kind
 from calm_engine.errors import InputError
 from calm_engine.specs import AugmentSpec, ComposeSpec, EvaluateSpec, Outcome, Spec, TrialSpec
@@ -48,6 +51,7 @@ HELD_OUT, STUDY = "@held_out", "@study"
 FOLDERS = frozenset(
     {"output", "work", "tokenizer", "documents", "examples", "held_out", "anchor", "augmenters"}
     | {"control", "study_cache"}
+    | starts.FOLDERS
 )
 
 
@@ -56,6 +60,7 @@ def start_augment(
     *,
     anchor: Anchor,
     settings: Settings | None = None,
+    start: Start = NOTHING,
     by: User | None,
     name: str = "",
     plan: UUID | None = None,
@@ -64,19 +69,24 @@ def start_augment(
     """Queue the training of a small model on this snapshot.
 
     settings  fields of `AugmentSpec` but its folders, such as steps or width
+    start     what it begins as
     device_bytes   memory that a slot must have; 0: not known, any slot takes it
-    Raises InputError at the door: a bad setting, or a corpus that `by` may not read.
+    Raises InputError at the door: a bad setting, a tokenizer of its own, or a corpus that `by` may
+    not read.
     """
+    start.require_tokenizer(anchor)
+    kept = {"milestones": site.RUN_MILESTONES} if start.previous is None else {}
     return queue(
         Kind.AUGMENT,
-        augment_spec(snapshot, settings),
+        augment_spec(snapshot, kept | dict(settings or {}), start),
         snapshot=snapshot,
         anchor=anchor,
-        closure=closure_of([snapshot]),
+        closure=closure_of([snapshot], [start.previous] if start.previous else []),
         by=by,
         name=name,
         plan=plan,
         device_bytes=device_bytes,
+        **start.parts(),
     )
 
 
@@ -85,6 +95,7 @@ def start_estimate(
     *,
     anchor: Anchor,
     settings: Mapping[str, Settings] | None = None,
+    start: Start = NOTHING,
     by: User | None,
     device_bytes: int = 0,
 ) -> Run:
@@ -93,41 +104,48 @@ def start_estimate(
     settings   {"augment": {...}, "compose": {...}}
     It goes before its tenant's other runs, since somebody waits for it. Raises as `start_augment`.
     """
+    start.require_tokenizer(anchor)
     return queue(
         Kind.ESTIMATE,
-        trial_spec(snapshot, settings),
+        trial_spec(snapshot, settings, start),
         snapshot=snapshot,
         anchor=anchor,
-        closure=closure_of([snapshot]),
+        closure=closure_of([snapshot], [start.previous] if start.previous else []),
         by=by,
         name="",
         priority=SOON,
         device_bytes=device_bytes,
+        **start.parts(),
     )
 
 
-def augment_spec(snapshot: Snapshot, settings: Settings | None) -> AugmentSpec:
+def augment_spec(
+    snapshot: Snapshot, settings: Settings | None, start: Start = NOTHING
+) -> AugmentSpec:
     """The whole spec of an augment run. Raises InputError for what makes no sense in it."""
-    return AugmentSpec.from_dict(_augmenting(snapshot, settings))
+    return AugmentSpec.from_dict(_augmenting(snapshot, settings, start))
 
 
-def trial_spec(snapshot: Snapshot, settings: Mapping[str, Settings] | None) -> TrialSpec:
+def trial_spec(
+    snapshot: Snapshot, settings: Mapping[str, Settings] | None, start: Start = NOTHING
+) -> TrialSpec:
     """The whole spec of a dry run: of the augmenter, and of the bridges where there is an example.
 
     Raises InputError for what makes no sense in either.
     """
     asked = settings or {}
-    spec = _augmenting(snapshot, asked.get(str(Kind.AUGMENT)))
+    spec = _augmenting(snapshot, asked.get(str(Kind.AUGMENT)), start)
     if bridge_examples(snapshot):
         after = checked(asked.get(str(Kind.COMPOSE))) | _composing(OUTPUT)
         spec["compose"] = ComposeSpec.from_dict(after).to_dict()
     return TrialSpec.from_dict(spec)
 
 
-def _augmenting(snapshot: Snapshot, settings: Settings | None) -> dict[str, Any]:
+def _augmenting(snapshot: Snapshot, settings: Settings | None, start: Start) -> dict[str, Any]:
     examples = EXAMPLES if bridge_examples(snapshot) else None
     return (
         checked(settings)
+        | start.fields()
         | {"output": OUTPUT, "work": WORK, "tokenizer": ANCHOR}
         | {"documents": DOCUMENTS, "examples": examples, "study_cache": STUDY}
     )
@@ -266,7 +284,10 @@ def refuse_stranger(by: User, closure: list[UUID]) -> None:
 
 
 def finish_augment(run: Run, outcome: Outcome) -> Augmenter:
-    """Take the trained augmenter in: files first, then its row and the run's end as one."""
+    """Take the trained augmenter in: files first, then its row and the run's end as one.
+
+    One that went on from another has learned what that one had learned, too.
+    """
     artifacts.adopt("augmenter", Path(outcome.folder), outcome.digest)
     with transaction.atomic():
         hold(run)
@@ -275,7 +296,7 @@ def finish_augment(run: Run, outcome: Outcome) -> Augmenter:
             name=run.name,
             run_id=run.pk,
             anchor=run.anchor,
-            snapshots=[run.snapshot],
+            snapshots=starts.learned_by(run),
             by=run.created_by,
         )
         succeed(run, _kept(outcome))

@@ -15,9 +15,11 @@ from calm_engine.errors import EngineError, InputError
 
 CAUSES = {
     "memory.full": Cause.MEMORY,
+    "memory.short": Cause.MEMORY,
     "run.same_step": Cause.MEMORY,  # what dies twice at one step mostly dies for memory
     "train.nan": Cause.NAN,
     "disk.full": Cause.DISK,
+    "disk.checkpoints": Cause.DISK,
     "run.attempts": Cause.LOST,
 }
 LEAST_BATCH = 6  # the smallest that the engine chooses where none was asked for

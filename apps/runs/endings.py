@@ -69,7 +69,7 @@ def succeed(run: Run, outcome: dict[str, Any]) -> None:
         eta_seconds=None,
         pause_requested_at=None,
     )
-    run.checkpoints.all().delete()  # their folder goes with the run's
+    run.checkpoints.filter(is_milestone=False).delete()  # they go with the run's folder
     run.note("succeeded", "Finished")
     record("run.succeed", run, by=run.created_by, kind=run.kind)
     if run.kind == Kind.ESTIMATE:

@@ -10,7 +10,7 @@ import contextvars
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Any, TypeVar, cast
@@ -51,7 +51,15 @@ PATIENCE_SECONDS = 600.0  # how long an end waits for a database that is away
 SAVING = "save"  # the engine's last stage
 NEWS_SECONDS = 1.0  # progress is written at most this often
 
-PARTS = ("created_by", "snapshot__corpus", "anchor", "augmenter", "composition", "control_run")
+PARTS = (
+    "created_by",
+    "snapshot__corpus",
+    "anchor",
+    "augmenter",
+    "base",
+    "composition",
+    "control_run",
+)
 # What is charged is the time since the last beat, never more than a lease: clocks may jump.
 BEAT = """
 UPDATE runs_run AS run
@@ -257,23 +265,20 @@ class Job:
         told = [[step, name, value] for (step, name), value in rows.items()]
         publish(f"run:{self.run.pk}", {"rows": told})
 
-    def keep_checkpoints(self, found: Iterable[tuple[int, int, str]]) -> None:
-        """Write down which checkpoints are whole on disk: (step, bytes, digest) of each."""
+    def keep_checkpoints(self, found: Iterable[Mapping[str, Any]]) -> None:
+        """Write down which checkpoints are whole on disk: step, bytes, digest, is_milestone."""
         rows = list(found)
+        steps = [row["step"] for row in rows]
         with suppress(*DATABASE_AWAY), tenant_scope(self.attempt.tenant_id):
             if not held(self.attempt).exists():
                 return
-            self.run.checkpoints.exclude(step__in=[step for step, _, _ in rows]).delete()
-            losses = dict(
-                self.run.metrics.filter(
-                    name="loss", step__in=[step for step, _, _ in rows]
-                ).values_list("step", "value")
-            )
-            for step, size, digest in rows:
-                facts = {"bytes": size, "digest": digest, "epoch": self.attempt.epoch}
-                self.run.checkpoints.update_or_create(
-                    step=step, defaults=facts | {"loss": losses.get(step)}
-                )
+            self.run.checkpoints.exclude(step__in=steps).delete()
+            told = self.run.metrics.filter(name="loss", step__in=steps)
+            losses = dict(told.values_list("step", "value"))
+            for row in rows:
+                facts = {**row, "epoch": self.attempt.epoch, "loss": losses.get(row["step"])}
+                step = facts.pop("step")
+                self.run.checkpoints.update_or_create(step=step, defaults=facts)
 
     def end(self, finish: Callable[[Run], object]) -> None:
         """Record an end in one transaction, patiently."""

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from apps.registry import learned
 from apps.registry.models import Augmenter, Composition
 from apps.runs import causes, pipeline, sentences
 from apps.runs.actions import FOLDERS, SPECS
@@ -23,7 +24,7 @@ LOOKS = 8  # the newest looks at the samples
 CURVE = 2000  # points of the loss that the sentence is read from
 MOVES = 2  # looks at public text that it is read from
 # What a run's page names of its parts, fetched with it.
-PARTS = ("snapshot__corpus", "anchor", "augmenter", "composition", "created_by")
+PARTS = ("snapshot__corpus", "anchor", "augmenter", "base", "composition", "created_by")
 
 
 def facts_of(row: Run) -> dict[str, Any]:
@@ -47,6 +48,8 @@ def facts_of(row: Run) -> dict[str, Any]:
         "slot": slot,
         "fix": causes.fix_for(row.cause, row.asked) if row.state == State.FAILED else None,
         "made": made_by(row),
+        "updated": learned.update_of(*_outcome(row)),
+        "forgotten": learned.forgetting_of(*_outcome(row)),
         "chosen": settings_of(row, own=True),
         "as_engine": settings_of(row, own=False),
         "is_older": slot is not None and slot.release not in ("", settings.RELEASE),
@@ -83,6 +86,12 @@ def _measured(row: Run) -> dict[str, Any] | None:
         "device": facts.get("device", ""),
         "bridges": _costs(told["bridges"]) if told.get("bridges") else None,
     }
+
+
+def _outcome(row: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metrics and facts of what came out; empty before that."""
+    told = row.outcome or {}
+    return told.get("metrics", {}), told.get("facts", {})
 
 
 def _costs(told: dict[str, Any]) -> dict[str, Any]:

@@ -134,7 +134,8 @@ def repeat(run: Run, *, by: User) -> Run:
     """
     with transaction.atomic():
         Run.objects.select_for_update().get(pk=run.pk)  # one at a time
-        active = run.descendants.filter(state__in=ACTIVE, branch_step=None, created_by=by)
+        same = run.descendants.filter(snapshot=run.snapshot_id, branch_step=None)
+        active = same.filter(state__in=ACTIVE, created_by=by)
         twin: Run | None = active.first()
         return twin or _descend(run, run.asked, branch_step=None, by=by)
 
@@ -157,6 +158,7 @@ def _descend(run: Run, asked: Mapping[str, Any], *, branch_step: int | None, by:
         snapshot=run.snapshot,
         anchor=run.anchor,
         augmenter=run.augmenter,
+        base=run.base,
         composition=run.composition,
         control_run=run.control_run,
         control=run.control,

@@ -21,6 +21,7 @@ from apps.evaluation.actions import question_set, start_evaluate
 from apps.registry.models import Anchor, Augmenter, Composition
 from apps.runs.actions import bridge_examples, start_augment, start_compose
 from apps.runs.models import Run
+from apps.runs.starts import NOTHING, Start
 from apps.runs.states import Control, Kind, State
 from apps.teaching.models import Plan
 from apps.teaching.planning import need_of
@@ -48,10 +49,12 @@ def start_plan(
     by: User,
     *,
     settings: Mapping[str, Any] | None = None,
+    start: Start = NOTHING,
 ) -> Plan:
     """Open a plan and queue its first run. The name becomes the model's name.
 
     settings   {"augment": {...}, "compose": {...}, "evaluate": {...}}: fields of the engine's specs
+    start      what its augmenter begins as
     Asked twice, as by a second click, the same plan is given back while it still waits or works.
     Refused now rather than an hour later: InputError("corpus.empty"), ("examples.empty"),
     ("questions.empty"), ("quota.used"); PermissionDenied without the right to curate the corpus.
@@ -66,27 +69,30 @@ def start_plan(
     name = name.strip() or snapshot.names
     with transaction.atomic():
         question_set(snapshot)
-        twin = _twin(snapshot, anchor, name, dict(settings or {}))
+        choices = {
+            "name": name,
+            "snapshot": snapshot,
+            "anchor": anchor,
+            "settings": dict(settings or {}),
+            "base": start.base,
+            "earlier": start.earlier,
+            "forget": list(start.forget),
+        }
+        twin = _twin(choices)
         if twin is not None:
             return twin
-        plan = Plan.objects.create(
-            name=name,
-            corpus=snapshot.corpus,
-            snapshot=snapshot,
-            anchor=anchor,
-            by=by,
-            settings=dict(settings or {}),
-        )
+        plan = Plan.objects.create(corpus=snapshot.corpus, by=by, **choices)
         record("plan.start", plan, by=by, snapshot=str(snapshot.pk), anchor=str(anchor.pk))
         advance(plan)
     return plan
 
 
-def _twin(snapshot: Snapshot, anchor: Anchor, name: str, settings: Any) -> Plan | None:
+def _twin(choices: Mapping[str, Any]) -> Plan | None:
     """The plan of exactly these choices whose first run waits or works; the second start waits."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 13))", [str(snapshot.pk)])
-    same = Plan.objects.filter(snapshot=snapshot, anchor=anchor, name=name, settings=settings)
+        lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 13))"
+        cursor.execute(lock, [str(choices["snapshot"].pk)])
+    same = Plan.objects.filter(**choices)
     active = Run.objects.active().filter(plan__isnull=False).values("plan")
     found: Plan | None = same.filter(pk__in=active).first()
     return found
@@ -129,15 +135,24 @@ def runs_of(plan: Plan) -> dict[Step, Run]:
     return {(Kind(run.kind), Control(run.control)): run for run in rows}
 
 
+def start_of(plan: Plan) -> Start:
+    """What the plan's augmenter begins as."""
+    if plan.forget:
+        return Start(base=plan.base, before=plan.earlier, forget=tuple(plan.forget))
+    return Start(base=plan.base, previous=plan.earlier)
+
+
 def _start(plan: Plan, step: Step, done: Mapping[Step, Run]) -> Run:
     kind, control = step
     settings = plan.settings.get(str(kind), {})
-    needs = need_of(kind, plan.snapshot, plan.anchor, plan.settings).certain
+    start = start_of(plan)
+    needs = need_of(kind, plan.snapshot, plan.anchor, plan.settings, start).certain
     if kind is Kind.AUGMENT:
         return start_augment(
             plan.snapshot,
             anchor=plan.anchor,
             settings=settings,
+            start=start,
             by=plan.by,
             name=plan.name,
             plan=plan.pk,

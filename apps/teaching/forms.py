@@ -6,19 +6,32 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Exists, OuterRef
+from django.db.models.functions import JSONObject
 from django.utils.translation import gettext_lazy as _
 
 from apps.accounts.models import User
 from apps.corpora.models import Snapshot
 from apps.registry.models import Anchor
 from apps.teaching.kinds import CHOICES
+from apps.teaching.models import Plan
 from apps.teaching.presets import PRESETS, STANDARD
+from apps.teaching.sizes import CHOICES as SIZES
+
+PLANS = 10
 
 if TYPE_CHECKING:
     ModelChoice = forms.ModelChoiceField[Any]
 else:
     ModelChoice = forms.ModelChoiceField  # generic for the checker alone
+
+
+def plans_of() -> ArraySubquery:
+    """The newest plans of a snapshot, for a list of links: one question for all snapshots."""
+    rows = Plan.objects.filter(snapshot=OuterRef("pk")).order_by("-created_at")
+    told = JSONObject(id="pk", name="name", at="created_at")
+    return ArraySubquery(rows.values(told=told)[:PLANS])
 
 
 class SnapshotChoice(ModelChoice):
@@ -57,13 +70,16 @@ class PlanForm(forms.Form):
             "every question four more times, with passages to read, so it takes longer."
         ),
     )
-    without = forms.MultipleChoiceField(choices=CHOICES, required=False)  # drawn by `_kinds.html`
+    # Drawn beside the form, where they are reckoned anew for each snapshot.
+    without = forms.MultipleChoiceField(choices=CHOICES, required=False)
+    size = forms.ChoiceField(choices=SIZES, required=False)
+    begin = forms.CharField(required=False, max_length=60)
 
     def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         readable = Snapshot.objects.visible_to(by).filter(pk=OuterRef("pk"))
         offered = Snapshot.objects.curatable_by(by).select_related("corpus")
-        offered = offered.annotate(may_read=Exists(readable))
+        offered = offered.annotate(may_read=Exists(readable), told=plans_of())
         self.fields["snapshot"] = SnapshotChoice(
             label=_("What to learn"), queryset=offered, empty_label=None
         )
@@ -72,7 +88,7 @@ class PlanForm(forms.Form):
         )
         self.order_fields(["snapshot", "anchor"])
         # Asked once, for the page, for its lists and for what is chosen.
-        self.offered: list[Any] = list(offered)  # each with `may_read`
+        self.offered: list[Any] = list(offered)  # each with `may_read`, and `told` of its plans
         self.anchors = list(Anchor.objects.all())
         self._list("snapshot", self.offered)
         self._list("anchor", self.anchors)

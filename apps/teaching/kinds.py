@@ -52,13 +52,24 @@ class Shown:
     samples: tuple[tuple[str, str], ...]
 
 
-def kinds_in(snapshot: Snapshot) -> list[Shown]:
-    """What the snapshot's first documents give, by kind. Quotes them: for their readers only."""
-    found = study(list(_sources(snapshot))).by_kind()
-    return [
+@dataclass(frozen=True)
+class Looked:
+    """What the first documents give, and about how many facts stand in all of them."""
+
+    kinds: tuple[Shown, ...] = ()
+    facts: int = 0
+
+
+def look_into(snapshot: Snapshot) -> Looked:
+    """Study the snapshot's first documents. Quotes them: for their readers only."""
+    sources = list(_sources(snapshot))
+    found = study(sources)
+    shown = (
         Shown(kind, LABELS[kind], len(lessons), tuple(map(_sample, _some(lessons))))
-        for kind, lessons in found.items()
-    ]
+        for kind, lessons in found.by_kind().items()
+    )
+    facts = len(found.found) * snapshot.documents // max(1, len(sources))
+    return Looked(tuple(shown), facts)
 
 
 def _sources(snapshot: Snapshot) -> Iterator[Source]:

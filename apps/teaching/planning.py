@@ -22,6 +22,7 @@ from apps.registry.models import Anchor
 from apps.runs.models import Run
 from apps.runs.sentences import in_words
 from apps.runs.standing import Surroundings
+from apps.runs.starts import NOTHING, Start
 from apps.runs.states import Control, Kind, State
 from calm_engine import capacity
 from calm_engine.specs import Estimate
@@ -33,7 +34,9 @@ FROZEN_BYTES = 4
 BRIDGES = 0.08  # of the anchor's parameters, by the bridges' usual form
 TOKEN_BYTES = 40  # of activations, for each token of a step, each layer and each unit of width
 BLOCK = 400  # tokens of a packed row
-EXPOSURES = 50  # about how often each fact is met; the corpus itself is not read for a forecast
+# How often each fact is met: in rounds, or from shards, which a corpus of so many tokens is dealt
+# from (`calm_engine.course`, `calm_engine.curriculum`; a test holds them together).
+IN_ROUNDS, FROM_SHARDS, LARGE_CORPUS = 56, 24, 2_000_000
 CHECKPOINTS = 3
 TIGHT = 0.8  # of a slot's memory
 SPREAD = (0.8, 1.4)  # of what runs like it took
@@ -87,15 +90,19 @@ def forecast(
     settings: Mapping[str, Any],
     around: Surroundings,
     measured: Estimate | None = None,
+    start: Start = NOTHING,
 ) -> Forecast:
     """What teaching this snapshot to this anchor will need, of the slots that listen now.
 
     around     the slots, and the tenant's share of them
     measured   by a dry run: it takes the place of the estimates of what was tried
+    start      what the augmenter begins as
     """
     tried = _tried(measured)
     needs = [
-        _measured(tried[kind]) if kind in tried else need_of(kind, snapshot, anchor, settings)
+        _measured(tried[kind])
+        if kind in tried
+        else need_of(kind, snapshot, anchor, settings, start)
         for kind in (Kind.AUGMENT, Kind.COMPOSE)
     ]
     slots, share, local = around.slots, around.share, timezone.localtime(around.now)
@@ -138,12 +145,27 @@ def _measured(told: Estimate) -> Need:
     return Need(held, held, told.disk_bytes)
 
 
-def need_of(kind: Kind, snapshot: Snapshot, anchor: Anchor, settings: Mapping[str, Any]) -> Need:
+def exposures_of(snapshot: Snapshot) -> int:
+    """About how often each fact will be met."""
+    return FROM_SHARDS if snapshot.tokens > LARGE_CORPUS else IN_ROUNDS
+
+
+def need_of(
+    kind: Kind,
+    snapshot: Snapshot,
+    anchor: Anchor,
+    settings: Mapping[str, Any],
+    start: Start = NOTHING,
+) -> Need:
     """What a run of this kind needs, from the sizes of its models."""
     asked = settings.get(str(kind), {})
-    shape = capacity.propose(tokens=snapshot.tokens, facts=0, exposures=EXPOSURES).shape
-    width, layers = asked.get("width") or shape.width, asked.get("layers") or shape.layers
+    sizes = settings.get(str(Kind.AUGMENT), {})
+    exposures = exposures_of(snapshot)
+    shape = capacity.propose(tokens=snapshot.tokens, facts=0, exposures=exposures).shape
+    width, layers = sizes.get("width") or shape.width, sizes.get("layers") or shape.layers
     small = (anchor.vocabulary or VOCABULARY) * width + layers * 12 * width * width
+    if (known := start.base or start.previous) and known.parameters:
+        small = known.parameters
     if kind is Kind.AUGMENT:
         rows = asked.get("batch_size") or capacity.rows_for(small)
         certain = small * TRAINED_BYTES

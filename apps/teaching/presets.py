@@ -13,6 +13,8 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from calm_engine.capacity import Shape
+
 Settings = dict[str, dict[str, Any]]  # by kind of run, what differs from the engine's own choice
 
 
@@ -44,22 +46,41 @@ QUICK = Preset(
         "evaluate": {"retention": False},
     },
 )
+SHAPED = ("width", "layers", "heads")
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (STANDARD, QUICK)}
 
 
+def is_sized(preset: str) -> bool:
+    """Whether the preset itself says how large the augmenter is."""
+    return "width" in PRESETS[preset].settings.get("augment", {})
+
+
 def settings_of(
-    preset: str, *, without: Sequence[str] = (), writes: bool = False, rivals: bool = False
+    preset: str,
+    *,
+    without: Sequence[str] = (),
+    writes: bool = False,
+    rivals: bool = False,
+    goes_on: bool = False,
+    shape: Shape | None = None,
 ) -> Settings:
     """A preset's settings, and what a curator chose of self-study and of the report card.
 
     without   kinds of lessons that are left out
     writes    whether the anchor writes further ones
     rivals    whether the card also asks what people would try instead
+    goes_on   a model that has its shape already is trained on
+    shape     a size that was chosen; None: the preset's, or the engine's own choice
     """
     chosen = PRESETS[preset].settings
+    augment = chosen.get("augment", {})
+    if goes_on:
+        augment = {name: value for name, value in augment.items() if name not in SHAPED}
+    elif shape is not None and not is_sized(preset):
+        augment = augment | dict(zip(SHAPED, (shape.width, shape.layers, shape.heads), strict=True))
     study = {"without": list(without), "writes": writes}
     card = {"columns": list(RIVALS)} if rivals else {}
     return chosen | {
-        "augment": chosen.get("augment", {}) | study,
+        "augment": augment | study,
         "evaluate": chosen.get("evaluate", {}) | card,
     }

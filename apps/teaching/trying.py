@@ -15,6 +15,7 @@ from apps.registry.models import Anchor
 from apps.runs.actions import start_estimate, trial_spec
 from apps.runs.models import Run
 from apps.runs.standing import Standing, Surroundings, standing
+from apps.runs.starts import NOTHING, Start
 from apps.runs.states import ACTIVE, Kind, State
 from apps.teaching.planning import memory_of, need_of
 from calm_engine.specs import Estimate
@@ -55,18 +56,22 @@ class Trial:
         return sum(each.disk_bytes for each in every if each is not None)
 
 
-def try_out(snapshot: Snapshot, anchor: Anchor, settings: Settings, *, by: User) -> Run:
+def try_out(
+    snapshot: Snapshot, anchor: Anchor, settings: Settings, start: Start = NOTHING, *, by: User
+) -> Run:
     """Queue a dry run of a plan's trainings; one that still waits or works is given back.
 
     settings   {"augment": {...}, ...}, as `start_plan` takes them
     Raises InputError as a start does.
     """
-    known = newest(snapshot, anchor, settings)
+    known = newest(snapshot, anchor, settings, start)
     if known is not None and known.state in ACTIVE:
         return known
     kinds = (Kind.AUGMENT, Kind.COMPOSE)
-    needs = max(need_of(kind, snapshot, anchor, settings).certain for kind in kinds)
-    return start_estimate(snapshot, anchor=anchor, settings=settings, by=by, device_bytes=needs)
+    needs = max(need_of(kind, snapshot, anchor, settings, start).certain for kind in kinds)
+    return start_estimate(
+        snapshot, anchor=anchor, settings=settings, start=start, by=by, device_bytes=needs
+    )
 
 
 def trial_of(run: Run, around: Surroundings) -> Trial:
@@ -77,9 +82,12 @@ def trial_of(run: Run, around: Surroundings) -> Trial:
     return Trial(run, standing(run, around), measured)
 
 
-def newest(snapshot: Snapshot, anchor: Anchor, settings: Settings) -> Run | None:
+def newest(
+    snapshot: Snapshot, anchor: Anchor, settings: Settings, start: Start = NOTHING
+) -> Run | None:
     """The newest dry run of exactly these choices; None when there has been none."""
-    spec = trial_spec(snapshot, settings).to_dict()
+    spec = trial_spec(snapshot, settings, start).to_dict()
     rows = Run.objects.filter(kind=Kind.ESTIMATE, snapshot=snapshot, anchor=anchor, spec=spec)
+    rows = rows.filter(base=start.base, augmenter=start.earlier)
     found: Run | None = rows.order_by("-created_at").first()
     return found

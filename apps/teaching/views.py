@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -30,13 +31,17 @@ from apps.runs import pipeline
 from apps.runs.actions import bridge_examples
 from apps.runs.models import Run
 from apps.runs.standing import Surroundings
+from apps.runs.starts import Start
 from apps.runs.states import Cause, State
+from apps.teaching import beginnings
 from apps.teaching.actions import start_plan
-from apps.teaching.forms import PlanForm
-from apps.teaching.kinds import CHOICES, WRITTEN_CHOICES, kinds_in
+from apps.teaching.beginnings import NONE, Beginning
+from apps.teaching.forms import PLANS, PlanForm
+from apps.teaching.kinds import CHOICES, WRITTEN_CHOICES, Looked, look_into
 from apps.teaching.models import Plan
 from apps.teaching.planning import Forecast, forecast
-from apps.teaching.presets import PRESETS, STANDARD, settings_of
+from apps.teaching.presets import PRESETS, STANDARD, is_sized, settings_of
+from apps.teaching.sizes import PROPOSED, Sizes, sizes_for
 from apps.teaching.trying import Trial, newest, trial_of, try_out
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
@@ -73,14 +78,19 @@ def start(request: MemberRequest) -> HttpResponse:
     if chosen is not None:
         form.initial = asked | {"snapshot": chosen.pk, "name": chosen.corpus.name}
     anchor = _anchor(form, request.GET.get("anchor"))
-    settings = settings_of(**asked)
-    trial, ahead = _reckoned(chosen, anchor, settings)
+    choice = _choice(request, form, chosen, anchor)
+    settings = choice.settings(asked)
+    trial, ahead = _reckoned(chosen, anchor, settings, choice.begin.start)
     barred = blockers(chosen, anchor, ahead, trial)
     if request.method == "POST" and form.is_valid():
-        plan = _begun(form, settings, barred, by=request.user)
+        plan = _begun(form, settings, barred, choice.begin.start, by=request.user)
         if plan is not None:
             return redirect(plan)
     facts = {
+        "begin": choice.begin,
+        "beginnings": choice.offered,
+        "sizes": None if choice.is_sized(asked["preset"]) else choice.sizes,
+        "size": choice.size,
         "form": form,
         "presets": PRESETS.values(),
         "chosen": chosen,
@@ -90,10 +100,10 @@ def start(request: MemberRequest) -> HttpResponse:
         "blockers": barred,
         "forecast": ahead,
         "trial": trial,
-        "kinds": kinds_in(chosen) if chosen is not None and _is_readable(form, chosen) else [],
+        "kinds": choice.looked.kinds,
         "written": WRITTEN_CHOICES,
         "without": asked["without"],
-        "plans": Plan.objects.visible_to(request.user).select_related("snapshot")[:10],
+        "plans": _plans(form),
     }
     return render(request, "teaching/start.html", facts)
 
@@ -110,12 +120,14 @@ def dry_run(request: MemberRequest) -> HttpResponse:
     if snapshot is None or anchor is None:
         messages.error(request, _("Choose a snapshot and an anchor first."))
         return redirect(back)
-    settings = settings_of(**asked)
+    choice = _choice(request, form, snapshot, anchor)
     try:
-        try_out(snapshot, anchor, settings, by=request.user)
+        start = choice.begin.start
+        try_out(snapshot, anchor, choice.settings(asked), start, by=request.user)
     except InputError as error:
         messages.error(request, sentence(error))
     chosen = {"snapshot": snapshot.pk, "anchor": anchor.pk, "preset": asked["preset"]}
+    chosen |= {"begin": choice.begin.value, "size": choice.size}
     more = {name: "on" for name in ("writes", "rivals") if asked[name]}
     words = urlencode(chosen | more | {"without": asked["without"]}, doseq=True)
     return redirect(f"{back}?{words}")
@@ -133,8 +145,45 @@ def _asked(request: MemberRequest) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What the augmenter begins as and how large it is, of what is offered."""
+
+    offered: list[Beginning]
+    begin: Beginning
+    looked: Looked
+    sizes: Sizes | None
+    size: str
+
+    def is_sized(self, preset: str) -> bool:
+        """Whether the size is settled already: by the model that goes on, or by the preset."""
+        return self.begin.start.goes_on or is_sized(preset)
+
+    def settings(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """The plan's settings."""
+        shape = self.sizes.shape_of(self.size) if self.sizes else None
+        return settings_of(**asked, goes_on=self.begin.start.goes_on, shape=shape)
+
+
+def _choice(
+    request: MemberRequest, form: PlanForm, snapshot: Snapshot | None, anchor: Anchor | None
+) -> Choice:
+    """As asked for or sent; what is not offered is refused on the form, and else proposed."""
+    told = request.POST or request.GET
+    size = told.get("size", PROPOSED)
+    if snapshot is None or anchor is None:
+        return Choice([], Beginning(NONE, ""), Looked(), None, size)
+    offered = beginnings.offer(snapshot, anchor, form.anchors, by=request.user)
+    wanted = beginnings.chosen(offered, told.get("begin", ""))
+    if wanted is None and form.is_bound and form.is_valid():
+        form.add_error(None, _("Choose again what it begins with: that is no longer offered."))
+    looked = look_into(snapshot) if _is_readable(form, snapshot) else Looked()
+    sizes = sizes_for(snapshot, anchor, looked.facts)
+    return Choice(offered, wanted or offered[0], looked, sizes, size)
+
+
 def _begun(
-    form: PlanForm, settings: dict[str, Any], barred: list[Blocker], *, by: User
+    form: PlanForm, settings: dict[str, Any], barred: list[Blocker], start: Start, *, by: User
 ) -> Plan | None:
     """Start the plan; what stands in its way is said on the form, and nothing is started."""
     for each in barred:
@@ -143,10 +192,19 @@ def _begun(
         return None
     asked = form.cleaned_data
     try:
-        return start_plan(asked["snapshot"], asked["anchor"], asked["name"], by, settings=settings)
+        return start_plan(
+            asked["snapshot"], asked["anchor"], asked["name"], by, settings=settings, start=start
+        )
     except InputError as error:
         form.add_error(None, sentence(error))
         return None
+
+
+def _plans(form: PlanForm) -> list[dict[str, Any]]:
+    """The newest plans of what may be taught: id, name and when."""
+    every = [told for row in form.offered for told in row.told]
+    newest = sorted(every, key=lambda told: str(told["at"]), reverse=True)[:PLANS]
+    return [told | {"at": datetime.fromisoformat(told["at"])} for told in newest]
 
 
 def _chosen(request: MemberRequest, form: PlanForm, wanted: str | None) -> Snapshot | None:
@@ -173,15 +231,16 @@ def _is_readable(form: PlanForm, snapshot: Snapshot) -> bool:
 
 
 def _reckoned(
-    chosen: Snapshot | None, anchor: Anchor | None, settings: dict[str, Any]
+    chosen: Snapshot | None, anchor: Anchor | None, settings: dict[str, Any], start: Start
 ) -> tuple[Trial | None, Forecast | None]:
     """The newest dry run of these choices, and what they will need."""
     if chosen is None or anchor is None:
         return None, None
-    tried = newest(chosen, anchor, settings)
+    tried = newest(chosen, anchor, settings, start)
     around = Surroundings.look(of=[tried] if tried else ())
     trial = trial_of(tried, around) if tried else None
-    return trial, forecast(chosen, anchor, settings, around, trial.measured if trial else None)
+    measured = trial.measured if trial else None
+    return trial, forecast(chosen, anchor, settings, around, measured, start)
 
 
 def _audience(snapshot: Snapshot | None) -> list[Reader]:

@@ -210,6 +210,7 @@ RUN_LEASE_SECONDS = env.number("RUN_LEASE_SECONDS", 90, least=2, most=600)
 RUN_HEARTBEAT_SECONDS = env.number("RUN_HEARTBEAT_SECONDS", 15, least=1, most=60)
 RUN_MAX_ATTEMPTS = env.number("RUN_MAX_ATTEMPTS", 10, least=1)
 RUN_KEEP_CHECKPOINTS = env.number("RUN_KEEP_CHECKPOINTS", 3, least=1)
+RUN_MILESTONES = env.number("RUN_MILESTONES", 4, least=0)  # kept to forget documents from
 RUN_KEEP_DAYS = env.number("RUN_KEEP_DAYS", 14, least=1)  # folders of failed and stopped runs
 RUN_DISK_RESERVE_BYTES = env.number("RUN_DISK_RESERVE_MB", 2048) * 2**20  # runs pause before it
 UPLOAD_MAX_BYTES = env.number("UPLOAD_MAX_MB", 512, least=1) * 2**20  # for one file

@@ -17,7 +17,8 @@ from calm_engine.augment import augment
 from calm_engine.errors import InputError
 from calm_engine.loop import Schedule, optimizer_of, steps
 from calm_engine.process import memory_limit
-from calm_engine.vetting import Census, check_census
+from calm_engine.vetting import Census, Script, check_census
+from calm_engine.wording import sentence
 from tests.engine.learning import drain, make_augment
 
 LINES = [f"The valve of pump {n} opens at {n * 3} bar." for n in range(5000)]
@@ -40,14 +41,37 @@ def test_counting_in_parts_is_counting_the_whole() -> None:
 
 def test_a_corpus_that_repeats_itself_is_refused() -> None:
     with pytest.raises(InputError) as told:
-        check_census(100_000, 400_000, Census.of(LINES[:10] * 400))
+        check_census(100_000, Script(100_000, 400_000, 400_000), Census.of(LINES[:10] * 400))
     assert code_of(told) == "documents.repeated"
 
 
-def test_a_script_that_falls_into_bytes_is_refused() -> None:
+# Measured with SmolLM2's tokenizer: tokens of so many characters and bytes.
+READ = {"English": (27, 149, 149), "Thai": (198, 105, 315), "Chinese": (72, 38, 114)}
+READ |= {"Korean": (140, 67, 165), "English in bytes": (149, 149, 149)}
+
+
+@pytest.mark.parametrize("language", READ)
+def test_a_script_that_takes_some_tokens_a_letter_is_learned(language: str) -> None:
+    Script(*READ[language]).check()
+
+
+def test_a_script_that_falls_into_bytes_is_refused_with_what_was_measured() -> None:
     with pytest.raises(InputError) as told:
-        check_census(30_000, 10_000, Census())
+        check_census(30_000, Script(26_700, 9300, 26_970), Census())  # Burmese
     assert code_of(told) == "documents.shredded"
+    said = sentence(told.value)
+    assert "2.9 tokens for a character, 0.99 for a byte, where 0.9 may be" in said
+
+
+@pytest.mark.parametrize("deal", ["rounds", "shuffled"])
+def test_a_corpus_in_a_shredded_script_never_begins(tmp_path: Path, deal: str) -> None:
+    spec = replace(make_augment(tmp_path), deal=deal)  # its tokenizer knows nothing but bytes
+    row = {"digest": "d", "title": "t", "text": "วาล์วทุกตัวต้องปิดก่อนเปิดปั๊ม " * 20}
+    Path(spec.documents).write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(InputError) as told:
+        drain(augment(spec))
+    assert code_of(told) == "documents.shredded"
+    assert not list(tmp_path.glob("augmenter.work/step-*"))
 
 
 def test_a_corpus_of_a_few_words_is_refused(tmp_path: Path) -> None:

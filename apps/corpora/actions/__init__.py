@@ -58,7 +58,7 @@ from apps.corpora.actions.review import (
     screen_again,
     set_policies,
 )
-from apps.corpora.actions.snapshots import Changes, changes, freeze, in_order
+from apps.corpora.actions.snapshots import Changes, changes, freeze, freeze_without, in_order
 from apps.corpora.actions.splits import Split, as_row
 from apps.corpora.actions.synchronising import (
     Synchronisation,
@@ -126,6 +126,7 @@ __all__ = [
     "finish_synchronising",
     "fold_in",
     "freeze",
+    "freeze_without",
     "give_up",
     "go_on",
     "grant",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,14 +61,12 @@ def freeze(
         known: Snapshot | None = Snapshot.objects.of_exactly(ids).filter(digest=digest).first()
         if known is not None:
             return known
-        with listed.open("rb") as file:
-            stored = blobs().put(manifests.KIND, file)
         snapshot: Snapshot = Snapshot.objects.create(
             corpus=corpora[0],
             further=ids[1:],
             digest=digest,
             manifest=rest,
-            listed=stored.digest,
+            listed=_stored(listed),
             changes=_since_latest(ids, listed),
             documents=counted.documents,
             tokens=counted.tokens,
@@ -77,6 +75,51 @@ def freeze(
         )
         audit.record("snapshot.freeze", snapshot, by=by, documents=counted.documents)
     return snapshot
+
+
+def freeze_without(snapshot: Snapshot, originals: Collection[str], *, by: User) -> Snapshot:
+    """The same snapshot without these documents, whatever its corpora hold by now.
+
+    Its examples and what they hold out stay as they are. Raises PermissionDenied without the right
+    to curate each corpus, InputError("corpus.empty") when no document is left.
+    """
+    corpora = in_order(*Corpus.objects.filter(pk__in=snapshot.closure))
+    for each in corpora:
+        must(each, by, Right.CURATE)
+    with transaction.atomic(), tempfile.TemporaryDirectory(prefix="freeze-") as folder:
+        list(Corpus.objects.select_for_update().filter(pk__in=snapshot.closure).order_by("pk"))
+        listed = Path(folder) / "manifest"
+        naming, counted = manifests.Naming(), _Counted()
+        staying = (e for e in manifests.entries(snapshot) if e.original not in originals)
+        manifests.write(counted.through(staying, naming), listed)
+        if not counted.documents:
+            raise InputError("corpus.empty", corpus=snapshot.names)
+        rest = {name: snapshot.manifest[name] for name in ("examples", "split")}
+        if len(corpora) > 1:
+            rest["parts"] = [[str(each.pk), counted.parts.get(str(each.pk), 0)] for each in corpora]
+        made, is_new = Snapshot.objects.get_or_create(
+            corpus=snapshot.corpus,
+            further=snapshot.further,
+            digest=naming.name(rest),
+            defaults={
+                "manifest": rest,
+                "listed": _stored(listed),
+                "documents": counted.documents,
+                "tokens": counted.tokens or snapshot.tokens,
+                "note": f"{snapshot.short} without what is to be forgotten"[:300],
+                "frozen_by": by,
+            },
+        )
+        if is_new:
+            left = snapshot.documents - counted.documents
+            audit.record("snapshot.freeze", made, by=by, of=snapshot.short, left_out=left)
+    found: Snapshot = made
+    return found
+
+
+def _stored(listed: Path) -> str:
+    with listed.open("rb") as file:
+        return blobs().put(manifests.KIND, file).digest
 
 
 def in_order(*corpora: Corpus) -> list[Corpus]:

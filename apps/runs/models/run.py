@@ -51,6 +51,9 @@ class Run(TenantModel):
     device_bytes   memory that a slot must have for it; 0 where that is not known
     source     the run that this one repeats exactly, or whose checkpoint `branch_step` it goes on
                from
+    augmenter  what is composed; of an augment run the one that it goes on from or, where its spec
+               names documents to forget, the one that learned them (`runs.starts`)
+    base       the open model that an augment run goes on from
     """
 
     kind = models.CharField(max_length=10, choices=Kind)
@@ -80,6 +83,9 @@ class Run(TenantModel):
     anchor = models.ForeignKey(Anchor, on_delete=models.PROTECT, related_name="runs")
     augmenter = models.ForeignKey(
         Augmenter, on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
+    )
+    base = models.ForeignKey(
+        Anchor, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     composition = models.ForeignKey(
         Composition, on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
@@ -153,9 +159,9 @@ class Run(TenantModel):
                 name="run_success_has_outcome",
             ),
             models.CheckConstraint(
-                condition=Q(kind__in=["augment", "estimate"], augmenter=None, composition=None)
-                | Q(kind="compose", augmenter__isnull=False, composition=None)
-                | Q(kind="evaluate", composition__isnull=False),
+                condition=Q(kind__in=["augment", "estimate"], composition=None)
+                | Q(kind="compose", augmenter__isnull=False, composition=None, base=None)
+                | Q(kind="evaluate", composition__isnull=False, base=None),
                 name="run_inputs_fit_kind",
             ),
             models.CheckConstraint(
@@ -269,13 +275,17 @@ class RunSample(TenantModel):
 
 
 class RunCheckpoint(TenantModel):
-    """A checkpoint as its worker last saw it: whole on disk, with the digest of its manifest."""
+    """A checkpoint as its worker last saw it: whole on disk, with the digest of its manifest.
+
+    is_milestone   it outlives its run: what it had not met yet can be forgotten from there
+    """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="checkpoints")
     step = models.PositiveIntegerField()
     epoch = models.PositiveIntegerField()
     bytes = models.PositiveBigIntegerField()
     digest = models.CharField(max_length=64)
+    is_milestone = models.BooleanField(default=False, db_default=False)
     loss = models.FloatField(null=True, blank=True)
     at = models.DateTimeField(db_default=Now())
 

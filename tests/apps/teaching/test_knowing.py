@@ -10,7 +10,7 @@ from apps.registry.models import Augmenter
 from apps.runs.actions import start_compose
 from apps.runs.models import Run
 from apps.teaching.actions import go_on, start_plan
-from apps.teaching.kinds import LABELS, kinds_in
+from apps.teaching.kinds import LABELS, look_into
 from apps.teaching.models import Plan
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
@@ -45,7 +45,7 @@ def test_every_kind_has_its_words() -> None:
 
 def test_a_snapshot_shows_what_it_would_teach(cast: Cast) -> None:
     with tenant_scope(cast.north):
-        shown = kinds_in(make_snapshot(cast.ada))
+        shown = look_into(make_snapshot(cast.ada)).kinds
     assert "passage" in {one.kind for one in shown}
     assert all(one.count >= len(one.samples) > 0 for one in shown)
 
