@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from calm_engine.data import (
     Piece,
+    block_of,
     chance_of,
     documents_in,
     encode,
@@ -182,8 +183,7 @@ def plan(spec: AugmentSpec) -> Course:
         covered=tuple(piece(lesson) for lesson, is_covered in told if is_covered),
         tokens=tokens,
         documents=len(documents),
-        # The chat's own prefix stands in every block, and a block must hold more than that.
-        block=max(spec.block, 3 * len(prefix)),
+        block=block_of(spec.block, tokenizer),
         seed=spec.seed,
         known=known_before(spec),
         general=tuple(map(piece, general_passages(spec))),

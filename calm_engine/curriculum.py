@@ -14,7 +14,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from calm_engine.course import ROUNDS_OF_TEXT, Course, known_before, plan
-from calm_engine.data import Piece, chance_of, shared_prefix
+from calm_engine.data import Piece, block_of, chance_of
 from calm_engine.families import read_tokenizer
 from calm_engine.feeding import Feed, Rounds
 from calm_engine.preparing import Preparation, prepare_shards
@@ -26,7 +26,6 @@ from calm_engine.specs import AugmentSpec, Progress
 from calm_engine.training import work_folder
 from calm_engine.vetting import Script, check_census
 
-ROUNDS_MOST = 8_000_000  # bytes of documents up to which they are dealt in rounds, from memory
 BLOCKS_LOOKED_AT = 64  # of shards, for the questions of the probe
 CONTINUED = (32, 8)  # tokens given, and to be said, where a corpus has no questions
 REPLAY = 0.5  # share of known documents in what an update reads
@@ -67,11 +66,8 @@ def curriculum(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Cur
 
 def is_shuffled(spec: AugmentSpec) -> bool:
     """Whether a spec is dealt from shards."""
-    if spec.deal == "auto":
-        file = Path(spec.documents)
-        is_large = file.is_file() and file.stat().st_size > ROUNDS_MOST
-        return is_large or spec.lessons is not None
-    return spec.deal == "shuffled"
+    file = Path(spec.documents)
+    return spec.is_shuffled(file.stat().st_size if file.is_file() else 0)
 
 
 def _in_rounds(course: Course) -> Curriculum:
@@ -99,7 +95,7 @@ def _in_rounds(course: Course) -> Curriculum:
 
 def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Curriculum]:
     tokenizer = read_tokenizer(spec.tokenizer)
-    block = max(spec.block, 3 * len(shared_prefix(tokenizer)))
+    block = block_of(spec.block, tokenizer)
     files = (spec.documents, *([spec.lessons] if spec.lessons else []))
     shards = yield from _prepared(spec, "corpus", files, block, ranks)
     held = shards.tally

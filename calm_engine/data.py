@@ -82,6 +82,11 @@ def shared_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return one[:same]
 
 
+def block_of(block: int, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens in a block: the chat's own prefix stands in each, and it must hold more than that."""
+    return max(block, 3 * len(shared_prefix(tokenizer)))
+
+
 def end_of_answer(tokenizer: PreTrainedTokenizerBase) -> int:
     """The token that ends an answer. Raises InputError("tokenizer.no_end") when there is none."""
     end = tokenizer.eos_token_id

@@ -41,17 +41,19 @@ class Preparation:
     files      JSON lines: documents {"digest", "title", "text"} or lessons (`selfstudy.Lesson`)
     tokenizer  folder
     block      tokens in a block, the chat's prefix counted
+    digests    of the files, where they are known and only parts of the files lie here
     """
 
     files: tuple[str, ...]
     tokenizer: str
     block: int
+    digests: tuple[str, ...] = ()
 
     def key(self) -> dict[str, Any]:
         """What decides the shards' bytes."""
         return {
             "format": FORMAT,
-            "files": [file_digest(Path(file)) for file in self.files],
+            "files": list(self.digests) or [file_digest(Path(file)) for file in self.files],
             "tokenizer": file_digest(Path(self.tokenizer) / "tokenizer.json"),
             "block": self.block,
             "slice": SLICE,
@@ -77,9 +79,13 @@ def slices(files: Sequence[str]) -> list[Slice]:
         except OSError as error:
             raise InputError("data.file", f"cannot read {file}", path=file) from error
         for count, start in enumerate(range(0, size, SLICE)):
-            name = f"{number}-{count:06}{BLOCKS}"
-            found.append(Slice(file, start, min(size, start + SLICE), name))
+            found.append(Slice(file, start, min(size, start + SLICE), name_of(number, count)))
     return found
+
+
+def name_of(file: int, count: int) -> str:
+    """The shard of a slice, both counted from 0."""
+    return f"{file}-{count:06}{BLOCKS}"
 
 
 def prepare_shards(
@@ -93,7 +99,7 @@ def prepare_shards(
     key = asked.key()
     if _is_whole(folder, key):
         return
-    _begin(folder, key)
+    begin(folder, key)
     work = slices(asked.files)
     missing = [one for one in work if not (folder / f"{one.name}.json").is_file()]
     done = len(work) - len(missing)
@@ -111,7 +117,7 @@ def _is_whole(folder: Path, key: dict[str, Any]) -> bool:
     return bool(told["key"] == key and "tally" in told)
 
 
-def _begin(folder: Path, key: dict[str, Any]) -> None:
+def begin(folder: Path, key: dict[str, Any]) -> None:
     """An empty folder, or one that was begun for the very same work."""
     begun = folder / "begun.json"
     text = json.dumps(key, sort_keys=True)
@@ -144,6 +150,13 @@ def _counted(folder: Path, name: str) -> tuple[Tally, Census]:
     told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     census = Census(told["census"]["lines"], tuple(told["census"]["smallest"]))
     return Tally(**told["tally"]), census
+
+
+def make(asked: Preparation, work: Sequence[Slice], folder: Path) -> None:
+    """Make the shards of some slices, in this process."""
+    maker = _Maker(asked, folder)
+    for one in work:
+        maker.make(one)
 
 
 def _made(asked: Preparation, work: Sequence[Slice], folder: Path, workers: int) -> Iterator[Tally]:

@@ -91,6 +91,7 @@ class Spec:
         return json.dumps(self.to_dict(), indent=2, sort_keys=True)
 
 
+ROUNDS_MOST = 8_000_000  # bytes of documents up to which they are dealt in rounds, from memory
 Connection = tuple[int, int]
 # What does not change the result may differ between a run and its resumption; the same batch in
 # other parts is the same batch.
@@ -298,6 +299,12 @@ class AugmentSpec(TrainSpec):
             raise _bad("block", "must be at least 16 tokens")
         if self.width and self.heads and self.width % self.heads:
             raise _refuse("width", "heads", "width must be a multiple of heads")
+
+    def is_shuffled(self, size: int) -> bool:
+        """Whether documents of so many bytes are dealt from shards."""
+        if self.deal == "auto":
+            return size > ROUNDS_MOST or self.lessons is not None
+        return self.deal == "shuffled"
 
     def _check_start(self) -> None:
         """Raises InputError for a start that is two starts."""

@@ -21,6 +21,7 @@ from apps.runs.models import Run
 from apps.runs.states import ACTIVE, State
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
+from counterpoint.shelves import SHARDS
 from counterpoint.storage import blobs
 from workers.places import Place, clear, clear_but_milestones, size_of
 from workers.processes import start_time
@@ -39,6 +40,7 @@ def sweep() -> list[str]:
         with tenant_scope(tenant):
             found += _folders(Path(settings.HOME) / "runs" / str(tenant.pk))
             found += _blobs()
+            SHARDS.lapse(settings.RUN_KEEP_DAYS)
     return found[:SHOWN]
 
 

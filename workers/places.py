@@ -56,6 +56,11 @@ class Place:
         return self.folder / "study"
 
     @property
+    def shards(self) -> Path:
+        """The corpus as packed tokens, where the engine looks for it, while an attempt works."""
+        return self.work / "corpus"
+
+    @property
     def child(self) -> Path:
         """Process id and start time of the child that lives, or lived, here."""
         return self.folder / "child.json"
@@ -105,6 +110,12 @@ def size_of(folder: Path) -> int:
         with suppress(OSError):
             total += path.stat().st_size if path.is_file() else 0
     return total
+
+
+def private(folder: Path) -> Path:
+    """This folder, open to its owner alone."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
 
 
 def clear(place: Place) -> None:

@@ -21,11 +21,12 @@ from apps.tenants.scope import tenant_scope
 from calm_engine import digests
 from calm_engine.errors import InputError
 from calm_engine.specs import AugmentSpec, Outcome, Progress, Spec, TrainSpec, TrialSpec
-from counterpoint import studies
+from counterpoint.shelves import STUDIES
 from counterpoint.storage import run_folder, run_folder_of
 from workers import devices
 from workers.launch import Child
-from workers.places import Place, clear, clear_but_milestones, located
+from workers.packing import packed
+from workers.places import Place, clear, clear_but_milestones, located, private
 from workers.processes import cores
 
 S = TypeVar("S", bound=Spec)
@@ -36,7 +37,8 @@ def augment(job: Job) -> None:
     place = place_of(job)
     spec = _asked(job, place, AugmentSpec)
     begin_at_branch(job, place, spec)
-    with studied(job, place):
+    tenant_id, documents = job.attempt.tenant_id, Path(spec.documents)
+    with studied(job, place), packed(tenant_id, job.run, documents, spec, place.shards):
         outcome = follow(job, "augment", spec, place)
     persistently(lambda: actions.finish_augment(job.run, outcome))
     clear_but_milestones(place)
@@ -64,7 +66,15 @@ def _asked(job: Job, place: Place, kind: type[S]) -> S:
         actions.HELD_OUT: held_out_of(files),
         actions.STUDY: place.study,
     }
-    return understood(kind, job, places, keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS)
+    # Of a training that went on from another nothing is forgotten from the middle (`runs.starts`).
+    milestones = 0 if job.run.asked.get("previous") else settings.RUN_MILESTONES
+    return understood(
+        kind,
+        job,
+        places,
+        keep_checkpoints=settings.RUN_KEEP_CHECKPOINTS,
+        milestones=milestones,
+    )
 
 
 def begun(job: Job, place: Place) -> tuple[SnapshotFiles, dict[str, Path | str | None]]:
@@ -80,10 +90,9 @@ def begun(job: Job, place: Place) -> tuple[SnapshotFiles, dict[str, Path | str |
         return exported(job, place), more
     more[starts.PREVIOUS] = artifacts.path(run.augmenter)
     with tenant_scope(job.attempt.tenant_id):
-        before = starts.taught_to(run.augmenter)
         if run.asked.get("forget"):
-            return export_snapshot(before, private(place.data)), more
-        known = export_snapshot(before, private(place.data / "previous"))
+            return export_snapshot(starts.dealt_to(run), private(place.data)), more
+        known = export_snapshot(starts.taught_to(run.augmenter), private(place.data / "previous"))
     more[starts.PREVIOUS_DOCUMENTS] = known.documents
     return exported(job, place), more
 
@@ -153,12 +162,6 @@ def exported(job: Job, place: Place) -> SnapshotFiles:
         return export_snapshot(job.run.snapshot, private(place.data))
 
 
-def private(folder: Path) -> Path:
-    """This folder, open to its owner alone."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
-
-
 def threads() -> int:
     """Threads for the engine: the accelerator queue runs one at a time, so all cores."""
     return cores()
@@ -178,12 +181,12 @@ def studied(job: Job, place: Place) -> Iterator[None]:
     """What was written of the corpora before, plain for this attempt alone; then sealed again."""
     shelf = "/".join(str(corpus) for corpus in job.run.snapshot.closure)
     with tenant_scope(job.attempt.tenant_id):
-        studies.bring(shelf, place.study)
+        STUDIES.bring(shelf, place.study)
     try:
         yield
     finally:
         with tenant_scope(job.attempt.tenant_id):
-            studies.keep(shelf, place.study)
+            STUDIES.keep(shelf, place.study)
 
 
 def _with_checkpoints(

@@ -37,7 +37,7 @@ from apps.registry.actions import quarantine
 from apps.registry.models import Composition, Placement
 from apps.runs.wishes import ask_to_cancel
 from calm_engine.errors import InputError
-from counterpoint import studies
+from counterpoint import shelves
 from counterpoint.storage import blobs, run_folder_of
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ def destroy(plan: ForgetPlan, *, by: User) -> None:
         shutil.rmtree(run_folder_of(run.pk), ignore_errors=True)
         run.checkpoints.all().delete()
     for corpus in corpora_of(plan):
-        studies.drop(corpus)  # it quotes the documents; the next training writes it anew
+        for shelf in shelves.EVERY:
+            shelf.drop(corpus)  # it quotes the documents; the next training makes it anew
     with transaction.atomic():
         struck = quotes.strike(plan, said)  # while the words are there to be looked for
         rows = deleting.drop_words(documents_of(plan)) | quotes.drop(plan, found)

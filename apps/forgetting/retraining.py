@@ -29,7 +29,7 @@ from counterpoint.storage import blobs
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-NOT_AGAIN = FOLDERS | {"forget", "milestones"}  # of a spec, what the new run settles itself
+NOT_AGAIN = FOLDERS | {"forget"}  # of a spec, what the new run settles itself
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.conf import settings as site
 from django.db import transaction
 
 from apps.accounts import quotas
@@ -45,6 +44,7 @@ SPECS: dict[Kind, type[AugmentSpec] | type[ComposeSpec] | type[EvaluateSpec]] = 
     Kind.EVALUATE: EvaluateSpec,
     Kind.ESTIMATE: TrialSpec,
 }
+MAYBE_LARGE = 500_000  # tokens from which a corpus may be dealt from shards; its bytes decide
 SOON = -5  # the priority of what a person waits for
 DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
 HELD_OUT, STUDY = "@held_out", "@study"
@@ -75,10 +75,9 @@ def start_augment(
     not read.
     """
     start.require_tokenizer(anchor)
-    kept = {"milestones": site.RUN_MILESTONES} if start.previous is None else {}
-    return queue(
+    run = queue(
         Kind.AUGMENT,
-        augment_spec(snapshot, kept | dict(settings or {}), start),
+        augment_spec(snapshot, settings, start),
         snapshot=snapshot,
         anchor=anchor,
         closure=closure_of([snapshot], [start.previous] if start.previous else []),
@@ -88,6 +87,9 @@ def start_augment(
         device_bytes=device_bytes,
         **start.parts(),
     )
+    if run.spec["deal"] == "shuffled" or snapshot.tokens > MAYBE_LARGE:
+        send("ingestion.pack", str(run.tenant_id), str(run.pk))
+    return run
 
 
 def start_estimate(

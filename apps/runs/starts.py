@@ -95,6 +95,15 @@ def taught_to(augmenter: Augmenter) -> Snapshot:
     return newest
 
 
+def dealt_to(run: Run) -> Snapshot:
+    """The snapshot whose documents its training is dealt: one that forgets is dealt what the one
+    before it was dealt, and leaves gaps."""
+    if run.augmenter is not None and run.asked.get("forget"):
+        return taught_to(run.augmenter)
+    own: Snapshot = run.snapshot
+    return own
+
+
 def learned_by(run: Run) -> list[Snapshot]:
     """Every snapshot that the result of a training learned: its own, and what it went on from."""
     found = {run.snapshot.pk: run.snapshot}

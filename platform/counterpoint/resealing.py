@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from calm_engine.errors import InternalError
-from counterpoint import keys, sealedcolumns, sealedfiles, studies
+from counterpoint import keys, sealedcolumns, sealedfiles, shelves
 from counterpoint.disk import settle, writing_aside
 from counterpoint.storage import SEALED, SUFFIX, Blobs, blobs, damaged, pieces, seal_folder
 
@@ -52,11 +52,12 @@ def reseal(home: Path) -> Resealed:
             continue
         moved += changed
         right += not changed
-    for path, name in studies.standing():
-        try:
-            moved += reseal_study(path, name, wanted)
-        except (FileNotFoundError, InternalError):
-            continue  # a cache: what does not open is written anew by the next training
+    for each in shelves.EVERY:
+        for path, name in each.standing():
+            try:
+                moved += reseal_shelved(each.kind, path, name, wanted)
+            except (FileNotFoundError, InternalError):
+                continue  # a cache: what does not open is made anew by the next training
     return Resealed(moved, right, faults, sealedcolumns.reseal(wanted))
 
 
@@ -86,12 +87,12 @@ def reseal_one(store: Blobs, kind: str, path: Path, wanted: int) -> int:
     return 1
 
 
-def reseal_study(path: Path, name: str, wanted: int) -> int:
-    """1 when what a model wrote was sealed anew."""
+def reseal_shelved(kind: str, path: Path, name: str, wanted: int) -> int:
+    """1 when what a run left was sealed anew."""
     if sealedfiles.key_version(path) == wanted:
         return 0
-    with sealedfiles.opened(path, kind=studies.KIND, name=name) as plain:
-        replace(path, plain, kind=studies.KIND, name=name)
+    with sealedfiles.opened(path, kind=kind, name=name) as plain:
+        replace(path, plain, kind=kind, name=name)
     return 1
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 import torch
 
-from calm_engine import preparing
+from calm_engine import packing, preparing
 from calm_engine.data import collate, encode
+from calm_engine.digests import file_digest
 from calm_engine.errors import InputError
 from calm_engine.exposures import Exposure
+from calm_engine.packing import Part
 from calm_engine.preparing import Preparation, prepare_shards
 from calm_engine.ranks import ALONE, Ranks
 from calm_engine.shards import Shards
@@ -220,3 +223,45 @@ def test_a_batch_is_the_same_for_one_process_and_for_two(shards: Shards) -> None
 
 def two(rank: int) -> Ranks:
     return replace(ALONE, rank=rank, count=2)
+
+
+# -- in parts, each from its own lines -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_parts_made_apart_are_the_same_bytes_as_the_whole(
+    anchor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """A long line covers slices in which no other begins; they stay empty, as in the whole."""
+    monkeypatch.setattr(preparing, "SLICE", 500)
+    monkeypatch.setattr(packing, "SLICE", 500)
+    corpus = corpus_at(tmp_path / "c.jsonl")
+    with corpus.open("a", encoding="utf-8") as file:
+        for digest, text in (("long", "On and on. " * 300), ("last", "The end of it.")):
+            file.write(json.dumps({"digest": digest, "title": "t", "text": text}) + "\n")
+    whole = prepared(anchor, tmp_path / "whole", [corpus]).folder
+    lines = corpus.read_bytes().splitlines(keepends=True)
+    starts = [0, *accumulate(map(len, lines))]
+    size, width = starts[-1], 500 * together
+    apart = tmp_path / "apart"
+    for number in range(-(-size // width)):
+        begin, end = number * width, (number + 1) * width
+        here = [n for n, at in enumerate(starts[:-1]) if begin <= at < end]
+        own = tmp_path / "own.jsonl"
+        own.write_bytes(b"".join(lines[n] for n in here))
+        following = next((at for at in starts if at >= begin), size)
+        packing.pack(
+            Part(
+                lines=str(own),
+                tokenizer=str(anchor),
+                output=str(apart),
+                block=BLOCK,
+                digest=file_digest(corpus),
+                size=size,
+                offset=following,
+                first=number * together,
+                last=min(-(-size // 500), (number + 1) * together),
+            )
+        )
+    made = {path.name: path.read_bytes() for path in whole.iterdir() if path.name != "plan.json"}
+    assert {path.name: path.read_bytes() for path in apart.iterdir()} == made

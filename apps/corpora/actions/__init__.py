@@ -20,7 +20,7 @@ from apps.corpora.actions.documents import (
     text_of,
     withdraw,
 )
-from apps.corpora.actions.export import SnapshotFiles, export_snapshot
+from apps.corpora.actions.export import SnapshotFiles, export_snapshot, lines_of, once
 from apps.corpora.actions.freezing import (
     carry_out,
     claim_freezing,
@@ -134,7 +134,9 @@ __all__ = [
     "include",
     "keep_apart",
     "leave_out",
+    "lines_of",
     "must",
+    "once",
     "order_freeze",
     "pause",
     "places",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -40,11 +40,8 @@ def export_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotFiles:
     files = SnapshotFiles(
         folder / "documents.jsonl", folder / "bridge_examples.jsonl", folder / "held_out.jsonl"
     )
-    with files.documents.open("w", encoding="utf-8") as out:
-        for entry in once(snapshot):
-            with blobs().open("text", entry.training) as file:
-                text = file.read().decode()
-            _write(out, {"digest": entry.original, "title": entry.title, "text": text})
+    with files.documents.open("wb") as lines:
+        lines.writelines(lines_of(once(snapshot)))
     slices = dict(snapshot.manifest["examples"])
     rows = Example.objects.filter(corpus__in=snapshot.closure, digest__in=list(slices))
     examples = {example.digest: as_row(example) for example in rows}
@@ -59,6 +56,15 @@ def export_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotFiles:
         for digest in held:
             _write(out, examples[digest] | {"slice": slices[digest]})
     return files
+
+
+def lines_of(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """Documents as lines of JSON, read one at a time."""
+    for entry in entries:
+        with blobs().open("text", entry.training) as file:
+            text = file.read().decode()
+        row = {"digest": entry.original, "title": entry.title, "text": text}
+        yield _line(row).encode()
 
 
 def once(snapshot: Snapshot) -> Iterator[Entry]:
@@ -76,4 +82,8 @@ def once(snapshot: Snapshot) -> Iterator[Entry]:
 
 
 def _write(out: IO[str], row: dict[str, str]) -> None:
-    out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    out.write(_line(row))
+
+
+def _line(row: dict[str, str]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"

@@ -469,9 +469,13 @@ def test_a_run_is_repeated_exactly(cast: Cast, run: Run) -> None:
     assert (again.spec, again.source_id, again.branch_step) == (run.spec, run.pk, None)
 
 
+def saved(step: int, digest: str) -> dict[str, Any]:
+    return {"step": step, "bytes": 4096, "digest": digest, "is_milestone": False}
+
+
 def test_a_branch_goes_on_from_a_checkpoint_with_other_settings(cast: Cast, run: Run) -> None:
     with executing(claimed()) as job:
-        job.keep_checkpoints([(10, 4096, "a" * 64), (20, 4096, "b" * 64)])
+        job.keep_checkpoints([saved(10, "a" * 64), saved(20, "b" * 64)])
         raise Cancelled
     with tenant_scope(cast.north):
         branch = wishes.branch(run, 10, settings={"learning_rate": 1e-4}, by=cast.ada)
@@ -485,7 +489,7 @@ def test_a_branch_goes_on_from_a_checkpoint_with_other_settings(cast: Cast, run:
 
 def test_a_discarded_run_keeps_nothing_to_go_on_from(cast: Cast, run: Run) -> None:
     with executing(claimed()) as job:
-        job.keep_checkpoints([(10, 4096, "a" * 64)])
+        job.keep_checkpoints([saved(10, "a" * 64)])
         with tenant_scope(cast.north):
             wishes.ask_to_cancel(run, by=cast.ada, discard=True)
         raise Cancelled

@@ -9,7 +9,7 @@ from apps.runs.models import Run
 from apps.teaching import planning
 from apps.teaching.sizes import sizes_for
 from apps.tenants.scope import tenant_scope
-from calm_engine import course, curriculum
+from calm_engine import course, specs
 from calm_engine.capacity import SHAPES
 from tests.apps.runs.making import make_anchor, make_snapshot
 from tests.cast import Cast
@@ -25,7 +25,7 @@ def asked(cast: Cast, **more: str) -> dict[str, str]:
 def test_the_page_reckons_with_the_engines_own_numbers() -> None:
     assert planning.IN_ROUNDS == course.ROUNDS
     assert planning.FROM_SHARDS == course.ROUNDS_OF_TEXT
-    bytes_a_token = curriculum.ROUNDS_MOST / planning.LARGE_CORPUS
+    bytes_a_token = specs.ROUNDS_MOST / planning.LARGE_CORPUS
     assert 3 <= bytes_a_token <= 5
 
 
