@@ -1,6 +1,6 @@
 """Where each corpus stands on the way from documents to an answer, and the one next step.
 
-Reads what other apps wrote, in six queries however many corpora there are. Decides nothing: the
+Reads what other apps wrote, in five queries however many corpora there are. Decides nothing: the
 page that the step leads to does.
 """
 
@@ -117,11 +117,14 @@ def _add_plans(found: dict[UUID, Found], user: User) -> None:
 
     A plan for several corpora is found by the snapshot that is the newest of each of them.
     """
-    of_corpora = Plan.objects.filter(corpus__in=found).order_by("corpus_id", "-created_at")
-    newest = {plan.corpus_id: plan for plan in of_corpora.distinct("corpus_id")}
     taught = [each.corpus.snapshot for each in found.values()]
-    of_snapshots = Plan.objects.filter(snapshot__in=taught).order_by("snapshot_id", "-created_at")
-    shared = {plan.snapshot_id: plan for plan in of_snapshots.distinct("snapshot_id")}
+    plans = Plan.objects.filter(Q(corpus__in=found) | Q(snapshot__in=taught))
+    order = ("corpus_id", "snapshot_id")
+    each_newest = plans.order_by(*order, "-created_at").distinct(*order)
+    newest: dict[UUID, Plan] = {}
+    shared: dict[UUID, Plan] = {}
+    for plan in sorted(each_newest, key=lambda plan: plan.created_at):
+        newest[plan.corpus_id] = shared[plan.snapshot_id] = plan
     by_plan: dict[UUID, list[Found]] = {}
     for pk, each in found.items():
         each.plan = shared.get(each.corpus.snapshot) or newest.get(pk)
