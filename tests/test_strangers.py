@@ -22,6 +22,7 @@ Made = Callable[[Cast], dict[str, object]]
 
 # Open to everybody, each with its reason.
 PUBLIC = {
+    "api:description": "the door for programs described; the same for everybody",
     "account_inactive": "says that an account is closed, to whoever was sent there",
     "account_login": "the way in, under allauth's name",
     "account_logout": "ends whatever session there is",

@@ -24,6 +24,12 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def as_whole(value: Any) -> Any:
+    """1.0 is a whole number in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(as_whole)]
 Stop = Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]
 Stops = Annotated[list[Stop], BeforeValidator(as_list), Field(max_length=STOPS)]
 
@@ -58,9 +64,9 @@ class Completion(_Strict):
     model: Annotated[str, Field(min_length=1, max_length=200)]
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[Whole, Field(ge=1)] | None = None
     stop: Stops | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -88,7 +94,7 @@ class ChatCompletion(Completion):
     """
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[Whole, Field(ge=1)] | None = None
     look_up: bool | None = None
 
     def body(self) -> dict[str, Any]:
@@ -111,7 +117,11 @@ class ChatCompletion(Completion):
 
 
 class PlainCompletion(Completion):
-    prompt: str | list[int] | Annotated[list[str], Field(max_length=1)]
+    prompt: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[Annotated[Whole, Field(ge=0)]], Field(min_length=1)]
+        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1)]
+    )
 
     def characters(self) -> int:
         return len("".join(map(str, self.prompt)))

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from apps.api import openai
+from apps.api import description, openai
 
 app_name = "api"
 urlpatterns = [
+    path("openapi.json", description.description, name="description"),
     path("models", openai.models, name="models"),
     path("models/<path:name>", openai.model, name="model"),
     path("chat/completions", openai.chat_completions, name="chat_completions"),

@@ -14,7 +14,6 @@ from apps.corpora.models import Snapshot
 from apps.registry import artifacts
 from apps.registry.models import Anchor, Augmenter
 from apps.runs.models import Run
-from calm_engine import exposures
 from calm_engine.errors import EngineError, InputError
 
 BASE, PREVIOUS, PREVIOUS_DOCUMENTS = "@base", "@previous", "@previous_documents"
@@ -136,6 +135,8 @@ def first_step(augmenter: Augmenter, digests: Collection[str]) -> int | None:
 
 
 def _first_steps(augmenter: Augmenter, digests: Collection[str]) -> Iterator[int]:
+    from calm_engine import exposures  # noqa: PLC0415  pyarrow brings numpy, which no page needs
+
     for one in exposures.read(artifacts.path(augmenter)):
         if one.digest in digests and one.first_step is not None:
             yield one.first_step

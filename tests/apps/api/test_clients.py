@@ -1,0 +1,128 @@
+"""Other clients than OpenAI's for Python: LangChain, OpenAI's for Node, and one that tries all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from frontend.build import npm
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as limits
+from langchain_openai import ChatOpenAI
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.openapi import from_dict
+from schemathesis.specs.openapi import checks
+
+from apps.accounts.models import ApiKey
+from apps.api.description import document
+from apps.registry.models import Composition
+from tests.apps.chat.making import MODEL, site
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Key = tuple[ApiKey, str]
+ASKED = ("/chat/completions", "/completions")
+TRIES = 25  # of each operation and mode
+ANSWER = (
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+)
+# Wrong requests may be answered here: those with more tokens than the tests allow themselves. That
+# wrong fields are refused by name stands in test_bad_input.py.
+BY_MODE = {
+    GenerationMode.POSITIVE: [checks.positive_data_acceptance],
+    GenerationMode.NEGATIVE: [],
+}
+
+
+def test_langchain_asks_whole_and_streamed(model: Composition, key: Key) -> None:
+    chain = ChatOpenAI(
+        base_url=f"{site()}/v1", api_key=lambda: key[1], model=MODEL, max_tokens=20, max_retries=0
+    )
+    whole = chain.invoke("Where is it made?")
+    streamed = "".join(str(piece.content) for piece in chain.stream("Where is it made?"))
+    assert whole.content == streamed != ""
+    assert whole.usage_metadata is not None
+    assert whole.usage_metadata["output_tokens"] == 20
+
+
+def test_the_client_for_node_asks_whole_streamed_and_is_told_what_is_wrong(
+    model: Composition, key: Key
+) -> None:
+    told = asked_from_node(f"{site()}/v1", key[1], MODEL)
+    assert told["models"] == [MODEL]
+    assert told["whole"] == told["streamed"] != ""
+    assert told["tokens"] == 20
+    assert told["unknown"] == [404, "model_not_found"]
+    assert told["wrong"] == [400, "temperature"]
+
+
+def asked_from_node(*words: str) -> dict[str, Any]:
+    _npm, folder = npm()
+    script = Path(__file__).with_name("asking.mjs")
+    done = subprocess.run(
+        [str(folder / "node"), str(script), *words],
+        cwd=Path(settings.ROOT) / "platform" / "frontend",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+# ---- what is described is what is done -----------------------------------------------------------
+
+
+def narrowed(mode: GenerationMode) -> Any:
+    """The description with a model that is there, and answers of a few tokens.
+
+    Right requests hold no field that only some model servers know, and no token ids, of which each
+    model has its own.
+    """
+    told = document()
+    for kind in ("ChatCompletion", "PlainCompletion"):
+        shape = told["components"]["schemas"][kind]
+        shape["properties"]["model"] = {"const": MODEL}
+        shape["properties"].pop("max_completion_tokens", None)
+        shape["properties"]["max_tokens"] = {"type": "integer", "minimum": 1, "maximum": 4}
+        shape["required"] = [*shape["required"], "max_tokens"]
+        if mode is GenerationMode.POSITIVE:
+            shape["additionalProperties"] = False
+            if "prompt" in shape["properties"]:
+                shape["properties"]["prompt"] = {"type": "string", "minLength": 1}
+    return from_dict(told)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize("path", ASKED)
+def test_what_is_described_is_what_is_done(
+    model: Composition, key: Key, path: str, mode: GenerationMode
+) -> None:
+    operation = narrowed(mode)[path]["POST"]
+    headers = {"Authorization": f"Bearer {key[1]}"}
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @limits(
+        max_examples=TRIES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def tried(case: Case) -> None:
+        answer = case.call(base_url=f"{site()}/v1", headers=headers)
+        case.validate_response(answer, checks=[*ANSWER, *BY_MODE[mode]], headers=headers)
+
+    tried()
