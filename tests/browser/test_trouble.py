@@ -108,7 +108,7 @@ def test_going_back_asks_nothing_twice_and_shows_nothing_after_signing_out(
         assert Message.objects.count() == 2
     page.locator("summary", has_text="This conversation").click()
     page.get_by_role("button", name="Delete this conversation").click()
-    expect(page.locator(".notice")).to_contain_text("deleted")
+    expect(page.locator(".messages .notice")).to_contain_text("deleted")
     page.go_back()
     expect(page.locator("main h1")).to_contain_text("nothing here that you may open")
     page.goto(page.url.partition("/chat/")[0] + "/chat/")
