@@ -11,7 +11,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,7 +31,8 @@ from apps.tenants.scope import tenant_scope
 from calm_engine.digests import file_digest
 from calm_engine.specs import AugmentSpec
 from counterpoint.celery import send
-from counterpoint.shelves import SHARDS
+from counterpoint.plaincopies import plain_folder
+from counterpoint.shelves import SHARDS, shelf_of
 from workers import task
 from workers.places import private
 
@@ -78,9 +78,10 @@ def pack(tenant_id: str, run_id: str) -> None:
         cut = Cut.of(starts.dealt_to(run))
         if not AugmentSpec.from_dict(run.asked).is_shuffled(cut.size):
             return
-        with tempfile.TemporaryDirectory(prefix="pack-") as folder:
-            (Path(folder) / CUT).write_text(json.dumps(asdict(cut)), encoding="utf-8")
-            SHARDS.keep(f"{shelf_of(run, cut.digest)}/cut", Path(folder), "*")
+        with plain_folder(tenant_id) as folder:
+            here = private(folder / "cut")
+            (here / CUT).write_text(json.dumps(asdict(cut)), encoding="utf-8")
+            SHARDS.keep(f"{place_of(run, cut.digest)}/cut", here, "*")
         for number in range(len(cut.starts)):
             send("ingestion.pack_part", tenant_id, run_id, cut.digest, str(number))
 
@@ -88,11 +89,10 @@ def pack(tenant_id: str, run_id: str) -> None:
 @task("ingestion.pack_part", queue="ingest")
 def pack_part(tenant_id: str, run_id: str, digest: str, number: str) -> None:
     """Make the shards of one part, unless they are there or nobody waits for them any more."""
-    with tempfile.TemporaryDirectory(prefix="pack-") as folder:
-        place = Path(folder)
+    with plain_folder(tenant_id) as place:
         with tenant_scope(tenant_id):
             run = waiting(run_id)
-            shelf = shelf_of(run, digest) if run is not None else ""
+            shelf = place_of(run, digest) if run is not None else ""
             asked = laid_out(run, shelf, int(number), place) if run is not None else None
         if asked is None:
             return
@@ -140,9 +140,9 @@ def waiting(run_id: str) -> Run | None:
     return found
 
 
-def shelf_of(run: Run, digest: str) -> str:
+def place_of(run: Run, digest: str) -> str:
     """The corpora it deals, and by what their shards are decided: the shelf's name."""
-    corpora = "/".join(str(corpus) for corpus in starts.dealt_to(run).closure)
+    corpora = shelf_of(starts.dealt_to(run).closure)
     decided = json.dumps([digest, run.anchor.digest, run.asked["block"], SLICE])
     return f"{corpora}/{hashlib.sha256(decided.encode()).hexdigest()}"
 
@@ -157,7 +157,7 @@ def packed(
         return
     digest = file_digest(documents)
     with tenant_scope(tenant_id):
-        shelf = shelf_of(run, digest)
+        shelf = place_of(run, digest)
         SHARDS.bring(shelf, private(folder))
     whole_alone(folder)
     try:

@@ -21,7 +21,7 @@ from apps.tenants.scope import tenant_scope
 from calm_engine import digests
 from calm_engine.errors import InputError
 from calm_engine.specs import AugmentSpec, Outcome, Progress, Spec, TrainSpec, TrialSpec
-from counterpoint.shelves import STUDIES
+from counterpoint.shelves import STUDIES, shelf_of
 from counterpoint.storage import run_folder, run_folder_of
 from workers import devices
 from workers.launch import Child
@@ -179,7 +179,7 @@ def follow(job: Job, verb: str, spec: Spec, place: Place) -> Outcome:
 @contextmanager
 def studied(job: Job, place: Place) -> Iterator[None]:
     """What was written of the corpora before, plain for this attempt alone; then sealed again."""
-    shelf = "/".join(str(corpus) for corpus in job.run.snapshot.closure)
+    shelf = shelf_of(job.run.snapshot.closure)
     with tenant_scope(job.attempt.tenant_id):
         STUDIES.bring(shelf, place.study)
     try:

@@ -1,12 +1,15 @@
 """What a snapshot would teach, by kind, before anything is trained: kinds can be left out.
 
 Looks at the first documents only: enough to judge a kind by, quick enough for a page. The run
-itself reads all of them. What a model writes is not here: it is written, and shown, by the run.
+itself reads all of them. What a model writes is shown once a training has had it written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,10 +20,15 @@ from apps.corpora import manifests
 from apps.corpora.models import Snapshot
 from calm_engine.errors import EngineError
 from calm_engine.selfstudy import WRITTEN, Lesson, Source, study
+from calm_engine.selfstudy.checking import checked
+from calm_engine.selfstudy.prompts import requests_of
+from calm_engine.selfstudy.saying import passages_of
+from counterpoint.shelves import STUDIES, shelf_of
 from counterpoint.storage import blobs
 
 DOCUMENTS, CHARACTERS = 12, 20_000  # looked at, and read of each
 SHOWN, LONGEST = 3, 160  # samples of a kind, and characters of each side
+READ = 8 << 20  # bytes of what a model wrote
 
 LABELS: dict[str, str | Promise] = {
     "fact": _("Facts of tables and of lines such as “Key: value”"),
@@ -39,7 +47,6 @@ LABELS: dict[str, str | Promise] = {
     "summary": _("The passage in one sentence"),
 }
 CHOICES = list(LABELS.items())
-WRITTEN_CHOICES = [(kind, LABELS[kind]) for kind in WRITTEN]
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class Looked:
-    """What the first documents give, and about how many facts stand in all of them."""
+    """What the first documents give, and about how many facts stand in all of them.
+
+    written   what a model wrote of them in earlier trainings, and would be taught from again
+    """
 
     kinds: tuple[Shown, ...] = ()
     facts: int = 0
+    written: tuple[Shown, ...] = tuple(Shown(kind, LABELS[kind], 0, ()) for kind in WRITTEN)
 
 
 def look_into(snapshot: Snapshot) -> Looked:
@@ -69,7 +80,34 @@ def look_into(snapshot: Snapshot) -> Looked:
         for kind, lessons in found.by_kind().items()
     )
     facts = len(found.found) * snapshot.documents // max(1, len(sources))
-    return Looked(tuple(shown), facts)
+    return Looked(tuple(shown), facts, _written_in(snapshot, sources))
+
+
+def _written_in(snapshot: Snapshot, sources: Sequence[Source]) -> tuple[Shown, ...]:
+    """By kind, what a model wrote of these documents and their passages bear out."""
+    kept = dict(_kept(snapshot))
+    asked = (
+        request
+        for source in sources
+        for passage in passages_of(source)
+        for request in requests_of(source, passage.said.strip(), WRITTEN)
+    )
+    found = [(request, kept[request.key]) for request in asked if request.key in kept]
+    held: dict[str, list[Lesson]] = {kind: [] for kind in WRITTEN}
+    for (lesson,) in checked(found, Counter()):
+        held[lesson.kind].append(lesson)
+    return tuple(
+        Shown(kind, LABELS[kind], len(lessons), tuple(map(_sample, lessons[:SHOWN])))
+        for kind, lessons in held.items()
+    )
+
+
+def _kept(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """What was written, by what it was written from; a torn line is none."""
+    for line in STUDIES.lines(shelf_of(snapshot.closure), READ):
+        with suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            yield row["key"], row["text"]
 
 
 def _sources(snapshot: Snapshot) -> Iterator[Source]:

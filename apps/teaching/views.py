@@ -37,7 +37,7 @@ from apps.teaching import beginnings
 from apps.teaching.actions import start_plan
 from apps.teaching.beginnings import NONE, Beginning
 from apps.teaching.forms import PLANS, PlanForm
-from apps.teaching.kinds import CHOICES, WRITTEN_CHOICES, Looked, look_into
+from apps.teaching.kinds import CHOICES, Looked, look_into
 from apps.teaching.models import Plan
 from apps.teaching.planning import Forecast, forecast
 from apps.teaching.presets import PRESETS, STANDARD, is_sized, settings_of
@@ -101,7 +101,7 @@ def start(request: MemberRequest) -> HttpResponse:
         "forecast": ahead,
         "trial": trial,
         "kinds": choice.looked.kinds,
-        "written": WRITTEN_CHOICES,
+        "written": choice.looked.written,
         "without": asked["without"],
         "plans": _plans(form),
     }

@@ -40,12 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = f"of {', '.join(PARTS)}, or {', '.join(ASKED_FOR)}; default: all of the first"
     parser.add_argument("parts", nargs="*", metavar="part", help=told)
     parser.add_argument("--anchor", type=Path, help="a model's folder; else the demo's anchor")
+    parser.add_argument(
+        "--megabytes", type=int, default=100, help="preparation: of the largest corpus; default 100"
+    )
     parser.add_argument("--documents", type=Path, help="manual: a folder of text files")
     parser.add_argument("--seconds", type=float, default=240, help="of a core; default 240")
     parser.add_argument("--plot", type=Path, help="manual: where the curves go, as SVG")
     args = parser.parse_args(arguments)
     if "manual" in args.parts and (args.documents is None or not args.documents.is_dir()):
         parser.error("manual needs --documents FOLDER with text or Markdown files")
+    if args.megabytes < 1:
+        parser.error("--megabytes must be at least 1")
     if args.seconds <= 0:
         parser.error("--seconds must be more than 0")
     if unknown := set(args.parts) - {*PARTS, *ASKED_FOR}:
@@ -68,7 +73,7 @@ def _measured(args: argparse.Namespace, device: torch.device, scratch: Path) -> 
         return
     anchor = anchor_folder(scratch, args.anchor)
     if "preparation" in parts:
-        yield from preparation.measure(anchor, scratch)
+        yield from preparation.measure(anchor, scratch, most=args.megabytes)
     if "teaching" in parts:
         yield from teaching.measure(anchor, device)
     if "training" in parts:

@@ -25,34 +25,38 @@ from calm_engine.figures import Figure
 from calm_engine.preparing import Preparation, prepare_shards
 
 MEGABYTE = 1_000_000
-SIZES = (10, 30, 100)  # megabytes of text whose memory is compared
+SMALLEST = 10  # megabytes of text, with whose memory that of larger corpora is compared
 SHARED = 32  # megabytes that one worker and two are timed on
 ROUNDS = 2
 BLOCK = 400
 
 
-def measure(anchor: Path, scratch: Path) -> Iterator[Figure]:
-    """Megabytes a core-minute, the gain of a second worker, and memory by size of corpus."""
+def measure(anchor: Path, scratch: Path, *, most: int) -> Iterator[Figure]:
+    """Megabytes a core-minute, the gain of a second worker, and memory by size of corpus.
+
+    most   megabytes of the largest corpus
+    """
     told = {}
-    for size in SIZES:
+    sizes = sorted({min(SMALLEST, max(1, most // 3)), max(1, 3 * most // 10), most})
+    for size in sizes:
         told[size] = _apart(anchor, _corpus(scratch, size), workers=1)
         sys.stderr.write(f"{size} MB: {told[size]}\n")
-    most = max(SIZES)
     speed = most / (told[most]["processor"] / 60)
     yield Figure("preparation.speed", speed, "MB/core-min", f"{most} MB of text", 20, True)
-    for size in SIZES:
+    for size in sizes:
         memory = told[size]["memory"] / MEGABYTE
         yield Figure(f"preparation.memory_{size}", memory, "MB", f"{size} MB of text")
-    growth = told[most]["memory"] / told[min(SIZES)]["memory"]
-    against = f"{most} MB of text to {min(SIZES)} MB"
+    growth = told[most]["memory"] / told[sizes[0]]["memory"]
+    against = f"{most} MB of text to {sizes[0]} MB"
     yield Figure("preparation.memory_growth", growth, "ratio", against, 1.1)
-    shared = _corpus(scratch, SHARED)
+    size = min(SHARED, most)
+    shared = _corpus(scratch, size)
     pairs = [
         [_apart(anchor, shared, workers=workers)["clock"] for workers in (1, 2)]
         for _ in range(ROUNDS)
     ]
     gain = ratio([one for one, _ in pairs], [two for _, two in pairs])
-    yield Figure("preparation.two_workers", gain, "ratio", f"one worker, {SHARED} MB", 1.8, True)
+    yield Figure("preparation.two_workers", gain, "ratio", f"one worker, {size} MB", 1.8, True)
 
 
 def _corpus(scratch: Path, size: int) -> Path:

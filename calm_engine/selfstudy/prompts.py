@@ -5,6 +5,7 @@ Knows words alone; whether what was written is any good is decided in `checking`
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -37,6 +38,11 @@ class Request:
     kind: str
     prompt: str
     about: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What decides an answer, apart from the writer: the passage and what is asked of it."""
+        return hashlib.sha256(self.prompt.encode()).hexdigest()
 
 
 def requests_of(source: Source, passage: str, kinds: tuple[str, ...]) -> list[Request]:

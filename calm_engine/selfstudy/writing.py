@@ -92,18 +92,13 @@ class Kept:
             os.fsync(file.fileno())
 
 
-def key_of(request: Request) -> str:
-    """What decides an answer, apart from the writer: the passage and what is asked of it."""
-    return hashlib.sha256(request.prompt.encode()).hexdigest()
-
-
 def requests_for(documents: Iterable[Source]) -> list[Request]:
     """Everything that can be written from these documents, each passage and kind once."""
     found: dict[str, Request] = {}
     for document in documents:
         for passage in passages_of(document):
             for request in requests_of(document, passage.said.strip(), WRITTEN):
-                found.setdefault(key_of(request), request)
+                found.setdefault(request.key, request)
     return list(found.values())
 
 
@@ -115,7 +110,7 @@ def write_lessons(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, 
     """
     if spec.writes and ranks.is_first:
         writer, documents = Path(spec.tokenizer), read_documents(spec.documents)
-        asked = {key_of(one): one for one in requests_for(documents)}
+        asked = {one.key: one for one in requests_for(documents)}
         kept = Kept(kept_in(spec), weights_digest(writer))
         kept.keep_only(asked)
         every = {key: one for key, one in asked.items() if one.kind not in spec.without}
@@ -134,7 +129,7 @@ def written_for(spec: AugmentSpec, documents: Sequence[Source]) -> Written:
         return Written((), {}, 0)
     kept = Kept(kept_in(spec), weights_digest(Path(spec.tokenizer))).texts
     every = [one for one in requests_for(documents) if one.kind not in spec.without]
-    found = [(one, kept[key]) for one in every if (key := key_of(one)) in kept]
+    found = [(one, kept[one.key]) for one in every if one.key in kept]
     dropped: Counter[str] = Counter()
     wordings = tuple(checked(found, dropped))
     return Written(wordings, dict(dropped), len(found))

@@ -8,6 +8,7 @@ ones nobody uses. Knows no key and no model.
 from __future__ import annotations
 
 import fcntl
+import io
 import secrets
 import shutil
 import time
@@ -45,6 +46,16 @@ def plain_copy(file: BinaryIO, tenant_id: UUID | str) -> Iterator[Path]:
                 yield copy
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def plain_folder(tenant_id: UUID | str) -> Iterator[Path]:
+    """A private folder for whatever is plain, gone when its user is done, or swept when it died.
+
+    Raises as `plain_copy`.
+    """
+    with plain_copy(io.BytesIO(), tenant_id) as held:
+        yield held.parent
 
 
 def sweep() -> int:

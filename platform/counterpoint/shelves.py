@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -81,6 +82,16 @@ class Shelves:
             left.unlink()
         shutil.rmtree(source, ignore_errors=True)
 
+    def lines(self, shelf: UUID | str, most: int) -> Iterator[bytes]:
+        """The first lines of each file there, about so many bytes; what does not open has none."""
+        for path in sorted(self.folder_of(shelf).glob(f"*{SUFFIX}")):
+            name = f"{shelf}/{path.name.removesuffix(SUFFIX)}"
+            with (
+                suppress(InternalError),
+                sealedfiles.opened(path, kind=self.kind, name=name) as file,
+            ):
+                yield from file.readlines(most)
+
     def holds(self, shelf: UUID | str, name: str) -> bool:
         """Whether a file of this name is kept there."""
         return (self.folder_of(shelf) / f"{name}{SUFFIX}").is_file()
@@ -102,6 +113,11 @@ class Shelves:
         for folder in {path.parent for path, _name in self.standing()}:
             if folder.stat().st_mtime < late:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def shelf_of(corpora: Iterable[UUID]) -> str:
+    """The shelf of these corpora, which come in the order of their ids."""
+    return "/".join(map(str, corpora))
 
 
 STUDIES = Shelves("study")  # what a model wrote from passages

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from apps.corpora.models import Document
 from apps.tenants.scope import tenant_scope
-from counterpoint import studies
+from counterpoint.shelves import SHARDS, STUDIES
 from counterpoint.storage import blobs
 from tests.apps.corpora.making import as_mail, as_zip, make_corpus, send, take_in
 from tests.apps.corpora.test_transfers import begin, piece
@@ -46,11 +46,14 @@ def test_no_file_of_the_home_folder_says_what_documents_say(
     with tenant_scope(cast.north):
         blobs().adopt_folder("report", finished, "a" * 64)
         work = tmp_path / "work"
-        studies.bring(corpus.pk, work)
+        STUDIES.bring(corpus.pk, work)
         (work / f"{uuid4().hex}.jsonl").write_bytes(words)
-        studies.keep(corpus.pk, work)
+        STUDIES.keep(corpus.pk, work)
+        work.mkdir()
+        (work / "cut.json").write_bytes(words)
+        SHARDS.keep(corpus.pk, work, "*")
         said = [blobs().open("text", row.text_digest).read() for row in Document.objects.all()]
-        studies.bring(corpus.pk, work)
+        STUDIES.bring(corpus.pk, work)
     assert sum(words in text for text in said) == 4  # they were read, and open for their tenant
     assert [path.read_bytes() for path in work.iterdir()] == [words]
     assert found_in(tmp_path / "home") == []

@@ -18,7 +18,8 @@ from apps.runs.models import Webhook
 from apps.tenants.models import DataKey
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InternalError
-from counterpoint import keys, resealing, sealedcolumns, studies
+from counterpoint import keys, resealing, sealedcolumns
+from counterpoint.shelves import STUDIES
 from counterpoint.storage import blobs
 from tests.cast import Cast
 
@@ -95,7 +96,7 @@ def test_an_old_key_goes_when_nothing_is_sealed_under_it_and_no_sooner(
     with tenant_scope(cast.north):
         stored = blobs().put("text", b"The gauge reads 7 mm.").digest
         row = made(cast)
-        studies.keep("c" * 8, work)
+        STUDIES.keep("c" * 8, work)
         assert resealing.in_use(tmp_path) == {1: 3}
         keys.rotate_data_key()
     keys.forget()
@@ -113,7 +114,7 @@ def test_an_old_key_goes_when_nothing_is_sealed_under_it_and_no_sooner(
         assert sealedcolumns.opened(row, "secret") == SECRET
         with blobs().open("text", stored) as file:
             assert file.read() == b"The gauge reads 7 mm."
-        studies.bring("c" * 8, tmp_path / "again")
+        STUDIES.bring("c" * 8, tmp_path / "again")
         assert (tmp_path / "again" / "facts.jsonl").read_bytes() == b"It is 7 mm."
         with pytest.raises(InternalError, match=r"key\.gone"):
             keys.named(1)

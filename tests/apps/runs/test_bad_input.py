@@ -22,6 +22,7 @@ from calm_engine.errors import Cancelled
 from tests.apps.runs.making import make_run
 from tests.cast import Cast
 from workers import gpu
+from workers.launch import told_error
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -206,3 +207,52 @@ def test_two_repeats_are_one_while_the_first_waits(cast: Cast, run: Run) -> None
     with tenant_scope(cast.north):
         repeated = Run.objects.get(source=run)
         assert repeated.spec == Run.objects.get(pk=run.pk).spec
+
+
+# What a training refuses before its first step, or stops at: the facts that the engine tells, and
+# what its page then says to do.
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "documents.small": ({"tokens": 12}, "12 tokens", "Add documents"),
+    "documents.shredded": (
+        {"per_character": "2.9", "per_byte": "0.99", "most": "0.9"},
+        "2.9 tokens for a character",
+        "Choose an anchor whose tokenizer knows the language",
+    ),
+    "documents.repeated": ({"percent": "97"}, "97 % of them", "Remove the copies"),
+    "augment.tokenizer": ({}, "another tokenizer than the anchor", "Choose a base that shares"),
+    "disk.checkpoints": (
+        {"needed": "9.1 GB", "free": "1.2 GB"},
+        "9.1 GB are needed and 1.2 GB are free",
+        "choose a smaller model",
+    ),
+    "memory.short": (
+        {"needed": "9.1 GB", "free": "1.2 GB"},
+        "needs 9.1 GB more memory and 1.2 GB are free",
+        "Choose a smaller model, shorter blocks",
+    ),
+    "train.nan": ({"step": 40}, "at step 40", "a smaller learning rate"),
+}
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_what_a_training_refuses_is_read_on_its_page_and_what_was_before_is_kept(
+    cast: Cast, code: str
+) -> None:
+    facts, why, mended = REFUSED[code]
+    with tenant_scope(cast.north):
+        # One row at a time: where memory lacks, smaller parts were tried already.
+        run = make_run(cast.ada, batch_size=1)
+        RunMetric.objects.create(run=run, step=30, name="loss", value=2.5)
+        digest = "a" * 64
+        run.checkpoints.create(step=30, epoch=1, bytes=9, digest=digest)
+    attempt = claimed()
+    told = {"code": code, "message": "a word of the engine", "facts": facts}
+    with executing(attempt):
+        raise told_error(told | {"fault": "internal" if code == "train.nan" else "input"})
+    after = now(cast, run)
+    assert (after.state, after.failure_code) == ("failed", code)
+    page = cast.client(cast.ada).get(f"/runs/{run.pk}/").content.decode()
+    assert why in page
+    assert mended in page
+    with tenant_scope(cast.north):
+        assert run.metrics.count() == run.checkpoints.count() == 1

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from apps.audit.models import AuditEvent
 from apps.corpora import manifests
+from apps.corpora.actions import freeze
+from apps.corpora.models import Document
 from apps.registry.models import Augmenter
 from apps.runs.actions import start_compose
 from apps.runs.models import Run
@@ -14,7 +19,11 @@ from apps.teaching.kinds import LABELS, look_into
 from apps.teaching.models import Plan
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from calm_engine.selfstudy import KINDS
+from calm_engine.selfstudy import KINDS, WRITTEN, Source
+from calm_engine.selfstudy.prompts import requests_of
+from calm_engine.selfstudy.saying import passages_of
+from counterpoint.shelves import STUDIES, shelf_of
+from counterpoint.storage import blobs
 from tests.apps.registry.making import make_augmenter
 from tests.apps.runs.making import make_anchor, make_snapshot
 from tests.apps.teaching.test_advance import done
@@ -113,3 +122,32 @@ def test_a_plan_that_is_refused_says_why_on_its_page(cast: Cast) -> None:
         assert go_on(plan.pk) is None
     text = cast.client(cast.ada).get(plan.get_absolute_url()).content.decode()
     assert "answers 20 % of the questions" in text
+
+
+def test_what_the_anchor_wrote_before_is_shown_by_kind_to_readers(
+    cast: Cast, tmp_path: Path
+) -> None:
+    """Of what was written only that which its passage bears out, as a training would take it."""
+    words = "The pump of the old mill was built in Lisbon in 1950. " * 4
+    with tenant_scope(cast.north):
+        snapshot, anchor = make_snapshot(cast.ada), make_anchor(cast.ada)
+        text = blobs().put("text", words.encode())
+        for entry in manifests.entries(snapshot):
+            Document.objects.filter(original_digest=entry.original).update(text_digest=text.digest)
+        snapshot = freeze(snapshot.corpus, by=cast.ada)
+        source = Source("d", "t", words)
+        passage = next(iter(passages_of(source))).said.strip()
+        asked = {one.kind: one for one in requests_of(source, passage, WRITTEN)}
+        said = {
+            "question": "Question: Where was the pump built?\nAnswer: Lisbon",
+            "summary": "The mill was sold to Oslo in 1999.",
+        }
+        rows = [json.dumps({"key": asked[kind].key, "text": said[kind]}) for kind in said]
+        (tmp_path / "study").mkdir()
+        (tmp_path / "study" / "w.jsonl").write_text("\n".join(rows), encoding="utf-8")
+        STUDIES.keep(shelf_of(snapshot.closure), tmp_path / "study")
+        shown = {one.kind: one.count for one in look_into(snapshot).written}
+    assert (shown["question"], shown["summary"]) == (1, 0)
+    address = f"/teach/?snapshot={snapshot.pk}&anchor={anchor.pk}"
+    assert "Where was the pump built?" in cast.client(cast.ada).get(address).content.decode()
+    assert "Where was the pump built?" not in cast.client(cast.bo).get(address).content.decode()
