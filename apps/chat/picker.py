@@ -95,6 +95,12 @@ def last_used(user: User, among: Sequence[Choice]) -> str:
     return newest.model if newest else (names[0] if names else "")
 
 
+def learned(choice: Choice) -> list[str]:
+    """The names of the corpora that it learned: whoever may use it may read them all."""
+    rows = Corpus.objects.filter(pk__in=choice.composition.closure).order_by("name")
+    return list(rows.values_list("name", flat=True))
+
+
 def starters(user: User, choice: Choice) -> list[str]:
     """A few questions that this model should be able to answer, from corpora this person reads."""
     rows = Example.objects.visible_to(user).filter(corpus__in=choice.composition.closure)

@@ -78,6 +78,7 @@ def page(
         "here": here,
         **offered,
         "starters": picker.starters(user, current) if current and not here else [],
+        "learned": picker.learned(current) if current and not here else [],
         "draft": draft or drafts.kept(here, user),
         "refusal": sentence(refusal) if refusal else "",
         **history.facts(request.GET, user),

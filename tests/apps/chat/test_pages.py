@@ -101,6 +101,12 @@ def test_without_the_right_to_every_corpus_nobody_asks(cast: Cast, bo: Client) -
     assert f'<option value="{MODEL}"' not in page
 
 
+def test_a_new_conversation_says_what_its_model_learned(model: Composition, bo: Client) -> None:
+    page = bo.get("/chat/").content.decode()
+    assert '<em dir="auto">handbook papers</em>' in page
+    assert "Whoever may read all of it may use it" in page
+
+
 def test_a_tenant_may_hide_what_is_locked(cast: Cast, bo: Client) -> None:
     make_model(cast.north, cast.ada)
     cast.north.settings = {"show_locked_models": False}
