@@ -16,7 +16,7 @@ from apps.demo.company import Company
 from apps.demo.measuring import asked_again, signed_in
 from calm_engine.figures import Figure
 
-ASKED = 40  # times each page is asked for
+ASKED = 20  # times each page is asked for
 P95, QUERIES = 100, 12  # milliseconds, queries
 PLAIN = {
     "home": "home",

@@ -93,7 +93,7 @@ def look(context: Any, address: str, seen: Seen) -> None:
     """One load with nothing kept, and what a person does first: keys, a fold, words in a field."""
     page: Page = context.new_page()
     answers: list[Response] = []
-    page.on("response", answers.append)
+    page.on("response", lambda answer: answers.append(answer))  # it marks what it is given
     session = context.new_cdp_session(page)
     session.send("Network.enable")
     session.send("Network.setCacheDisabled", {"cacheDisabled": True})

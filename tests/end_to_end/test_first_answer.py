@@ -140,7 +140,7 @@ def taught(ana: Pointer, files: list[Path], questions: Path) -> None:
     ana.press(page.get_by_label("Quick check"))
     ana.press(page.get_by_role("button", name="Start"))
     card = page.locator("main a[href^='/reports/']").first
-    expect(card).to_be_visible(timeout=8 * MINUTE)
+    expect(card).to_be_visible(timeout=20 * MINUTE)
     ana.look()
     ana.press(card)
     ana.look()

@@ -32,6 +32,7 @@ class Command(BaseCommand):
             "--share", type=float, default=1.0, help="of the full size; 0.01 is quick"
         )
         parser.add_argument("--no-browser", action="store_true", help="the server alone")
+        parser.add_argument("--no-server", action="store_true", help="the browser alone")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         share = options["share"]
@@ -48,7 +49,9 @@ class Command(BaseCommand):
             f"{int(count * share):,} {name}"
             for count, name in ((DOCUMENTS, "documents"), (RUNS, "runs"), (MESSAGES, "messages"))
         )
-        figures: list[Figure] = list(pages(company, bench.by, told))
+        figures: list[Figure] = []
+        if not options["no_server"]:
+            figures += pages(company, bench.by, told)
         if not options["no_browser"]:
             # Only where it is wanted: a site has no browser among its packages.
             from apps.demo.painting import paints  # noqa: PLC0415
