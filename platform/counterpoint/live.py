@@ -35,8 +35,14 @@ PATIENCE = 3.0  # seconds for one answer of the broker
 
 
 def broker() -> redis.asyncio.Redis:
-    """A client for a reader that waits long, or for one write."""
-    return redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
+    """A client for a reader that waits until its heartbeat is due, or for one write.
+
+    Its socket waits longer than the reader: the library's own five seconds would break each stream
+    on which nothing is said for so long.
+    """
+    return redis.asyncio.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=HEARTBEAT_SECONDS + PATIENCE, socket_connect_timeout=2
+    )
 
 
 def counters() -> redis.Redis:

@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from calm_engine.errors import InternalError
 from counterpoint import live
@@ -80,6 +81,14 @@ def test_a_reader_that_comes_late_or_again_misses_nothing(tenant: uuid.UUID) -> 
 def test_silence_is_a_heartbeat(tenant: uuid.UUID, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "HEARTBEAT_SECONDS", 0.05)
     assert asyncio.run(first(live.follow("reply:none"), 2)) == [("0", None), ("0", None)]
+
+
+def test_silence_longer_than_the_librarys_patience_breaks_no_stream(
+    tenant: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience = redis.asyncio.Redis().connection_pool.connection_kwargs["socket_timeout"]
+    monkeypatch.setattr(live, "HEARTBEAT_SECONDS", patience + 0.5)
+    assert asyncio.run(first(live.follow("reply:none"), 1)) == [("0", None)]
 
 
 def test_outside_a_tenant_there_is_no_topic() -> None:
