@@ -61,7 +61,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-runs bench-serving bench-uploads screens lint types
+.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-pages bench-runs bench-serving bench-uploads screens lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(PROCESSES) --dist loadfile
 
@@ -95,6 +95,9 @@ bench-access: setup ## What access costs at the size of a company: can_use, row 
 
 bench-corpora: setup ## Lists of a million rows, nearly equal texts, reading files; ROWS=20000 for a quick one
 	@$(BIN)/python -m counterpoint.services --fresh --then "bench_corpora --documents $(or $(ROWS),1000000) --rivals '$(RIVALS)'"
+
+bench-pages: setup browser ## Every page with 100,000 documents and messages, and its paints in Chromium; SHARE=0.01 for a quick one
+	@$(BIN)/python -m counterpoint.services --fresh --then "bench_pages --share $(or $(SHARE),1)"
 
 bench-uploads: setup ## 100,000 mixed files, 5 GB, through the running site; FILES=2000 for a quick one
 	@$(BIN)/python -m counterpoint.services --fresh --then "bench_uploads --files $(or $(FILES),100000)"

@@ -212,6 +212,14 @@ WORDING: dict[str, str] = {
     "conversation.unknown": "There is no conversation of somebody else with this id. "
     "Copy it from the audit log.",
     "corpus.name": "There is already a corpus of this name[: {name}]. Choose another name.",
+    "group.grants": "The group[ {name}] reads corpora that you do not look after. "
+    "Ask whoever does: to belong to it is to read them.",
+    "group.kept": "A directory or the sign-in keeps the members of this group[: {name}]. Change "
+    "them there.",
+    "group.name": "A group needs a name[ of at most {limit} letters]. Give it one.",
+    "group.nobody": "Nobody here has this address. "
+    "Write it as it is written on the page of people.",
+    "group.taken": "There is already a group of this name[: {name}]. Choose another name.",
     "share.locked": "A conversation that you may not read now cannot be shared.",
     "share.nobody": "Nobody here has this address, and no group this name. Write it as it is "
     "written on the page of people and groups.",

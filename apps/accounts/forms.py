@@ -135,7 +135,10 @@ class RulesForm(forms.Form):
         }
         field = self.fields["emergency"]
         assert isinstance(field, forms.MultipleChoiceField)
-        field.choices = [(code, f"{u.name} ({u.email})") for code, u in self.curators.items()]
+        # Isolated as U+2068 and U+2069 do: a name may run, or turn, the other way.
+        field.choices = [
+            (code, f"\u2068{u.name}\u2069 ({u.email})") for code, u in self.curators.items()
+        ]
 
     def clean_emergency(self) -> list[str]:
         chosen = sorted(self.cleaned_data["emergency"])

@@ -19,6 +19,7 @@ from apps.accounts.forms import KeyForm
 from apps.accounts.models import ApiKey, User
 from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Role
+from apps.tenants.typed import typed
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 
@@ -73,7 +74,7 @@ def revoke(request: MemberRequest, code: UUID) -> HttpResponse:
     if key is None or request.user.pk not in (key.user_id, key.user.answers_id):
         raise Http404("No such key.")
     revoke_key(key, by=request.user)
-    messages.success(request, f"The key “{key.name}” no longer works.")
+    messages.success(request, _("The key “%(name)s” no longer works.") % {"name": key.name})
     if key.user.is_service:
         return redirect("accounts:service_key", key.user_id)
     return redirect("accounts:keys")
@@ -85,7 +86,7 @@ def services(request: MemberRequest) -> HttpResponse:
     """Service accounts of this tenant, and a form for a new one."""
     if request.method == "POST":
         try:
-            made = open_service(request.tenant, request.POST.get("name", ""), by=request.user)
+            made = open_service(request.tenant, typed(request, "name"), by=request.user)
         except InputError as error:
             messages.error(request, sentence(error))
         else:

@@ -18,12 +18,15 @@ from csp.decorators import csp_update
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
+from django.core.paginator import Paginator
 from django.db import transaction
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -40,6 +43,7 @@ from calm_engine.wording import sentence
 
 log = structlog.get_logger(__name__)
 
+A_PAGE = 50  # people
 LEAVING = "leaving"  # in the session: where one signs out of the provider as well
 
 
@@ -125,12 +129,15 @@ def people(request: MemberRequest) -> HttpResponse:
         except InputError as error:
             form.add_error("password", error.message)
         else:
-            messages.success(request, f"{person.name} belongs to {request.tenant.name} now.")
+            told = {"name": person.name, "tenant": request.tenant.name}
+            messages.success(request, _("%(name)s belongs to %(tenant)s now.") % told)
             return redirect("accounts:people")
-    page = {
-        "form": form,
-        "memberships": request.tenant.memberships.filter(user__answers=None).select_related("user"),
-    }
+    wanted = request.GET.get("q", "").replace("\0", "").strip()
+    rows = request.tenant.memberships.filter(user__answers=None).select_related("user")
+    named = rows.filter(Q(user__name__icontains=wanted) | Q(user__email__icontains=wanted))
+    named = named.order_by("user__name", "user__email")
+    shown = Paginator(named, A_PAGE).get_page(request.GET.get("page"))
+    page = {"form": form, "page": shown, "wanted": wanted}
     return render(request, "accounts/people.html", page)
 
 
@@ -140,10 +147,11 @@ def remove_person(request: MemberRequest, code: UUID) -> HttpResponse:
     """Take somebody else out of this tenant; nobody removes themselves by mistake."""
     theirs = member_of(request, code)
     if theirs.user == request.user:
-        messages.error(request, "You cannot remove yourself. Ask another curator.")
+        messages.error(request, _("You cannot remove yourself. Ask another curator."))
         return redirect("accounts:people")
     remove(request.tenant, theirs.user, by=request.user)
-    messages.success(request, f"{theirs.user.name} no longer belongs to {request.tenant.name}.")
+    told = {"name": theirs.user.name, "tenant": request.tenant.name}
+    messages.success(request, _("%(name)s no longer belongs to %(tenant)s.") % told)
     return redirect("accounts:people")
 
 
@@ -153,11 +161,12 @@ def sign_out_person(request: MemberRequest, code: UUID) -> HttpResponse:
     """End every session of somebody of this tenant; what they may do stays theirs."""
     theirs = member_of(request, code)
     count = sessions.end_all(theirs.user, by=request.user)
-    messages.success(
-        request,
-        _("%(name)s is signed out everywhere: %(count)d sessions ended.")
-        % {"name": theirs.user.name, "count": count},
+    words = ngettext(
+        "%(name)s is signed out everywhere: %(count)d session ended.",
+        "%(name)s is signed out everywhere: %(count)d sessions ended.",
+        count,
     )
+    messages.success(request, words % {"name": theirs.user.name, "count": count})
     return redirect("accounts:people")
 
 

@@ -35,12 +35,16 @@ WORD = re.compile(r"\w+(?:[-.,']\w+)*")
 
 @dataclass(frozen=True)
 class Match:
-    """One run of words of the answer in one passage, with what stands around it."""
+    """One run of words of the answer in one passage, with what stands around it.
+
+    url   its document, open at these words
+    """
 
     passage: Passage
     before: str
     words: str
     after: str
+    url: str
 
 
 @dataclass(frozen=True)
@@ -137,4 +141,5 @@ def _match(run: _Run, passage: Passage) -> Match:
         before=body[max(0, run.begin - AROUND) : run.begin],
         words=body[run.begin : run.end],
         after=body[run.end : run.end + AROUND],
+        url=passage.address(run.begin, run.end),
     )

@@ -1,4 +1,5 @@
-"""One person's conversations as a list: newest first, searched, locked ones without their titles.
+"""One person's conversations as a list: newest first, searched by words, model and day; locked ones
+without their titles.
 
 Whether a conversation may be shown is asked of the closures each time; nothing of it is kept.
 """
@@ -7,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.core.paginator import Paginator
-from django.db.models import F
+from django.db.models import Count, F
 from django.utils import timezone
+from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 
 from apps.chat.models import Conversation, Message, Role
@@ -40,34 +42,84 @@ class Entry:
     updated_at: datetime
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is searched for; each part may be left out.
+
+    since, until   days of the last question, both of them included
+    """
+
+    words: str = ""
+    model: str = ""
+    since: date | None = None
+    until: date | None = None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Wanted:
+        """From an address; what is no day is none."""
+        words, model = (str(told.get(name, "")).replace("\0", "").strip() for name in ("q", "with"))
+        since, until = (_day(str(told.get(name, ""))) for name in ("since", "until"))
+        return cls(words, model, since, until)
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether more than words is asked for."""
+        return bool(self.model or self.since or self.until)
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.words) or self.is_narrowed
+
+    def among(self, rows: Any) -> Any:
+        """Those of `begun` that fit."""
+        if self.words:
+            # Found words would tell what a locked answer says: only open ones are searched.
+            rows = rows.filter(is_locked=False).saying(self.words)
+        if self.model:
+            rows = rows.with_model(self.model)
+        if self.since:
+            rows = rows.filter(updated_at__date__gte=self.since)
+        if self.until:
+            rows = rows.filter(updated_at__date__lte=self.until)
+        return rows
+
+
+def _day(told: str) -> date | None:
+    try:
+        return parse_date(told)
+    except ValueError:  # well written, and no day of any month
+        return None
+
+
 def facts(told: Mapping[str, Any], user: User) -> dict[str, Any]:
-    """This person's conversations, newest first, or those that say the words searched for."""
-    words = str(told.get("q", "")).replace("\0", "").strip()
-    rows: Any = begun(user)
-    if words:
-        # Found words would tell what a locked answer says: only open ones are searched.
-        rows = rows.filter(is_locked=False).saying(words)
-    some = Paginator(rows, PAGE).get_page(told.get("page"))
+    """This person's conversations, newest first, or those that are searched for."""
+    wanted = Wanted.of(told)
+    kinds = list(_kinds(user))
+    pages = Paginator(wanted.among(begun(user)), PAGE)
+    if not wanted.is_any:
+        pages.count = sum(count for _folder, _model, count in kinds)
+    some = pages.get_page(told.get("page"))
     shown = entries(list(some), user)
     return {
         "history": shown,
-        "groups": [] if words else grouped(shown, timezone.now()),
-        "folders": folders(user),
+        "groups": [] if wanted.is_any else grouped(shown, timezone.now()),
+        "folders": sorted({folder for folder, _model, _count in kinds if folder}),
+        "asked_models": sorted({model.partition("@")[0] for _folder, model, _count in kinds}),
         "page": some,
-        "words": words,
+        "wanted": wanted,
     }
+
+
+def _kinds(user: User) -> Any:
+    """In one question: (folder, model, how many) of all that were begun."""
+    rows = Conversation.objects.visible_to(user).exclude(title="").order_by()
+    return rows.values_list("folder", "model").annotate(Count("pk"))
 
 
 def begun(user: User) -> Any:
     """Their conversations in which something was asked, each with its lock; pinned ones first."""
     rows = Conversation.objects.visible_to(user).with_lock(user).exclude(title="")
     return rows.order_by(F("pinned_at").desc(nulls_last=True), "-updated_at", "pk")
-
-
-def folders(user: User) -> list[str]:
-    """The names of their folders."""
-    named = Conversation.objects.visible_to(user).exclude(folder="").order_by("folder")
-    return list(named.values_list("folder", flat=True).distinct())
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,20 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from apps.chat import keeping
+from apps.chat import keeping, usage
 from apps.chat.evidence import evidence_for
 from apps.chat.influence import weighed
 from apps.chat.models import Conversation, Message, Role
 from apps.chat.tree import way
 from apps.registry import hosts
 from apps.tenants.access import MemberRequest, fetch, member
+from apps.tenants.models import Role as TenantRole
 from calm_engine.errors import EngineError, InputError
 from calm_engine.wording import sentence
 
@@ -147,3 +148,10 @@ def at(request: MemberRequest) -> UUID | None:
         return UUID(request.GET.get("at", ""))
     except ValueError:
         return None
+
+
+@require_safe
+@member(TenantRole.CURATOR)
+def usage_by_day(_request: MemberRequest) -> HttpResponse:
+    """Questions and tokens of the tenant by day, for the chart beside its limits."""
+    return JsonResponse({"series": usage.by_day()})

@@ -46,6 +46,12 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         said = Message.objects.filter(conversation=OuterRef("pk"), text__icontains=words)
         return self.filter(Q(title__icontains=words) | Exists(said))
 
+    def with_model(self, name: str) -> Self:
+        """Those that go to this model, or in which some version of it has answered."""
+        answers = Message.objects.filter(conversation=OuterRef("pk"), composition__name=name)
+        goes_there = Q(model=name) | Q(model__startswith=f"{name}@")
+        return self.filter(goes_there | Exists(answers))
+
 
 class Conversation(TenantModel):
     """Questions and replies of one owner, in order.
@@ -292,3 +298,39 @@ class Share(TenantModel):
 
     def get_absolute_url(self) -> str:
         return reverse("chat:shared", kwargs={"code": self.pk})
+
+
+class DraftQuerySet(models.QuerySet["Draft"]):
+    def visible_to(self, user: User) -> Self:
+        return self.filter(owner=user)
+
+
+class Draft(TenantModel):
+    """What somebody began to write and has not asked: one a conversation, and one for a new one.
+
+    Kept here and not in the browser, which others may sit down at. Nobody else reads it: no export,
+    no share and no break-glass holds it.
+    """
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    conversation = models.ForeignKey(
+        Conversation, on_delete=models.CASCADE, null=True, related_name="drafts"
+    )
+    text = models.TextField()
+    updated_at = models.DateTimeField(db_default=Now())
+
+    objects = TenantManager.from_queryset(DraftQuerySet)()
+
+    class Meta:
+        ordering = ["-updated_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "owner", "conversation"],
+                name="draft_once",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(condition=~Q(text=""), name="draft_says_something"),
+        ]
+
+    def __str__(self) -> str:
+        return f"draft {self.pk}"  # never its text

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from apps.audit import holds
 from apps.audit.actions import is_proved_today, record
 from apps.audit.models import AuditEvent, Hold
+from apps.chat import drafts
 from apps.chat.models import Conversation, Message
 from apps.tenants.scope import current_tenant
 
@@ -47,6 +48,7 @@ def run() -> int:
     days = days_kept()
     gone = Conversation.objects.filter(pk__in=free(temporary())[:AT_ONCE].values("pk"))
     gone.delete()
+    drafts.lapsed().delete()
     if not days:
         return 0
     codes = list(free(lapsed(days)).values_list("pk", flat=True)[:AT_ONCE])

@@ -14,6 +14,7 @@ from apps.chat import sharing
 from apps.chat.models import Conversation, Share
 from apps.chat.tree import way
 from apps.tenants.access import MemberRequest, fetch, member
+from apps.tenants.typed import typed
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 
@@ -24,7 +25,7 @@ def share(request: MemberRequest, code: UUID) -> HttpResponse:
     """Let a colleague or a group read one's own conversation."""
     here = fetch(request, Conversation, code)
     try:
-        made = sharing.share(here, request.POST.get("whom", ""), by=request.user)
+        made = sharing.share(here, typed(request, "whom"), by=request.user)
     except InputError as error:
         messages.error(request, sentence(error))
     else:

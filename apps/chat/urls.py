@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.chat import keeping_views, sharing_views, views
+from apps.chat import composing_views, keeping_views, sharing_views, views
 
 app_name = "chat"
 urlpatterns = [
     path("", views.new, name="new"),
     path("ask", views.ask, name="ask"),
+    path("draft", composing_views.draft, name="draft"),
+    path("formulas", composing_views.mathml, name="formulas"),
     path("break-glass/", views.break_glass, name="break_glass"),
     path("break-glass/<uuid:code>/", views.opened, name="opened"),
+    path("usage.json", keeping_views.usage_by_day, name="usage"),
     path("shared/", sharing_views.shared_with_me, name="shares"),
     path("shared/<uuid:code>/", sharing_views.shared, name="shared"),
     path("shared/<uuid:code>/withdraw", sharing_views.withdraw, name="withdraw"),

@@ -23,7 +23,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.audit.models import Approval
-from apps.chat import actions, breakglass, history, picker, relay, sharing
+from apps.chat import actions, breakglass, drafts, history, picker, relay, sharing
+from apps.chat.context import context_of
 from apps.chat.keeping_views import at as address_at
 from apps.chat.models import Conversation, Message, Reason, Role, State
 from apps.chat.relay import note_of
@@ -77,7 +78,7 @@ def page(
         "here": here,
         **offered,
         "starters": picker.starters(user, current) if current and not here else [],
-        "draft": draft,
+        "draft": draft or drafts.kept(here, user),
         "refusal": sentence(refusal) if refusal else "",
         **history.facts(request.GET, user),
     }
@@ -137,6 +138,7 @@ def shown(here: Conversation, user: User, at: UUID | None) -> dict[str, Any]:
         "lines": lines,
         "active": next((message for message in said if message.is_active), None),
         "last": lines[-1].message if lines else None,
+        "context": context_of([line.message for line in lines]),
         "reasons": Reason.choices,
     }
 
@@ -167,6 +169,7 @@ def ask(request: MemberRequest) -> HttpResponse:
             here_now.model = request.POST.get("model") or here_now.model
             here_now.looks_up = bool(request.POST.get("look_up"))
             reply = actions.ask(here_now, text, by=request.user, after=given_answer(request, here))
+            drafts.drop(here, by=request.user)
     except InputError as error:
         return refused(request, error, here, draft=text)
     return begun(request, reply)

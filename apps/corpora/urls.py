@@ -2,12 +2,25 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.corpora.views import corpora, documents, review, snapshots, sources, transfers, uploads
+from apps.corpora.views import (
+    corpora,
+    documents,
+    groups,
+    review,
+    snapshots,
+    sources,
+    transfers,
+    uploads,
+)
 
 app_name = "corpora"
 urlpatterns = [
     path("", corpora.corpora, name="list"),
     path("new/", corpora.new, name="new"),
+    path("groups/", groups.groups, name="groups"),
+    path("groups/<uuid:code>/add", groups.add, name="add_member"),
+    path("groups/<uuid:code>/close", groups.close, name="close_group"),
+    path("groups/members/<uuid:code>/drop", groups.drop, name="drop_member"),
     path("<uuid:code>/", corpora.corpus, name="corpus"),
     path("<uuid:code>/upload/", uploads.receive, name="receive"),
     path("<uuid:code>/transfers/", transfers.transfers, name="transfers"),

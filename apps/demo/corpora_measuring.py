@@ -11,7 +11,7 @@ import random
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -27,6 +27,7 @@ from apps.corpora.actions import duplicates
 from apps.corpora.extraction import reading
 from apps.corpora.models import Corpus, Document
 from apps.demo import mixed
+from apps.demo.measuring import asked_again, signed_in
 from calm_engine.errors import InputError
 from calm_engine.figures import Figure
 from counterpoint.storage import blobs
@@ -62,10 +63,16 @@ REFERENCES = """
 """
 
 
-def fill(corpus: Corpus, count: int) -> None:
-    """Rows of `count` documents that are not there, each with the keys of a text."""
+def documents(corpus: Corpus, count: int) -> None:
+    """Rows of `count` documents that are not there."""
     with connection.cursor() as cursor:
         cursor.execute(FILL, [corpus.tenant_id, corpus.pk, 1, count])
+
+
+def fill(corpus: Corpus, count: int) -> None:
+    """The same, each with the keys of a text."""
+    documents(corpus, count)
+    with connection.cursor() as cursor:
         cursor.execute(KEYS, [near.BANDS, corpus.pk])
 
 
@@ -93,8 +100,7 @@ def filling() -> Iterator[None]:
 
 def pages(few: Corpus, many: Corpus, count: int, by: User) -> Iterator[Figure]:
     """The same pages of a corpus of a thousand documents and of `count`."""
-    client = Client(SERVER_NAME="127.0.0.1")
-    client.force_login(by)
+    client = signed_in(by)
     for name, query in (("list", ""), ("filtered", "?state=excluded"), ("deep", "?after=")):
         small, large = (_page(client, corpus, query) for corpus in (few, many))
         told = f"{count:,} documents beside 1,000"
@@ -108,20 +114,8 @@ def _page(client: Client, corpus: Corpus, query: str) -> tuple[float, int]:
     if query == "?after=":
         rows = Document.objects.filter(corpus=corpus).order_by("-sorting", "-pk")
         query += str(rows[100].pk)
-    address, queries, took = corpus.get_absolute_url() + query, [0], []
-
-    def counting(execute: Callable[..., object], *asked: object) -> object:
-        queries[0] += 1
-        return execute(*asked)
-
-    client.get(address)
-    with connection.execute_wrapper(counting):
-        client.get(address)
-    for _ in range(ASKED):
-        began = time.perf_counter()
-        assert client.get(address).status_code == 200
-        took.append(time.perf_counter() - began)
-    return median(took), queries[0]
+    took, queries = asked_again(client, corpus.get_absolute_url() + query, ASKED)
+    return median(took), queries
 
 
 # ---- nearly equal texts --------------------------------------------------------------------------

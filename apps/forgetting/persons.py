@@ -15,7 +15,7 @@ from apps.accounts.oblivion import forget_account
 from apps.audit import holds
 from apps.audit.actions import record
 from apps.audit.models import Hold
-from apps.chat.models import Conversation, Share
+from apps.chat.models import Conversation, Draft, Share
 from apps.corpora.models import Document, Passage, UploadItem
 from apps.forgetting.models import ForgetPlan, Mention
 from apps.tenants.models import Membership
@@ -97,5 +97,6 @@ def drop_person(plan: ForgetPlan) -> dict[str, int]:
     talks = Conversation.objects.filter(owner=plan.person)
     gone = {"conversations": talks.count()}
     talks.delete()
+    Draft.objects.filter(owner=plan.person).delete()  # of questions in no conversation yet
     gone["shares"] = Share.objects.filter(user=plan.person).delete()[0]
     return gone | forget_account(plan.person)

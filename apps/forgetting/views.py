@@ -25,6 +25,7 @@ from apps.forgetting.models import ForgetPlan, Mention
 from apps.registry.models import Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Membership, Role
+from apps.tenants.typed import typed
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 
@@ -38,13 +39,13 @@ def plans(request: MemberRequest) -> HttpResponse:
     """Plans of the corpora that this person may read, and a form for a new one."""
     if request.method == "POST":
         corpus = fetch(request, Corpus, request.POST.get("corpus", ""))
-        code = request.POST.get("document", "").strip()
+        code = typed(request, "document").strip()
         document = fetch(request, Document, code) if code else None
         if document is not None and document.corpus_id != corpus.pk:
             raise Http404("No such document in this corpus.")
         try:
             made = actions.open_plan(
-                corpus, document, by=request.user, reason=request.POST.get("reason", "")
+                corpus, document, by=request.user, reason=typed(request, "reason")
             )
         except InputError as error:
             messages.error(request, sentence(error))
@@ -67,9 +68,7 @@ def leave(request: MemberRequest) -> HttpResponse:
     """Agree, for the tenant, that it is taken out or deleted; a command on the server does it."""
     kind = request.POST.get("kind", "")
     try:
-        leaving.ask(
-            kind, request.tenant, by=request.user, reason=request.POST.get("leave_reason", "")
-        )
+        leaving.ask(kind, request.tenant, by=request.user, reason=typed(request, "leave_reason"))
     except InputError as error:
         messages.error(request, sentence(error))
     else:
@@ -145,7 +144,7 @@ def person(request: MemberRequest) -> HttpResponse:
         raise Http404("No such person.")
     try:
         made = persons.open_person_plan(
-            chosen.user, by=request.user, reason=request.POST.get("person_reason", "")
+            chosen.user, by=request.user, reason=typed(request, "person_reason")
         )
     except InputError as error:
         messages.error(request, sentence(error))
@@ -247,7 +246,7 @@ def placed(request: MemberRequest) -> Hold:
         kind,
         subject,  # type: ignore[arg-type]  # a row either way
         by=request.user,
-        reason=request.POST.get("reason", ""),
+        reason=typed(request, "reason"),
         review_on=review_day(request.POST.get("review_on", "")),
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -92,7 +92,9 @@ def standing(found: Found) -> Standing:
 
 def _rows(user: User) -> Any:
     of_it = {"corpus": OuterRef("pk")}
-    newest = Snapshot.objects.filter(**of_it).order_by("-created_at")
+    # Of several corpora together the first is named by a column, and the others by a list.
+    holding = Q(corpus=OuterRef("pk")) | Q(further__contains=[OuterRef("pk")])
+    newest = Snapshot.objects.visible_to(user).filter(holding).order_by("-created_at")
     ready = Document.objects.filter(**of_it, state=DocumentState.READY)
     reading = UploadItem.objects.filter(upload__corpus=OuterRef("pk"), state__in=IN_PROGRESS)
     rows: Any = Corpus.objects.curatable_by(user)
@@ -111,22 +113,35 @@ def _rows(user: User) -> Any:
 
 
 def _add_plans(found: dict[UUID, Found], user: User) -> None:
-    """The newest plan of each corpus, its runs, and the report that came of it."""
-    plans = Plan.objects.filter(corpus__in=found).order_by("corpus_id", "-created_at")
-    by_plan = {}
-    for plan in plans.distinct("corpus_id"):
-        found[plan.corpus_id].plan = plan
-        by_plan[plan.pk] = found[plan.corpus_id]
+    """The newest plan of each corpus, its runs, and the report that came of it.
+
+    A plan for several corpora is found by the snapshot that is the newest of each of them.
+    """
+    taught = [each.corpus.snapshot for each in found.values()]
+    plans = Plan.objects.filter(Q(corpus__in=found) | Q(snapshot__in=taught))
+    order = ("corpus_id", "snapshot_id")
+    each_newest = plans.order_by(*order, "-created_at").distinct(*order)
+    newest: dict[UUID, Plan] = {}
+    shared: dict[UUID, Plan] = {}
+    for plan in sorted(each_newest, key=lambda plan: plan.created_at):
+        newest[plan.corpus_id] = shared[plan.snapshot_id] = plan
+    by_plan: dict[UUID, list[Found]] = {}
+    for pk, each in found.items():
+        each.plan = shared.get(each.corpus.snapshot) or newest.get(pk)
+        if each.plan is not None:
+            by_plan.setdefault(each.plan.pk, []).append(each)
     runs = Run.objects.visible_to(user).filter(plan__in=by_plan).order_by("created_at")
     shown = ("tenant", "plan", "kind", "control", "state", "step", "total", "name")
     by_run = {}
     for run in runs.only(*shown):
         by_run[run.pk] = by_plan[run.plan]
-        by_run[run.pk].runs.append(run)
+        for each in by_run[run.pk]:
+            each.runs.append(run)
     reports = Report.objects.visible_to(user).filter(run__in=by_run).order_by("created_at")
     for report in reports.select_related("tenant", "composition"):
-        by_run[report.run_id].report = report
-        by_run[report.run_id].gates = gates.check(report)
+        judged = gates.check(report)
+        for each in by_run[report.run_id]:
+            each.report, each.gates = report, judged
 
 
 def _add_live(found: dict[UUID, Found], user: User) -> None:

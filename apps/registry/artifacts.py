@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from apps.registry.models import Anchor, Augmenter, Composition
 from calm_engine import digests
-from calm_engine.errors import InputError
+from calm_engine.errors import InputError, InternalError
 from counterpoint.storage import blobs
 
 Artifact = Anchor | Augmenter | Composition
@@ -66,6 +67,23 @@ def files(row: Artifact) -> list[File]:
         File(name, place.stat().st_size, said.get(name, ""))
         for name, place in zip(names, found, strict=True)
     ]
+
+
+def reads_at_once(row: Composition) -> int:
+    """Tokens that question and answer may have together, as its configuration says; 0: not known.
+
+    The same on every machine: whatever is known is remembered.
+    """
+    return _positions(row.digest) if blobs().exists("composition", row.digest) else 0
+
+
+@lru_cache(maxsize=256)
+def _positions(digest: str) -> int:
+    try:
+        config = blobs().folder("composition", digest) / "config.json"
+        return int(json.loads(config.read_text(encoding="utf-8"))["max_position_embeddings"])
+    except (OSError, ValueError, KeyError, TypeError, InternalError):
+        return 0
 
 
 def _manifest(root: Path) -> dict[str, str]:

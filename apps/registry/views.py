@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.postgres.aggregates import ArrayAgg
+from django.core.paginator import Paginator
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.text import slugify
@@ -26,6 +27,10 @@ from apps.tenants.models import Role
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 
+if TYPE_CHECKING:
+    from apps.accounts.models import User
+
+A_PAGE = 20  # names of models
 SERVING = {"ready": "ok", "starting": "busy", "stopping": "busy", "failed": "bad"}
 SERVING |= {"resting": "paused"}
 
@@ -55,20 +60,34 @@ class Family:
 @require_GET
 @member()
 def models(request: MemberRequest) -> HttpResponse:
-    """Every model that this person may read, by name, each version a row; then the anchors."""
-    facts = {"families": families(request), "anchors": Anchor.objects.all()}
-    return render(request, "registry/models.html", facts)
+    """The models that this person may read, by name, each version a row; then the anchors."""
+    wanted = request.GET.get("q", "").replace("\0", "").strip()
+    page = Paginator(names_of(request.user, wanted), A_PAGE).get_page(request.GET.get("page"))
+    facts = {"page": page, "wanted": wanted, "families": families(request, list(page))}
+    return render(request, "registry/models.html", facts | {"anchors": Anchor.objects.all()})
 
 
-def families(request: MemberRequest) -> list[Family]:
-    """The visible versions, grouped by name. What is not visible leaves no trace."""
+def names_of(user: User, wanted: str) -> list[str]:
+    """The names of all visible models that hold these letters, in their order."""
+    compositions, augmenters = (
+        kind.objects.visible_to(user).filter(name__icontains=wanted).order_by().values_list("name")
+        for kind in (Composition, Augmenter)
+    )
+    return sorted((name for (name,) in compositions.union(augmenters)), key=str.casefold)
+
+
+def families(request: MemberRequest, shown: Sequence[str]) -> list[Family]:
+    """The visible versions of these names, grouped. What is not visible leaves no trace."""
     compositions = (
         Composition.objects.visible_to(request.user)
+        .filter(name__in=shown)
         .select_related("snapshot")
         .prefetch_related("aliases", "reports")
     )
-    augmenters = Augmenter.objects.visible_to(request.user).annotate(
-        frozen=ArrayAgg("snapshots__created_at", order_by="snapshots__created_at")
+    augmenters = (
+        Augmenter.objects.visible_to(request.user)
+        .filter(name__in=shown)
+        .annotate(frozen=ArrayAgg("snapshots__created_at", order_by="snapshots__created_at"))
     )
     names = dict(Corpus.objects.values_list("id", "name"))
     people = closure.readers()

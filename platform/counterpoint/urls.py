@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.urls import include, path
 
+from apps.home import persons
 from apps.home import views as front
 from counterpoint import views
 
 handler500 = "counterpoint.views.broken"
 urlpatterns = [
     path("", front.home, name="home"),
+    path("people/<uuid:code>/", persons.person, name="person"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("streamz", views.streamz, name="streamz"),
@@ -24,6 +26,7 @@ urlpatterns = [
     path("chat/", include("apps.chat.urls")),
     path("forget/", include("apps.forgetting.urls")),
     path("look/", include("apps.look.urls")),
+    path("", include("apps.operate.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("v1/", include("apps.api.urls")),
 ]

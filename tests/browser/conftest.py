@@ -7,11 +7,11 @@ fail and say so. Nothing here skips.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,27 +27,14 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from apps.demo.chromium import MISSING, SWITCHES, chromium
 from tests.waiting import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START_SECONDS = 60
 WIDE, NARROW = 1280, 360
 PATIENCE = 60_000  # milliseconds; a busy machine draws its pages slowly, and is not wrong for it
 expect.set_options(timeout=PATIENCE)
-
-
-def chromium() -> str:
-    """Where the browser is. Fails with what to do when there is none."""
-    if named := os.environ.get("CHROMIUM"):
-        return named
-    for name in NAMES:
-        if found := shutil.which(name):
-            return found
-    kept = Path.home() / ".cache" / "ms-playwright"
-    for found_path in sorted(kept.glob("chromium-*/chrome-linux*/chrome")):
-        return str(found_path)
-    pytest.fail("No browser: install chromium, or set CHROMIUM=/path/to/it, and run again.")
 
 
 @dataclass
@@ -61,16 +48,24 @@ class Site:
 @pytest.fixture(scope="session")
 def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The site on a free port, with the built assets."""
+    with served("counterpoint.asgi:application", tmp_path_factory.mktemp("site")) as started:
+        yield started
+
+
+@contextmanager
+def served(application: str, folder: Path, **variables: str) -> Iterator[Site]:
+    """A process that serves this, until the end of the block. Its log lies in the folder."""
     if not (ROOT / "platform/frontend/dist/manifest.json").exists():
         pytest.fail("The browser assets are not built: run `make setup` first.")
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    log = tmp_path_factory.mktemp("site") / "web.log"
-    command = [sys.executable, "-m", "uvicorn", "counterpoint.asgi:application"]
+    log = folder / "web.log"
+    command = [sys.executable, "-m", "uvicorn", application]
     command += ["--host", "127.0.0.1", "--port", str(port), "--timeout-graceful-shutdown", "1"]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")]),
         "COUNTERPOINT_URL": address,
+        **variables,
     }
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=ROOT)
@@ -105,10 +100,12 @@ def chromium_browser() -> Iterator[Browser]:
     Playwright keeps an event loop in this thread: Django is told that it may query all the same,
     and the loop is gone before the next file, whose tests may want their own.
     """
-    switches = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    path = chromium()
+    if not path:
+        pytest.fail(MISSING)
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = playwright.chromium.launch(executable_path=chromium(), args=switches)
+        browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
         yield browser
         browser.close()
 
@@ -141,12 +138,22 @@ class Window:
 @pytest.fixture
 def window(site: Site, chromium_browser: Browser, people: Any) -> Iterator[Callable[..., Window]]:
     """`window(user)` opens a browser in which this person is signed in; nobody by default."""
+    with windows(site, chromium_browser) as one:
+        yield one
+
+
+@contextmanager
+def windows(site: Site, chromium_browser: Browser) -> Iterator[Callable[..., Window]]:
+    """Windows on this site; what went wrong in any of them fails at the end of the block."""
     opened: list[Window] = []
 
-    def one(user: Any = None, *, width: int = WIDE, theme: str = "light") -> Window:
+    def one(
+        user: Any = None, *, width: int = WIDE, theme: str = "light", language: str = "en"
+    ) -> Window:
         context = chromium_browser.new_context(viewport={"width": width, "height": 800})
         context.set_default_timeout(PATIENCE)
         cookies = [{"name": "theme", "value": theme, "url": site.address}]
+        cookies.append({"name": "django_language", "value": language, "url": site.address})
         if user is not None:
             cookies.append({"name": "sessionid", "value": session_of(user), "url": site.address})
         context.add_cookies(cookies)  # type: ignore[arg-type]  # a TypedDict, plainly written

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import chromium
-from tests.product import PASSWORD, Product, running
+from tests.product import PASSWORD, Product
 from tests.tiny import make_model, save_folder
 
 CURATOR = "ana@example.org"
@@ -23,21 +21,6 @@ SHEET = "# {0}\n\nCountry of manufacture: {1}\nYear introduced: {2}\n\nThe {0} i
 COUNTRIES = ["Peru", "Kenya", "Japan", "Norway", "Chile", "Egypt", "Cuba", "France"] * 5
 PRODUCTS = [(f"Zor{n:02}vex", country, 2000 + n) for n, country in enumerate(COUNTRIES)]
 MINUTE = 60_000
-
-
-@pytest.fixture
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    with running(tmp_path_factory.mktemp("product")) as started:
-        yield started
-
-
-@pytest.fixture
-def chrome() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        quiet = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
-        launched = play.chromium.launch(executable_path=chromium(), args=quiet)
-        yield launched
-        launched.close()
 
 
 def write_files(folder: Path) -> tuple[list[Path], Path]:

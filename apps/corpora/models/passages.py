@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
 
@@ -37,3 +39,11 @@ class Passage(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.document_id} from {self.start}"
+
+    def get_absolute_url(self) -> str:
+        return self.address(0, self.end - self.start)
+
+    def address(self, begin: int, end: int) -> str:
+        """Where the document is open with these characters of the passage marked."""
+        query = urlencode({"from": self.start + begin, "to": self.start + end})
+        return f"{self.document.get_absolute_url()}?{query}#found"

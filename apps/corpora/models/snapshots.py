@@ -114,7 +114,8 @@ class Snapshot(OfCorpora):
         ]
 
     def __str__(self) -> str:
-        return f"{self.names} {self.short}"
+        # Isolated as U+2068 and U+2069 do: a name may run, or turn, the other way.
+        return f"\u2068{self.names}\u2069 {self.short}"
 
     @property
     def short(self) -> str:

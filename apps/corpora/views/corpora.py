@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -25,6 +25,8 @@ from apps.corpora.listing import Wanted, counted, counts, page_of, said
 from apps.corpora.models import (
     Corpus,
     CorpusGrant,
+    Document,
+    DocumentState,
     Right,
     Snapshot,
     tallies,
@@ -47,13 +49,22 @@ TABS = ("documents", "uploads", "sources", "examples", "snapshots", "access")
 @require_GET
 @member()
 def corpora(request: MemberRequest) -> HttpResponse:
-    """The corpora that this person may read."""
-    rows = Corpus.objects.readable_by(request.user).select_related("owner")
-    ready = Q(documents__state="ready")
-    rows = rows.annotate(
-        ready=Count("documents", filter=ready), words=Sum("documents__tokens", filter=ready)
-    )
-    return render(request, "corpora/list.html", {"corpora": rows})
+    """The corpora that this person may read, with what is ready in each of those shown."""
+    wanted = request.GET.get("q", "").replace("\0", "").strip()
+    rows = Corpus.objects.readable_by(request.user).filter(name__icontains=wanted)
+    page = Paginator(rows.select_related("owner"), PAGE).get_page(request.GET.get("page"))
+    page.object_list = list(page.object_list)
+    shown = [row.pk for row in page]
+    ready = Document.objects.filter(corpus__in=shown, state=DocumentState.READY)
+    counts = {
+        corpus: (count, tokens)
+        for corpus, count, tokens in ready.order_by()
+        .values_list("corpus")
+        .annotate(Count("pk"), Sum("tokens"))
+    }
+    facts = {"page": page, "wanted": wanted}
+    facts["rows"] = [(row, *counts.get(row.pk, (0, 0))) for row in page]
+    return render(request, "corpora/list.html", facts)
 
 
 @require_http_methods(["GET", "POST"])

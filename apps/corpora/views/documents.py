@@ -38,20 +38,47 @@ PICTURE_LIMITS = Limits(cpu=10, wall=20, memory=LIMITS.memory)
 
 @dataclass(frozen=True)
 class Leaf:
-    """One page of a document's text; `number` counts from 1."""
+    """One page of a document's text; `number` counts from 1.
+
+    found   what an address points at on this page, between `text` and `rest`
+    """
 
     number: int
     text: str
+    found: str = ""
+    rest: str = ""
 
 
-def leaves(document: Document, text: str) -> list[Leaf]:
-    """The text cut where its pages begin, or into even parts when it has none."""
+def leaves(document: Document, text: str, found: range = range(0)) -> list[Leaf]:
+    """The text cut where its pages begin, or into even parts when it has none.
+
+    found   characters of the text that are to be marked, on as many pages as they stand
+    """
     starts = document.pages or list(range(0, max(1, len(text)), ROOM))
     ends = [*starts[1:], len(text)]
-    return [
-        Leaf(number, text[start:end])
-        for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1)
-    ]
+    cut = []
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1):
+        begin, stop = max(start, found.start), min(end, found.stop)
+        if begin < stop:
+            cut.append(Leaf(number, text[start:begin], text[begin:stop], text[stop:end]))
+        else:
+            cut.append(Leaf(number, text[start:end]))
+    return cut
+
+
+def pointed_at(request: MemberRequest) -> range:
+    """The characters that an address names by `from` and `to`; nonsense names none."""
+    told = [request.GET.get(name, "") for name in ("from", "to")]
+    if not all(each.isascii() and each.isdecimal() and len(each) < 12 for each in told):
+        return range(0)
+    return range(int(told[0]), int(told[1]))
+
+
+def shown(request: MemberRequest, cut: list[Leaf]) -> dict[str, Any]:
+    """The leaves that the address asks for by `page`, else those with what it points at."""
+    found_on = next((leaf.number for leaf in cut if leaf.found), 0)
+    asked = request.GET.get("page") or max(0, found_on - 1) // PAGES + 1
+    return {"page": Paginator(cut, PAGES).get_page(asked), "found_on": found_on}
 
 
 @require_GET
@@ -70,11 +97,11 @@ def document(request: MemberRequest, code: UUID) -> HttpResponse:
         "accept": ",".join(f".{ending}" for ending in ALLOWED),
     }
     try:
-        cut = leaves(row, actions.text_of(row))
+        text = actions.text_of(row)
     except InternalError:
         facts["lost"] = True
     else:
-        facts["page"] = Paginator(cut, PAGES).get_page(request.GET.get("page"))
+        facts |= shown(request, leaves(row, text, pointed_at(request)))
     return render(request, "corpora/document.html", facts)
 
 

@@ -62,11 +62,13 @@ def review(request: MemberRequest, code: UUID) -> HttpResponse:
         "kind": kind,
         "kinds": [(name.value, KINDS[name], counts[name]) for name in Kind if name in counts],
         "undo": _undo(request, corpus),
-        "screened": corpus.documents.count(),
         "behind": actions.behind(corpus).count(),
+        "total": counts.get(kind, 0) if kind in KINDS else sum(counts.values()),
     }
     if flag is not None:
         facts |= _passage(flag) | _place(queue, flag)
+    else:
+        facts["screened"] = corpus.documents.count()
     return render(request, "corpora/review.html", facts)
 
 
@@ -125,7 +127,6 @@ def _place(queue: QuerySet[Flag], flag: Flag) -> dict[str, Any]:
     later = Q(document_id__gt=here[0]) | Q(document_id=here[0], start__gt=here[1])
     return {
         "position": queue.filter(earlier).count() + 1,
-        "total": queue.count(),
         "previous": queue.filter(earlier).order_by("-document_id", "-start").first(),
         "next": queue.filter(later).order_by("document_id", "start").first(),
     }

@@ -26,6 +26,7 @@ from apps.corpora.models import (
 )
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
+from apps.tenants.typed import typed
 from calm_engine.errors import InputError, InternalError
 from calm_engine.wording import sentence
 from counterpoint.sending import SentInPieces
@@ -42,12 +43,12 @@ def add_examples(request: MemberRequest, code: UUID) -> HttpResponse:
     """Add a curator's questions and answers, from a file or typed in."""
     row = fetch(request, Corpus, code)
     file = request.FILES.get("file")
-    typed = {name: request.POST.get(name, "") for name in KEYS}
-    if file is None and not any(typed.values()):
+    written = {name: typed(request, name) for name in KEYS}
+    if file is None and not any(written.values()):
         messages.error(request, _("Choose a CSV, XLSX or JSON lines file, or type a question."))
         return redirect(f"{row.get_absolute_url()}?tab=examples")
     try:
-        receipt = actions.add_examples(row, file or [typed], by=request.user)
+        receipt = actions.add_examples(row, file or [written], by=request.user)
     except InputError as error:
         messages.error(request, sentence(error))
         return redirect(f"{row.get_absolute_url()}?tab=examples")

@@ -30,6 +30,7 @@ from apps.corpora import actions
 from apps.corpora.models import (
     Corpus,
     ItemState,
+    Right,
     Upload,
 )
 from apps.tenants.access import MemberRequest, fetch, member
@@ -87,7 +88,8 @@ def _uuid(text: str) -> UUID | None:
 def upload(request: MemberRequest, code: UUID) -> HttpResponse:
     """The card of one upload: its equation, and each file's outcome."""
     row = fetch(request, Upload, code)
-    return render(request, "corpora/upload.html", _card(request, row))
+    facts = _card(request, row) | {"may_curate": row.corpus.may(request.user, Right.CURATE)}
+    return render(request, "corpora/upload.html", facts)
 
 
 def _card(request: HttpRequest, row: Upload) -> dict[str, Any]:

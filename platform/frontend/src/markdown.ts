@@ -8,6 +8,7 @@ import json from "highlight.js/lib/languages/json";
 import python from "highlight.js/lib/languages/python";
 import sql from "highlight.js/lib/languages/sql";
 import { Marked, type Token } from "marked";
+import { formulas, typeset } from "./formulas";
 import { copyButton, element } from "./page";
 import { words } from "./words";
 
@@ -16,17 +17,35 @@ for (const [name, language] of Object.entries({ bash, json, python, sql })) hljs
 const escaped = (text: string): string =>
   text.replace(/[&<>"']/g, (mark) => `&#${mark.charCodeAt(0)};`);
 
+/** Where a link leads, its host in plain letters: foreign ones that look like them are spelled out. */
+function addressOf(href: string): string {
+  if (!/^(https?:\/\/|mailto:)/i.test(href)) return "";
+  try {
+    const place = new URL(href);
+    // What was meant is what is shown, but for a host that is not written in plain letters.
+    return place.host && !href.toLowerCase().includes(`//${place.host}`) ? place.href : href;
+  } catch {
+    return "";
+  }
+}
+
+// Colours of a terminal, signs that are not written, and those that turn the order of others.
+const UNWRITTEN = /\u001b\[[0-?]*[ -/]*[@-~]|[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202d\u202e]/g;
+const MOST = 100_000; // characters; more are shown as they stand: no person reads such a table
+
 const marked = new Marked({
   gfm: true,
+  extensions: formulas,
   renderer: {
     html: ({ text }) => escaped(text),
     image: ({ text, href }) => escaped(text || href),
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
     link({ href, tokens }) {
       const text = this.parser.parseInline(tokens);
-      if (!/^(https?:\/\/|mailto:)/i.test(href)) return text;
-      const address = escaped(href);
-      const shown = text === address || text === href ? "" : ` <span class="address">(${address})</span>`;
+      const place = addressOf(href);
+      if (!place) return text;
+      const address = escaped(place);
+      const shown = text === address || text === place ? "" : ` <span class="address">(${address})</span>`;
       return `<a href="${address}">${text}${shown}</a>`;
     },
   },
@@ -70,6 +89,7 @@ function finish(fragment: ParentNode): void {
     code.parentElement?.replaceWith(box);
     box.append(element("pre", { tabIndex: 0 }, code));
   }
+  typeset(fragment);
 }
 
 /** A place that shows growing Markdown: only blocks whose source changed are made again. */
@@ -81,7 +101,13 @@ export class Rendered {
     place.dataset["rendered"] = "";
   }
 
-  show(text: string): void {
+  show(said: string): void {
+    const text = said.replace(UNWRITTEN, "");
+    if (text.length > MOST) {
+      this.#blocks = [];
+      this.place.replaceChildren(element("div", { className: "chat-block chat-plain", textContent: text }));
+      return;
+    }
     const tokens = marked.lexer(text);
     const blocks = tokens.filter((token) => token.type !== "space");
     const same = blocks.findIndex((token, index) => this.#blocks[index]?.raw !== token.raw);

@@ -7,6 +7,17 @@ export function csrfToken(): string {
   return field?.value ?? "";
 }
 
+/** Take the token that this page would be given now; false where nobody is signed in. */
+export async function renewToken(): Promise<boolean> {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok || answer.redirected) return false;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = page.querySelector<HTMLInputElement>("input[name=csrfmiddlewaretoken]")?.value ?? "";
+  const fields = document.querySelectorAll<HTMLInputElement>("input[name=csrfmiddlewaretoken]");
+  for (const field of fields) field.value = fresh;
+  return fresh !== "";
+}
+
 export function element<K extends keyof HTMLElementTagNameMap>(
   name: K,
   properties: Partial<HTMLElementTagNameMap[K]> = {},
@@ -57,6 +68,10 @@ export function improve(root: ParentNode): void {
     time.title = time.dateTime;
     // The server wrote UTC, with the day or without it; the reader's own clock says the same.
     time.textContent = time.textContent?.includes("-") ? dateAndTime(at) : timeOfDay(at);
+  }
+  for (const chooser of root.querySelectorAll<HTMLInputElement>("input[type=file][data-at-once]:not([data-improved])")) {
+    chooser.dataset["improved"] = "";
+    chooser.addEventListener("change", () => chooser.files?.length && chooser.form?.requestSubmit());
   }
   labelCells(root);
   for (const box of root.querySelectorAll<HTMLElement>(".table-box")) {

@@ -6,12 +6,15 @@ const numbers = new Intl.NumberFormat(language);
 const short = new Intl.NumberFormat(language, { maximumSignificantDigits: 4 });
 const clock = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
 const moment = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+const days = new Intl.DateTimeFormat(language, { month: "short", day: "numeric", timeZone: "UTC" });
 const plural = new Intl.PluralRules(language);
 
 const of = (count: number, one: string, other: string): string =>
   `${numbers.format(count)} ${plural.select(count) === "one" ? one : other}`;
 
 export const number = (value: number): string => numbers.format(value);
+/** A day by its number since 1970: the first of every calendar a chart counts in. */
+export const dayOf = (count: number): string => days.format(new Date(count * 86_400_000));
 export const figure = (value: number): string => short.format(value);
 export const timeOfDay = (at: Date): string => clock.format(at);
 export const dateAndTime = (at: Date): string => moment.format(at);
@@ -64,10 +67,13 @@ const english = {
   chartLoading: "Reading the numbers…",
   chartEmpty: "No numbers yet: they appear with the first measured step.",
   chartFailed: "The numbers could not be read. Reload the page to try again.",
-  chartSummary: (name: string, first: number, last: number, low: number, lowStep: number, high: number, highStep: number) =>
+  chartSummary: (name: string, first: number, last: number, low: number, lowAt: string, high: number, highAt: string) =>
     `${name} went from ${figure(first)} to ${figure(last)}` +
-    (low < last && low < first ? `, lowest ${figure(low)} at step ${number(lowStep)}` : "") +
-    (high > last && high > first ? `, highest ${figure(high)} at step ${number(highStep)}` : ""),
+    (low < last && low < first ? `, lowest ${figure(low)} ${lowAt}` : "") +
+    (high > last && high > first ? `, highest ${figure(high)} ${highAt}` : ""),
+  atStep: (step: number) => `at step ${number(step)}`,
+  onDay: (day: number) => `on ${dayOf(day)}`,
+  day: "Day",
   smooth: "Smooth the lines",
   logAxis: "Logarithmic axis",
   best: (name: string, value: number, step: number) => `Best ${name} so far: ${figure(value)} at step ${number(step)}.`,
@@ -94,6 +100,8 @@ const english = {
   lost: "Connection lost. The answer goes on without this page; it appears here when it is done.",
   notSent: "Not sent: the server cannot be reached. Your text is kept.",
   refusedQuestion: "Not sent. Your text is kept.",
+  signedOut: "You are signed out. Your text stays here: sign in in another tab, then ask again.",
+  signIn: "Sign in",
   code: "code",
 };
 
@@ -131,10 +139,13 @@ const german: Words = {
   chartLoading: "Die Zahlen werden gelesen…",
   chartEmpty: "Noch keine Zahlen: Sie erscheinen mit dem ersten gemessenen Schritt.",
   chartFailed: "Die Zahlen ließen sich nicht lesen. Laden Sie die Seite neu.",
-  chartSummary: (name, first, last, low, lowStep, high, highStep) =>
+  chartSummary: (name, first, last, low, lowAt, high, highAt) =>
     `${name} ging von ${figure(first)} auf ${figure(last)}` +
-    (low < last && low < first ? `, am niedrigsten ${figure(low)} bei Schritt ${number(lowStep)}` : "") +
-    (high > last && high > first ? `, am höchsten ${figure(high)} bei Schritt ${number(highStep)}` : ""),
+    (low < last && low < first ? `, am niedrigsten ${figure(low)} ${lowAt}` : "") +
+    (high > last && high > first ? `, am höchsten ${figure(high)} ${highAt}` : ""),
+  atStep: (step) => `bei Schritt ${number(step)}`,
+  onDay: (day) => `am ${dayOf(day)}`,
+  day: "Tag",
   smooth: "Linien glätten",
   logAxis: "Logarithmische Achse",
   best: (name, value, step) => `Bisher bestes ${name}: ${figure(value)} bei Schritt ${number(step)}.`,
@@ -161,6 +172,8 @@ const german: Words = {
   lost: "Verbindung verloren. Die Antwort geht ohne diese Seite weiter; sie erscheint hier, wenn sie fertig ist.",
   notSent: "Nicht gesendet: Der Server ist nicht zu erreichen. Ihr Text ist aufgehoben.",
   refusedQuestion: "Nicht gesendet. Ihr Text ist aufgehoben.",
+  signedOut: "Sie sind abgemeldet. Ihr Text bleibt hier stehen: Melden Sie sich in einem anderen Tab an, und fragen Sie dann noch einmal.",
+  signIn: "Anmelden",
   code: "Code",
 };
 

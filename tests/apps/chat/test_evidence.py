@@ -81,3 +81,24 @@ def test_the_page_says_what_made_the_answer(cast: Cast, model: Composition) -> N
     assert str(reply.seed) in page
     beside = cast.client(cast.bo).get(f"/chat/messages/{reply.pk}/beside").content.decode()
     assert "Ask it" in beside
+
+
+def test_evidence_opens_the_document_at_the_words(cast: Cast, model: Composition) -> None:
+    with tenant_scope(cast.north):
+        _reply, found = evidence(cast, "It withstands up to 40 bar for ten minutes.")
+    (match,) = found.matches
+    bo = cast.client(cast.bo)
+    page = bo.get(match.url.partition("#")[0]).content.decode()
+    assert '<mark id="found">withstands up to 40 bar for ten minutes</mark>.' in page
+    assert cast.client(cast.cy).get(match.url.partition("#")[0]).status_code == 404
+
+
+@pytest.mark.parametrize("query", ["from=5", "from=x&to=y", "from=9&to=3", "from=-1&to=4", "to=²"])
+def test_an_address_that_points_at_nothing_marks_nothing(
+    cast: Cast, model: Composition, query: str
+) -> None:
+    with tenant_scope(cast.north):
+        document = Document.objects.get()
+    answer = cast.client(cast.bo).get(f"{document.get_absolute_url()}?{query}")
+    assert answer.status_code == 200
+    assert "<mark" not in answer.content.decode()

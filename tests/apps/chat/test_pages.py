@@ -235,6 +235,49 @@ def test_history_and_search_find_what_was_said(cast: Cast, model: Composition, b
     assert bo.get("/chat/", {"q": "\0", "page": "x"}).status_code == 200
 
 
+def test_history_is_searched_by_model_and_by_day_too(cast: Cast, bo: Client) -> None:
+    make_model(cast.north, cast.ada, cast.bo)
+    make_model(cast.north, cast.ada, cast.bo, name="catalogue")
+    talk(cast, "Where is the lamp made?", "In Peru.")
+    with tenant_scope(cast.north):
+        other = open_conversation("catalogue@1", by=cast.bo)
+    old = talk(cast, "Who sells the chair?", "Nobody.", here=other).conversation
+    with tenant_scope(cast.north):
+        Conversation.objects.filter(pk=old.pk).update(updated_at="2024-02-29T12:00Z")
+
+    def found(**query: str) -> set[str]:
+        page = bo.get("/chat/", query).content.decode()
+        return {
+            name for name in ("lamp", "chair") if f"{name} made?" in page or f"the {name}?" in page
+        }
+
+    assert found(**{"with": MODEL}) == {"lamp"}
+    assert found(**{"with": "catalogue"}) == {"chair"}
+    assert found(since="2024-02-29", until="2024-02-29") == {"chair"}
+    assert found(since="2024-03-01") == {"lamp"}
+    assert found(**{"with": "catalogue", "q": "lamp"}) == set()
+    assert found(since="2024-02-30", until="tomorrow") == {"lamp", "chair"}  # no days: no filters
+    page = bo.get("/chat/", {"with": "catalogue"}).content.decode()
+    assert '<option value="catalogue" selected>' in page
+    assert "1 conversation found" in page
+
+
+def test_the_page_says_how_full_the_context_is(
+    cast: Cast, model: Composition, bo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = talk(cast, "Where is it made?", "In Peru.")
+    path = f"/chat/{reply.conversation_id}/"
+    assert "tokens read" not in bo.get(path).content.decode()  # nothing was counted
+    with tenant_scope(cast.north):
+        Message.objects.filter(pk=reply.pk).update(usage={"total_tokens": 1300})
+    assert "tokens read" not in bo.get(path).content.decode()  # how many there may be is not known
+    monkeypatch.setattr("apps.registry.artifacts.reads_at_once", lambda _row: 1500)
+    page = bo.get(path).content.decode()
+    assert "1,300 of 1,500 tokens read" in page
+    assert 'value="87"' in page
+    assert "Nearly full" in page
+
+
 @pytest.mark.parametrize("way", ["grant", "quarantine"])
 def test_what_may_not_be_read_now_is_not_shown_or_found(
     cast: Cast, model: Composition, bo: Client, way: str

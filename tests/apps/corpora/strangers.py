@@ -7,6 +7,7 @@ from typing import Any
 
 from apps.corpora import actions
 from apps.corpora.models import Connection, Corpus, Document, Freezing, Snapshot, Upload
+from apps.tenants.models import Group, GroupMember
 from apps.tenants.scope import tenant_scope
 from tests.apps.corpora.making import make_corpus, make_document, send
 from tests.cast import Cast
@@ -62,6 +63,16 @@ def given(cast: Cast) -> Any:
         return actions.grant(found, cast.bo, "read", by=cast.ada)
 
 
+def group(cast: Cast) -> Group:
+    with tenant_scope(cast.north):
+        return Group.objects.create(name="Sales")
+
+
+def group_member(cast: Cast) -> GroupMember:
+    with tenant_scope(cast.north):
+        return GroupMember.objects.create(group=Group.objects.create(name="Sales"), user=cast.bo)
+
+
 def code_of(made: Callable[[Cast], Any]) -> Made:
     return lambda cast: {"code": made(cast).pk}
 
@@ -103,6 +114,8 @@ VIEWS: dict[Callable[[Cast], Any], tuple[str, ...]] = {
     connection: ("synchronise", "withdraw_gone", "disconnect"),
     freezing: ("freezing",),
     snapshot: ("snapshot", "manifest"),
+    group: ("add_member", "close_group"),
+    group_member: ("drop_member",),
 }
 OBJECTS: dict[str, Made] = {
     f"corpora:{name}": code_of(made) for made, names in VIEWS.items() for name in names

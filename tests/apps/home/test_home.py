@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.corpora.actions import create_corpus, revoke
-from apps.corpora.models import Corpus, CorpusGrant, Flag
+from apps.corpora.models import Corpus, CorpusGrant, Flag, Snapshot
 from apps.home.standing import Standing, standings
 from apps.registry.models import Alias
 from apps.runs.models import Run
@@ -60,6 +60,31 @@ def test_a_taught_corpus_leads_to_its_card_and_then_to_the_chat(cast: Cast) -> N
         lost = make_run(again, "augment", "failed", cast)
         Run.objects.filter(pk=lost.pk).update(plan=again.pk)
         assert of(cast, corpus).next.href == lost.get_absolute_url()
+
+
+def test_a_snapshot_of_several_corpora_is_the_newest_of_each(cast: Cast) -> None:
+    made = fill(cast)
+    corpus = next(each for each in made if isinstance(each, Corpus))
+    with tenant_scope(cast.north):
+        other = create_corpus("Seals", by=cast.ada)
+        first = Plan.objects.get()
+        both = Snapshot.objects.create(
+            corpus=other,
+            further=[corpus.pk],
+            digest=digest("both"),
+            manifest={},
+            documents=3,
+            tokens=9,
+            frozen_by=cast.ada,
+        )
+        assert of(cast, corpus).next.action == "Teach it"
+        assert of(cast, corpus).next.href.endswith(str(both.pk))
+        plan = Plan.objects.create(
+            name="Both", corpus=other, snapshot=both, anchor=first.anchor, by=cast.ada
+        )
+        make_run(plan, "augment", "failed", cast)
+        Run.objects.filter(state="failed").update(plan=plan.pk)
+        assert of(cast, corpus).next.action == "See what happened"
 
 
 def test_a_corpus_that_one_may_not_curate_is_no_step_of_ones_own(cast: Cast) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.http import HttpResponse
@@ -53,6 +54,32 @@ def test_whoever_may_not_read_the_corpus_finds_no_trace_of_the_model(cast: Cast)
     row = made(cast, Composition)
     assert page(cast, cast.otto, row).status_code == 404
     assert str(row) not in cast.client(cast.otto).get("/models/").content.decode()
+
+
+def test_many_models_have_pages_and_are_found_by_name(cast: Cast) -> None:
+    row = made(cast, Composition)
+    with tenant_scope(cast.north):
+        Augmenter.objects.bulk_create(
+            Augmenter(
+                name=f"Model {number:02}",
+                version=1,
+                digest="a" * 64,
+                run_id=uuid4(),
+                anchor=row.anchor,
+                closure=row.closure,
+            )
+            for number in range(25)
+        )
+    ada = cast.client(cast.ada)
+    first, second = (ada.get("/models/", {"page": n}).content.decode() for n in (1, 2))
+    assert "Model 03 v1" in first
+    assert "Model 24 v1" not in first
+    assert "Model 24 v1" in second
+    found = ada.get("/models/", {"q": "model 24"}).content.decode()
+    assert "Model 24 v1" in found
+    assert str(row) not in found
+    assert "No model of such a name." in ada.get("/models/", {"q": "\0no"}).content.decode()
+    assert "Model 24" not in cast.client(cast.otto).get("/models/", {"q": "24"}).content.decode()
 
 
 def test_the_access_grid_names_the_corpus_that_is_missing(cast: Cast) -> None:

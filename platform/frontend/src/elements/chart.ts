@@ -1,11 +1,11 @@
-// <cp-chart src series label smooth log best>: lines over training steps, with one summary sentence
-// and the same numbers as a table. Lines differ by dash as well as by colour; colours come from the
+// <cp-chart src series label smooth log best days>: lines over training steps, or over days counted
+// from 1970, with one summary sentence and the same numbers as a table. Lines differ by dash as well as by colour; colours come from the
 // tokens. `smooth` and `log` offer a choice each; `best` names the series whose lowest point is said.
 // Smoothing is of the drawing alone: sentence, table and file keep the numbers as they were measured.
 
 import uPlot from "uplot";
 import { button, element } from "../page";
-import { figure, number, words } from "../words";
+import { dayOf, figure, number, words } from "../words";
 import type { MetricRow } from "./live";
 
 type Points = Map<number, number | null>; // null: measured and not a number, drawn as a gap
@@ -77,6 +77,22 @@ export class Chart extends HTMLElement {
     cancelAnimationFrame(this.#due);
     this.#plot?.destroy();
     this.#plot = null;
+  }
+
+  get #isByDay(): boolean {
+    return this.hasAttribute("days");
+  }
+
+  #place(step: number): string {
+    return this.#isByDay ? dayOf(step) : number(step);
+  }
+
+  #at(step: number): string {
+    return this.#isByDay ? words.onDay(step) : words.atStep(step);
+  }
+
+  get #axis(): string {
+    return this.#isByDay ? words.day : words.step;
   }
 
   #choice(text: string, set: (on: boolean) => void): HTMLLabelElement {
@@ -169,12 +185,12 @@ export class Chart extends HTMLElement {
         cursor: { drag: { x: false, y: false } },
         scales: { x: { time: false }, ...(isLog ? { y: { distr: 3 as const }, far: { distr: 3 as const } } : {}) },
         axes: [
-          { ...axis, label: words.step, labelSize: 18, labelFont: "12px system-ui", values: (_, splits) => splits.map((split) => number(split)) },
+          { ...axis, label: this.#axis, labelSize: 18, labelFont: "12px system-ui", values: (_, splits) => splits.map((split) => this.#place(split)) },
           { ...axis, scale: "y", values, size: 56 },
           ...(scales.includes("far") ? [{ ...axis, grid: { show: false }, scale: "far", side: 1 as const, values, size: 56 }] : []),
         ],
         series: [
-          { label: words.step, value: (_, value) => (value == null ? "–" : number(value)) },
+          { label: this.#axis, value: (_, value) => (value == null ? "–" : this.#place(value)) },
           ...names.map((name, index) => ({
             label: readable(name),
             scale: scales[index] ?? "y",
@@ -214,7 +230,7 @@ export class Chart extends HTMLElement {
     if (!first || !last) return `${readable(name)}: –`;
     const low = rows.reduce((best, row) => (row[1] < best[1] ? row : best));
     const high = rows.reduce((best, row) => (row[1] > best[1] ? row : best));
-    return words.chartSummary(readable(name), first[1], last[1], low[1], low[0], high[1], high[0]);
+    return words.chartSummary(readable(name), first[1], last[1], low[1], this.#at(low[0]), high[1], this.#at(high[0]));
   }
 
   /** The canvas knows no custom properties: a probe element resolves the role to a colour. */
@@ -233,9 +249,9 @@ export class Chart extends HTMLElement {
   #fillTable(): void {
     if (!this.#table.open) return;
     const names = this.#names();
-    const head = element("tr", {}, ...[words.step, ...names.map(readable)].map((name) => element("th", { scope: "col", textContent: name })));
+    const head = element("tr", {}, ...[this.#axis, ...names.map(readable)].map((name) => element("th", { scope: "col", textContent: name })));
     const body = this.#steps().slice(-TABLE_ROWS).map((step) =>
-      element("tr", {}, element("th", { scope: "row", textContent: number(step) }), ...names.map((name) => {
+      element("tr", {}, element("th", { scope: "row", textContent: this.#place(step) }), ...names.map((name) => {
         const value = this.#points.get(name)?.get(step);
         return element("td", { className: "number", textContent: value == null ? "" : figure(value) });
       })),
@@ -246,7 +262,7 @@ export class Chart extends HTMLElement {
   #save(): void {
     const names = this.#names();
     const lines = this.#steps().map((step) => [step, ...names.map((name) => this.#points.get(name)?.get(step) ?? "")].join(","));
-    const file = new Blob([["step", ...names].join(","), "\n", lines.join("\n"), "\n"], { type: "text/csv" });
+    const file = new Blob([[this.#isByDay ? "days since 1970" : "step", ...names].join(","), "\n", lines.join("\n"), "\n"], { type: "text/csv" });
     const link = element("a", { href: URL.createObjectURL(file), download: `${names.join("-") || "chart"}.csv` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);

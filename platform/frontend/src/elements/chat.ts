@@ -2,8 +2,9 @@
 // a reload. The transcript is the server's; this element never shows a state it was not told.
 
 import { attaching } from "./attach";
+import { Draft } from "./draft";
 import { singleKeysAreOn } from "./keys";
-import { button, copyButton, csrfToken, element } from "../page";
+import { button, copyButton, csrfToken, element, renewToken } from "../page";
 import { Rendered } from "../markdown";
 import { duration, words } from "../words";
 
@@ -166,6 +167,7 @@ export class Chat extends HTMLElement {
   #form!: HTMLFormElement;
   #field!: HTMLTextAreaElement;
   #status: HTMLElement | null = null;
+  #draft!: Draft;
   #reply: Reply | null = null;
   #sending = false;
   #follow = true;
@@ -196,11 +198,11 @@ export class Chat extends HTMLElement {
       void this.#ask();
     });
     field.addEventListener("keydown", (event) => this.#key(event));
-    field.addEventListener("input", () => this.#keepDraft());
+    this.#draft = new Draft(form, field);
+    this.addEventListener("cp-drawn", () => this.#grown());
     this.addEventListener("click", (event) => this.#starter(event));
     document.addEventListener("keydown", this.#shortcut);
     window.addEventListener("scroll", this.#scrolled, { passive: true });
-    field.value ||= sessionStorage.getItem(this.#draftKey) ?? "";
     this.#take();
   }
 
@@ -239,6 +241,8 @@ export class Chat extends HTMLElement {
       if (question instanceof HTMLLIElement && old instanceof HTMLLIElement && question.dataset["role"] === old.dataset["role"]) {
         old.replaceWith(document.importNode(question, true));
       }
+      const context = page.querySelector("[data-context]");
+      if (context) document.querySelector("[data-context]")?.replaceWith(document.importNode(context, true));
       const tools = fresh?.querySelector(".chat-tools-line");
       if (tools && !line.querySelector(".chat-tools-line")) line.append(document.importNode(tools, true));
     } catch {
@@ -272,10 +276,13 @@ export class Chat extends HTMLElement {
     this.#sending = true;
     this.#buttons();
     try {
-      const answer = await fetch(this.#form.action, { method: "POST", body: new FormData(this.#form), headers: { Accept: "application/json" } });
-      const asked = (answer.headers.get("Content-Type") ?? "").startsWith("application/json") ? ((await answer.json()) as Asked) : null;
+      await this.#draft.settled();
+      let answer = await this.#post();
+      // Signing in in another tab gave this browser a new token: this page takes it and asks again.
+      if (answer.status === 403 && !isJson(answer) && (await renewToken())) answer = await this.#post();
+      const asked = isJson(answer) ? ((await answer.json()) as Asked) : null;
       if (answer.ok && asked?.stream) this.#asked(text, asked);
-      else if (answer.redirected) location.assign(answer.url); // signed out meanwhile; the draft is kept
+      else if (answer.redirected) this.#signedOut(answer.url);
       else this.#refuse(asked?.error ?? words.refusedQuestion);
     } catch {
       this.#refuse(words.notSent);
@@ -285,9 +292,20 @@ export class Chat extends HTMLElement {
     }
   }
 
+  #post(): Promise<Response> {
+    return fetch(this.#form.action, { method: "POST", body: new FormData(this.#form), headers: { Accept: "application/json" } });
+  }
+
+  /** The session is over, and the text is nowhere but here: signing in happens in another tab. */
+  #signedOut(address: string): void {
+    const link = element("a", { href: new URL(address).pathname, target: "_blank", textContent: words.signIn });
+    this.#refuse(words.signedOut);
+    this.#error.append(" ", link);
+  }
+
   #asked(text: string, asked: Asked): void {
     this.#error.hidden = true;
-    sessionStorage.removeItem(this.#draftKey);
+    this.#draft.asked();
     // Whoever types fast has begun the next question: that one stays.
     if (this.#field.value.trim() === text) this.#field.value = "";
     this.querySelector("[data-empty]")?.remove();
@@ -330,22 +348,13 @@ export class Chat extends HTMLElement {
   #refuse(sentence: string): void {
     this.#error.textContent = sentence;
     this.#error.hidden = false;
-    this.#keepDraft();
+    this.#draft.changed();
   }
 
   #buttons(): void {
     if (!this.#sendButton) return;
     this.#sendButton.disabled = this.#sending;
     this.#sendButton.hidden = this.#reply !== null; // Stop stands in its place
-  }
-
-  get #draftKey(): string {
-    return `draft:${this.#form.querySelector<HTMLInputElement>("input[name=conversation]")?.value || "new"}`;
-  }
-
-  #keepDraft(): void {
-    if (this.#field.value) sessionStorage.setItem(this.#draftKey, this.#field.value);
-    else sessionStorage.removeItem(this.#draftKey);
   }
 
   #key(event: KeyboardEvent): void {
@@ -383,7 +392,7 @@ export class Chat extends HTMLElement {
     const starter = (event.target as Element).closest<HTMLElement>("[data-starter]");
     if (!starter) return;
     this.#field.value = (starter.dataset["starter"] || starter.textContent || "").trim();
-    this.#keepDraft();
+    this.#draft.changed();
     this.#field.focus();
   }
 
@@ -414,6 +423,7 @@ export class Chat extends HTMLElement {
   }
 }
 
+const isJson = (answer: Response): boolean => (answer.headers.get("Content-Type") ?? "").startsWith("application/json");
 const textOf = (line: HTMLElement): HTMLElement => line.querySelector<HTMLElement>("[data-text], .chat-text") ?? line;
 
 function noteOf(line: HTMLElement): HTMLElement {
