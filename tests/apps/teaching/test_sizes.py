@@ -59,7 +59,8 @@ def test_the_page_says_why_and_a_larger_size_reaches_the_run(cast: Cast) -> None
     client = cast.client(cast.ada)
     text = client.get("/teach/", told).content.decode()
     assert "parameters are wanted" in text
-    assert 'id="id_size_larger" name="size" value="larger" form="plan-form" checked' in text
+    assert 'id="id_size_larger" name="size" value="larger" form="plan-form"' in text
+    assert 'aria-describedby="size-larger" checked' in text
     client.post("/teach/", told)
     with tenant_scope(cast.north):
         spec = Run.objects.get().spec
