@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
 from calm_engine.generation import Answer, Chooser, Piece, Sampling, end_tokens, pieces
 from calm_engine.modeling import CalmForCausalLM, Gate
@@ -81,12 +82,12 @@ class Drafted:
 
 
 class Drafter:
-    """One sequence under way: its caches, and the tally of its drafts.
+    """One sequence under way: its drafts, their tally, and whether they are worth making.
 
     gate    as in `CalmForCausalLM.forward`; where it lets nothing in, there are no drafts
-    most    tokens that will be drawn at most
     ends    ids that end an answer; they are left to the composition
     guess   (logits, n): what will be drawn from these logits after n other tokens
+    cache   of what was read before; None: of nothing
     Raises InputError: "draft.model" for a model that is no composition, "draft.value" for an
     augmenter that is not there, "draft.vocabulary" for one of another vocabulary.
     """
@@ -97,48 +98,70 @@ class Drafter:
         drafting: Drafting,
         *,
         gate: Gate | None,
-        most: int,
         ends: Collection[int],
         guess: Callable[[Tensor, int], int],
+        cache: CalmCache | None = None,
     ) -> None:
         if not isinstance(model, CalmForCausalLM):
             raise InputError("draft.model", "only a composition has an augmenter that can draft")
         self._model, self._how, self._gate = model, drafting, gate
-        self._left, self._ends, self._guess = most, frozenset(ends), guess
+        self._ends, self._guess = frozenset(ends), guess
         gates = model.gates_for(gate, rows=1)
         self._is_open = model.is_open(gates)
         self._index = _chosen(model, drafting, gates)
         self._head = model.streams.below[self._index].head
-        self._cache = model.new_cache()
+        self._cache = model.new_cache() if cache is None else cache
         self._listens = False
+        self._block: list[int] = []
+        self._guessed: int | None = None
+        self._drawn = self._newest = 0
         self.proposed = self.accepted = self.passes = 0
 
-    def steps(self, prompt: Sequence[int]) -> Generator[Tensor, int, None]:
+    def steps(self, prompt: Sequence[int], most: int) -> Generator[Tensor, int, None]:
         """Yield the next token's logits, (vocabulary,), on the CPU; be sent the one chosen.
 
         The same to its caller as `generation.steps`.
+        most   tokens that will be drawn at most
         """
         inputs = self._look(prompt)
         read = self._read(inputs) if self._is_open else None
         token = yield self._verify(inputs, read, keep=1)[0]
+        left = most - 1
         while True:
-            self._left -= 1
-            block, read, guess = self._draft(token)
-            rows = self._verify(self._look(block), read, keep=len(block))
-            kept = 0
-            for kept, row in enumerate(rows, start=1):
+            for row in self.round(token, left):
                 token = yield row
-                if kept == len(block) or token != block[kept]:
+                left -= 1
+                if not self.drew(token):
                     break
-                self.accepted += 1
-                self._left -= 1
-            self._cache.crop(kept - len(block))
-            if len(block) > 1:
-                self._listens = kept == 1
-            elif token == guess:
-                self._listens = False
+            self.keep()
 
-    def _draft(self, token: int) -> tuple[list[int], Read | None, int | None]:
+    def round(self, token: int, left: int) -> Tensor:
+        """Draft after this token and verify: logits behind it and behind each draft, on the CPU.
+
+        left   tokens that will still be drawn at most
+        Returns (1 to K + 1, vocabulary). Rows are drawn from while `drew` says so; then `keep`.
+        """
+        self._block, read, self._guessed = self._draft(token, left)
+        self._drawn = 0
+        return self._verify(self._look(self._block), read, keep=len(self._block))
+
+    def drew(self, token: int) -> bool:
+        """Note what was drawn from the next row of the round; whether the row after it holds."""
+        self._drawn, self._newest = self._drawn + 1, token
+        holds = self._drawn < len(self._block) and token == self._block[self._drawn]
+        self.accepted += holds
+        return holds
+
+    def keep(self) -> None:
+        """End the round: the cache forgets drafts that were not drawn. The newest is unread."""
+        count, block = self._drawn, self._block
+        self._cache.crop(count - len(block))
+        if len(block) > 1:
+            self._listens = count == 1
+        elif self._newest == self._guessed:
+            self._listens = False
+
+    def _draft(self, token: int, left: int) -> tuple[list[int], Read | None, int | None]:
         """The token with those drafted after it, all read by the augmenter that drafts.
 
         Also what it would say next; None where it does not run.
@@ -149,7 +172,7 @@ class Drafter:
         if not self._is_open:
             return block, None, None
         room = self._model.streams.limit - self._cache.get_seq_length() - 1
-        longest = 0 if self._listens else min(self._how.tokens, self._left - 1, room)
+        longest = 0 if self._listens else min(self._how.tokens, left - 1, room)
         inputs = self._look(block)
         while True:
             reads.append(self._read(_moved(inputs, block)))
@@ -220,9 +243,9 @@ def stream_drafted(
     chooser = Chooser(sampling)
     closed = end_tokens(model, None) if ends is None else frozenset(ends)
     most = sampling.max_new_tokens
-    drafter = Drafter(model, drafting, gate=gate, most=most, ends=closed, guess=chooser.guess)
+    drafter = Drafter(model, drafting, gate=gate, ends=closed, guess=chooser.guess)
     tokens: list[int] = []
-    source = drafter.steps(input_ids[0].tolist())
+    source = drafter.steps(input_ids[0].tolist(), most)
     while len(tokens) < most and not (tokens and tokens[-1] in closed):
         tokens.append(chooser.take(source.send(tokens[-1]) if tokens else next(source)))
         yield tokens[-1]
@@ -284,12 +307,22 @@ def answer_drafted(
         model,
         drafting,
         gate=sampling.gate,
-        most=sampling.max_new_tokens,
         ends=ends,
         guess=row.chooser.guess,
     )
-    yield from pieces(row, drafter.steps(prompt))
+    yield from pieces(row, drafter.steps(prompt, sampling.max_new_tokens))
     return Drafted(tuple(row.tokens), drafter.proposed, drafter.accepted, drafter.passes)
+
+
+def can_draft(model: Any) -> bool:
+    """Whether the first augmenter of this model could draft, were it let in."""
+    if not isinstance(model, CalmForCausalLM):
+        return False
+    try:
+        _chosen(model, Drafting(), model.gates_for(1.0, rows=1))
+    except InputError:
+        return False
+    return True
 
 
 def _chosen(model: CalmForCausalLM, drafting: Drafting, gates: Sequence[float | Tensor]) -> int:

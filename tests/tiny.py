@@ -5,6 +5,7 @@ Knows the decoder families that the engine runs; the tests of laws walk over all
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -185,6 +186,15 @@ def make_composition(
     """A composition as after training: bridges and gates speak up."""
     anchor, augmenter = make_pair(family, augmenter_family)
     return awaken(CalmForCausalLM.compose(anchor, [augmenter], spec))
+
+
+def with_twin(*, voice: float) -> CalmForCausalLM:
+    """A newborn composition whose augmenter is the anchor again, its logits times `voice`."""
+    anchor = make_model("llama", width=48, layers=5, heads=4, seed=1)
+    twin = copy.deepcopy(anchor)
+    with torch.no_grad():
+        twin.lm_head.weight.mul_(voice)
+    return CalmForCausalLM.compose(anchor, [twin])
 
 
 @torch.no_grad()

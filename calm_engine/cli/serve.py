@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from calm_engine.cli.flags import HELP, add_parents, add_verb
+from calm_engine.cli.flags import HELP, add_parents, add_verb, natural
 from calm_engine.cli.reading import need_folders
 from calm_engine.errors import InputError
 
@@ -34,6 +34,8 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--engine", default="torch", choices=("torch", "vllm"), help="default torch"
     )
+    told = "tokens that the augmenter drafts for an answer that is alone; default 4, 0: none"
+    parser.add_argument("--draft", type=natural, default=4, metavar="K", help=told)
     parser.add_argument("--cache-gb", type=float, help="GiB for keys and values; vllm alone")
     parser.add_argument("--events", action="store_true", help="print states as JSON lines")
 
@@ -61,5 +63,6 @@ def _serve(args: argparse.Namespace) -> None:
             events=args.events,
             engine=args.engine,
             cache_gb=args.cache_gb,
+            draft=args.draft,
         )
     )

@@ -28,8 +28,8 @@ from calm_engine.streams import look
 EMBEDDINGS = -1  # where the bridge joins the anchor, which has read nothing there
 # Share of the keys that the bridge hands over. The output gate learns on the others: on the same
 # keys it would meet a bridge that is always right, and shut itself where it is not.
-HANDED = 0.75
-PLAIN = 0.25  # share of the examples without keys, so that computing stays as it was
+HANDED = 0.6
+PLAIN = 0.4  # share of the examples without keys, so that computing stays as it was
 BATCH = 32  # of whole answers; of states alone, which cost no pass of the anchor, twice as many
 HANDING_PEAK, SAYING_PEAK = 5e-3, 2e-3
 

@@ -58,7 +58,7 @@ FULL = Form(
     operands=3,
     anchor=Shape(width=128, layers=6, heads=4, steps=16000, peak=1.5e-3),
     augmenter=Shape(width=128, layers=4, heads=4, steps=13000, peak=2e-3),
-    bridges=Length(handing=2500, saying=600),
+    bridges=Length(handing=2500, saying=2000),
     questions=500,
     wanted=Wanted(key_value=90.0, substitution=95.0, lost=1.0, parents=2.0, random=5.0),
 )
@@ -67,7 +67,7 @@ QUICK = Form(
     operands=2,
     anchor=Shape(width=128, layers=4, heads=4, steps=3500, peak=1.5e-3),
     augmenter=Shape(width=128, layers=4, heads=4, steps=2000, peak=2e-3),
-    bridges=Length(handing=1000, saying=300),
+    bridges=Length(handing=1000, saying=600),
     questions=200,
     wanted=Wanted(key_value=75.0, substitution=85.0, lost=3.0, parents=2.0, random=5.0),
 )

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from calm_engine.cache import CalmCache
+from calm_engine.drafting import Drafter, Drafting, can_draft
 from calm_engine.errors import EngineError
 from calm_engine.generation import Answer, Piece, Sampling, end_tokens
 from calm_engine.influence import Judged, influence
@@ -56,18 +57,22 @@ class _Batch:
     """Rows that take their next token together, over one joined cache.
 
     The bare anchor and the composition step apart: with the gate at 0 the augmenters do not run,
-    so the two kinds of cache do not fit together.
+    so the two kinds of cache do not fit together. A row that is alone takes several tokens at a
+    step where the augmenter drafts them.
     """
 
-    def __init__(self, model: Any, *, is_open: bool) -> None:
+    def __init__(self, model: Any, *, is_open: bool, drafting: Drafting | None = None) -> None:
         self._model = model
         self._is_open = is_open
+        self._drafting = drafting
+        self._drafter: Drafter | None = None  # of the row that is alone, on the cache as it is
         self._cache: CalmCache = model.new_cache()
         self.rows: list[_Row] = []
 
     def join(self, rows: Sequence[_Row]) -> None:
         """Take in rows whose prompts are read."""
         if rows:
+            self._drafter = None
             self.rows.extend(rows)  # first, so that a failure tells them as well
             self._cache = CalmCache.join([self._cache, *(row.cache for row in rows)])
 
@@ -75,6 +80,7 @@ class _Batch:
         """Drop the rows that are over, and return them."""
         gone = [row for row in self.rows if row.is_over]
         if gone:
+            self._drafter = None
             stay = [i for i, row in enumerate(self.rows) if not row.is_over]
             self.rows = [self.rows[i] for i in stay]
             self._cache = (
@@ -86,15 +92,38 @@ class _Batch:
 
     def empty(self) -> list[_Row]:
         """Drop every row and the cache, and return the rows."""
-        gone, self.rows = self.rows, []
+        gone, self.rows, self._drafter = self.rows, [], None
         self._cache = self._model.new_cache()
         return gone
 
-    def step(self) -> list[Piece]:
-        """Draw one token for every row; the pieces come in the order of the rows."""
+    def step(self) -> list[tuple[_Row, Piece]]:
+        """Draw a token for every row; for one that is alone those that its drafts bring as well."""
+        if self._drafting is not None and len(self.rows) == 1:
+            return self._step_alone(self.rows[0], self._drafting)
         newest = [[row.answer.tokens[-1]] for row in self.rows]
         logits = self._forward(newest, self._cache, self._gate(self.rows))
-        return self._take(self.rows, logits, self._cache)
+        return list(zip(self.rows, self._take(self.rows, logits, self._cache), strict=True))
+
+    def _step_alone(self, row: _Row, drafting: Drafting) -> list[tuple[_Row, Piece]]:
+        answer = row.answer
+        if self._drafter is None:
+            self._cache.trim()  # of padding that those who left needed
+            self._drafter = Drafter(
+                self._model,
+                drafting,
+                gate=row.gate,
+                ends=answer.ends,
+                guess=answer.chooser.guess,
+                cache=self._cache,
+            )
+        pieces = []
+        left = row.ticket.sampling.max_new_tokens - len(answer.tokens)
+        for logits in self._drafter.round(answer.tokens[-1], left):
+            pieces.append((row, answer.take(logits)))
+            if not self._drafter.drew(answer.tokens[-1]) or row.is_over:
+                break
+        self._drafter.keep()
+        return pieces
 
     def read(self, row: _Row, count: int) -> Piece | None:
         """Read `count` more prompt tokens of a row; its first piece when the prompt is read."""
@@ -132,18 +161,22 @@ class _Batch:
 class Batcher(Line):
     """The line before a model that torch plays: loads it, then steps the batch while there is work.
 
-    load   called on the model thread; whatever it raises ends up in `failure`
+    load      called on the model thread; whatever it raises ends up in `failure`
+    drafting  how far ahead the augmenter speaks for an answer that is alone; None: never
     """
 
-    def __init__(self, load: Callable[[], Loaded], **how: Any) -> None:
+    def __init__(
+        self, load: Callable[[], Loaded], *, drafting: Drafting | None = None, **how: Any
+    ) -> None:
         super().__init__(**how)
-        self._load = load
+        self._load, self._drafting = load, drafting
         self._reading: deque[_Row] = deque()
 
     def _open(self) -> Loaded:
         loaded = self._load()
         self._ends = end_tokens(loaded.model, loaded.tokenizer)
-        self._composed = _Batch(loaded.model, is_open=True)
+        ahead = self._drafting if can_draft(loaded.model) else None
+        self._composed = _Batch(loaded.model, is_open=True, drafting=ahead)
         self._bare = _Batch(loaded.model, is_open=False)
         self._warm(loaded)
         return loaded
@@ -224,7 +257,7 @@ class Batcher(Line):
 
     def _step(self, batch: _Batch) -> None:
         with self._telling(batch), self.meters.step.time():
-            for row, piece in zip(batch.rows, batch.step(), strict=True):
+            for row, piece in batch.step():
                 self._deliver(row, piece)
 
     @contextlib.contextmanager

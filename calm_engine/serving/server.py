@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 import uvicorn
 
+from calm_engine.drafting import Drafting
 from calm_engine.errors import InputError
 from calm_engine.families import read_tokenizer
 from calm_engine.modeling import CalmForCausalLM
@@ -42,6 +43,7 @@ class Serving:
     events         print one JSON line per change of state in place of words
     engine         "torch" or "vllm"
     cache_gb       GiB that vLLM may fill with keys and values; None: what it finds free
+    draft          tokens that the augmenter drafts for an answer that is alone; 0: none
     """
 
     composition: str
@@ -59,6 +61,7 @@ class Serving:
     events: bool = False
     engine: str = "torch"
     cache_gb: float | None = None
+    draft: int = 4
 
 
 def serve(what: Serving) -> None:
@@ -120,7 +123,8 @@ def _line(what: Serving, on_change: Callable[[], None]) -> Line:
     """Raises InputError("vllm.missing") where the engine that was asked for is not installed."""
     how = {"rows": what.rows, "queue": what.queue, "on_change": on_change}
     if what.engine == "torch":
-        return Batcher(lambda: _load(what), **how)
+        ahead = Drafting(what.draft) if what.draft else None
+        return Batcher(lambda: _load(what), drafting=ahead, **how)
     if find_spec("vllm") is None:
         raise InputError("vllm.missing")
     from calm_engine.vllm.batching import PagedBatcher, Played  # noqa: PLC0415  a second to load

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from tests.tiny import (
     make_pair,
     make_tokenizer,
     some_ids,
+    with_twin,
 )
 
 PAIRS = [
@@ -45,15 +44,6 @@ def drafted(model: CalmForCausalLM, ids: Tensor, count: int = COUNT, **how: obje
     """The same with drafts, of which even the least likely are made."""
     chosen = {"confidence": 0.0, "ends": ()} | how
     return generate_drafted(model, ids, max_new_tokens=count, **chosen)
-
-
-def with_twin(*, voice: float) -> CalmForCausalLM:
-    """A newborn composition whose augmenter is the anchor again, its logits times `voice`."""
-    anchor = make_model("llama", width=48, layers=5, heads=4, seed=1)
-    twin = copy.deepcopy(anchor)
-    with torch.no_grad():
-        twin.lm_head.weight.mul_(voice)
-    return CalmForCausalLM.compose(anchor, [twin])
 
 
 def with_two() -> CalmForCausalLM:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
+from calm_engine.drafting import Drafting
 from calm_engine.errors import EngineError, InputError
 from calm_engine.generation import Piece, Sampling, answer
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.serving.batching import Batcher
 from calm_engine.serving.line import Loaded, Ticket
-from tests.tiny import make_composition, make_tokenizer
+from tests.tiny import make_composition, make_tokenizer, with_twin
 from tests.waiting import wait_until
 
 GREEDY = Sampling(max_new_tokens=12, temperature=0.0)
@@ -58,7 +60,7 @@ def model() -> CalmForCausalLM:
 def started() -> Iterator[Callable[..., Batcher]]:
     running: list[Batcher] = []
 
-    def start(model: CalmForCausalLM, **settings: int) -> Batcher:
+    def start(model: CalmForCausalLM, **settings: Any) -> Batcher:
         batcher = Batcher(lambda: Loaded(model, make_tokenizer()), **settings)
         running.append(batcher)
         batcher.start()
@@ -74,6 +76,34 @@ def started() -> Iterator[Callable[..., Batcher]]:
 def reading(batcher: Batcher, name: str) -> float:
     lines = batcher.meters.page().decode().splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+@pytest.mark.parametrize("gate", [1.0, 0.5])
+def test_drafts_change_no_word_whoever_comes_and_goes(
+    model: CalmForCausalLM, started: Callable[..., Batcher], gate: float, temperature: float
+) -> None:
+    how = Sampling(max_new_tokens=40, temperature=temperature, seed=3, gate=gate)
+    batcher = started(model, drafting=Drafting(tokens=3, confidence=0.0))
+    first = Asker("a long way", how)
+    batcher.submit(first.ticket)
+    arrived = [first.next() for _ in range(6)]  # alone for a while
+    second = Asker("b", replace(how, max_new_tokens=8))
+    batcher.submit(second.ticket)
+    assert second.all() == alone(model, "b", second.ticket.sampling)
+    text, *ending = first.all()  # and alone again
+    begun = "".join(piece.text for piece in arrived if isinstance(piece, Piece))
+    assert (begun + text, *ending) == alone(model, "a long way", how)
+
+
+def test_one_pass_brings_all_that_a_good_augmenter_drafts(started: Callable[..., Batcher]) -> None:
+    twins = with_twin(voice=1.0)
+    batcher = started(twins, drafting=Drafting(tokens=4, confidence=0.0))
+    steps = reading(batcher, "calm_step_seconds_count")
+    asker = Asker("again", replace(GREEDY, max_new_tokens=21))
+    batcher.submit(asker.ticket)
+    assert asker.all() == alone(twins, "again", asker.ticket.sampling)
+    assert reading(batcher, "calm_step_seconds_count") - steps == 4  # 20 tokens, five at a step
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
