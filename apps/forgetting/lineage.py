@@ -85,9 +85,21 @@ def affected(plan: ForgetPlan) -> Affected:
             | Composition.objects.filter(snapshot__in=snapshots)
         ).distinct()
     )
-    runs = list(Run.objects.filter(snapshot__in=snapshots))
+    runs = _runs(snapshots, augmenters, compositions)
     answers = Message.objects.filter(composition__in=compositions).count()
     return Affected(snapshots, augmenters, compositions, runs, answers)
+
+
+def _runs(
+    snapshots: list[Snapshot], augmenters: list[Augmenter], compositions: list[Composition]
+) -> list[Run]:
+    """Those that read it, and those that went on from what had: an update's own snapshot may hold
+    it no more. One that was trained again without documents is only asked beside what knew them."""
+    reads = Q(snapshot__in=snapshots)
+    goes_on = Q(augmenter__in=augmenters) | Q(composition__in=compositions)
+    ids = {each.pk for each in snapshots}
+    found = Run.objects.filter(reads | goes_on)
+    return [run for run in found if run.snapshot_id in ids or not run.spec.get("forget")]
 
 
 def carriers(document: Document) -> Affected:

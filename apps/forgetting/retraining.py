@@ -109,6 +109,9 @@ def _lines(run: Run | None) -> list[Line]:
 def _again(plan: ForgetPlan, augmenter: Augmenter, by: User) -> Plan:
     source, whole = maker_of(augmenter), taught_to(augmenter)
     going = _going(plan, whole)
+    if not going:
+        # It knew them from before it was brought up to date; its own snapshot holds none of them.
+        return start_plan(whole, augmenter.anchor, augmenter.name, by, settings=_settings(source))
     rest = corpora.freeze_without(whole, going, by=by)
     base = source.base if source is not None else None
     return start_plan(

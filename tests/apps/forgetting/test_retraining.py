@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from django.db.models.functions import Now
 
+from apps.corpora import actions as corpora
 from apps.corpora import manifests
 from apps.corpora.models import Document, DocumentState, Snapshot
 from apps.forgetting import actions, retraining
@@ -21,6 +22,7 @@ from apps.forgetting.models import ForgetPlan
 from apps.registry.models import Augmenter
 from apps.runs.actions import start_augment
 from apps.runs.models import Run
+from apps.runs.starts import Start
 from apps.tenants.scope import tenant_scope
 from calm_engine import exposures
 from calm_engine.errors import InputError
@@ -43,8 +45,6 @@ def folder_of(augmenter: Augmenter, document: Document) -> Path:
 
 def learned(cast: Cast, *, previous: str | None = None) -> tuple[ForgetPlan, Augmenter, Run]:
     """A model that learned eight documents, and a plan, barred, to forget one of them."""
-    from apps.corpora import actions as corpora  # noqa: PLC0415  beside its one use
-
     corpus, anchor = make_corpus(cast.ada), make_anchor(cast.ada)
     snapshot = corpora.freeze(corpus, by=cast.ada)
     settings = {"width": 64, "heads": 2, "layers": 2, "seed": 3}
@@ -189,8 +189,6 @@ def test_the_page_begins_it_and_shows_before_and_after(cast: Cast) -> None:
 
 
 def test_a_snapshot_without_some_documents_is_named_by_what_is_left(cast: Cast) -> None:
-    from apps.corpora import actions as corpora  # noqa: PLC0415  beside its one use
-
     with tenant_scope(cast.north):
         corpus = make_corpus(cast.ada)
         whole = corpora.freeze(corpus, by=cast.ada)
@@ -203,3 +201,35 @@ def test_a_snapshot_without_some_documents_is_named_by_what_is_left(cast: Cast) 
         with pytest.raises(InputError, match=r"corpus\.empty"):
             corpora.freeze_without(whole, everything, by=cast.ada)
         assert Snapshot.objects.count() == 2
+
+
+def test_what_went_on_from_what_learned_it_is_found_though_its_snapshot_holds_it_no_more(
+    cast: Cast,
+) -> None:
+    """And is trained again from nothing: of its own documents none is to be forgotten."""
+    with tenant_scope(cast.north):
+        plan, augmenter, _ = learned(cast)
+        corpus = plan.corpus
+        assert corpus is not None
+        second = corpora.freeze(corpus, by=cast.ada)
+        update = start_augment(
+            second,
+            anchor=augmenter.anchor,
+            start=Start(previous=augmenter),
+            by=cast.ada,
+            name=augmenter.name,
+        )
+        found = affected(plan)
+        assert update in found.learning
+        assert second not in found.snapshots
+        actions.quarantine_now(plan, by=cast.ada)
+        update.refresh_from_db()
+        assert (update.state, update.discard) == ("cancelled", True)
+        whole = affected(plan).snapshots[0]
+        later = make_augmenter([whole, second], anchor=augmenter.anchor)
+        Augmenter.objects.filter(pk=later.pk).update(run_id=update.pk)
+        (blobs().kind_folder("augmenter") / later.digest).mkdir()
+        [made] = retraining.retrain(plan, by=cast.ada)
+        run = Run.objects.get(plan=made.pk)
+        assert (made.snapshot, run.spec["previous"], run.spec["forget"]) == (second, None, [])
+        assert run not in affected(plan).runs

@@ -19,6 +19,8 @@ from apps.runs.wishes import repeat
 from apps.teaching.actions import start_of, start_plan
 from apps.teaching.beginnings import chosen, offer
 from apps.teaching.models import Plan
+from apps.teaching.presets import settings_of
+from apps.teaching.trying import newest
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from calm_engine.specs import Outcome
@@ -183,3 +185,16 @@ def test_what_was_asked_for_is_taken_and_else_the_first(cast: Cast) -> None:
     assert first.start.previous == before
     assert chosen(offered, "nothing") == offered[1]
     assert chosen(offered, "base:1") is None
+
+
+def test_a_dry_run_tries_the_beginning_that_was_chosen(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        snapshot, anchor, before = taught(cast)
+    told = asked(snapshot, anchor, begin=f"earlier:{before.pk}")
+    cast.client(cast.ada).post("/teach/dry-run", told)
+    with tenant_scope(cast.north):
+        run = Run.objects.get()
+        assert (run.kind, run.augmenter, run.spec["previous"]) == ("estimate", before, "@previous")
+        settings = settings_of("standard", goes_on=True)
+        assert newest(snapshot, anchor, settings, Start(previous=before)) == run
+        assert newest(snapshot, anchor, settings_of("standard")) is None
