@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, expect
 
 from apps.chat.models import Conversation, Message, Role
 from apps.tenants.scope import tenant_scope
-from tests.browser.conftest import NARROW, Window
+from tests.browser.conftest import NARROW, WIDE, Window
 from tests.browser.making import fill
 from tests.browser.test_pages import TOO_WIDE
 
@@ -34,6 +34,14 @@ DECEIVING = (
 )
 LONG_LINE = "word " * 40_000
 ENDLESS = "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 20_000
+
+
+SHIFTED = """() => new Promise(done => {
+  let sum = 0;
+  const add = list => { for (const each of list.getEntries()) sum += each.value; };
+  new PerformanceObserver(add).observe({type: 'layout-shift', buffered: true});
+  setTimeout(() => done(sum), 500);
+})"""
 
 
 def shown(people: Any, window: Callable[..., Window], text: str, width: int = NARROW) -> Locator:
@@ -63,6 +71,12 @@ def test_formulas_are_drawn_and_bad_ones_keep_their_source(
     height = answer.locator("mfrac").bounding_box()
     assert height is not None
     assert height["height"] > 15  # it is a fraction, and not two letters in a row
+
+
+def test_nothing_jumps_while_answers_are_drawn(people: Any, window: Callable[..., Window]) -> None:
+    answer = shown(people, window, "# Title\n\n| a |\n|---|\n| b |\n\n" + "- one\n" * 9, width=WIDE)
+    expect(answer.locator("table")).to_be_visible()
+    assert answer.page.evaluate(SHIFTED) < 0.02
 
 
 def test_no_answer_deceives(people: Any, window: Callable[..., Window]) -> None:

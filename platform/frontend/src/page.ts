@@ -111,7 +111,6 @@ function showTheme(): void {
 /** The choice is kept in a cookie, so that the server writes the theme and nothing flashes. */
 export function offerThemes(): void {
   for (const group of document.querySelectorAll<HTMLElement>("[data-theme-switch]")) {
-    group.hidden = false;
     group.addEventListener("click", (event) => {
       const choice = (event.target as Element).closest<HTMLElement>("[data-theme-choice]");
       const theme = choice?.dataset["themeChoice"];
