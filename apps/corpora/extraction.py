@@ -11,7 +11,7 @@ import json
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -124,21 +124,32 @@ def page_picture(
 
 def _answer(path: Path, name: str, folder: Path, limits: Limits) -> Reading:
     asked = {"path": str(path.resolve()), "name": name}
+    data = data_folder()
     try:
         said = _asked(asked, folder, limits)
     except InputError as refused:
-        data = data_folder()
         if refused.code != "pdf.no_text" or not data:
             raise
-        # Recognition costs seconds a page: the wall clock is its limit, in a child of its own.
-        folder = folder / "recognised"
-        folder.mkdir()
-        said = _asked(asked | {"recognise": data}, folder, replace(limits, cpu=limits.wall))
+        said = _recognised(asked, data, folder, limits)
+    else:
+        if data and any(each["facts"].get("pages_without_text") for each in said["documents"]):
+            with suppress(InputError):  # what has words without it stays as it was read
+                said = _recognised(asked, data, folder, limits)
     inner = [
         Inner(i["path"], folder / "inner" / i["file"] if i["file"] else None, i["code"], i["facts"])
         for i in said["inner"]
     ]
     return Reading(said["container"], [Extracted(**d) for d in said["documents"]], inner)
+
+
+def _recognised(asked: dict[str, Any], data: str, folder: Path, limits: Limits) -> dict[str, Any]:
+    """The same with the text of pictures of pages; in a child of its own.
+
+    Recognition costs seconds a page: the wall clock is its limit.
+    """
+    folder = folder / "recognised"
+    folder.mkdir()
+    return _asked(asked | {"recognise": data}, folder, replace(limits, cpu=limits.wall))
 
 
 def _asked(asked: dict[str, Any], folder: Path, limits: Limits) -> dict[str, Any]:

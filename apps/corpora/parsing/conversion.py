@@ -7,6 +7,7 @@ from typing import Any
 
 from apps.corpora.parsing.kinds import MEDIA, RefusedFile
 
+SHARP = 300  # at which text is recognised: what its engine was taught on
 DPI = 100  # a page of A4 is 827 pixels wide: sharp beside its text, a hundred kilobytes
 
 
@@ -16,13 +17,11 @@ def converted(
     *,
     pages: bool = False,
     paged: bool = False,
-    recognise: str = "",
 ) -> Any:
     """What the extraction library makes of a file or of bytes. Raises RefusedFile in our words.
 
     pages  plain text page by page, for PDF, whose lines matter
     paged  Markdown page by page, for formats that mark their page breaks
-    recognise  languages to recognise the text of pictures in; "" when it is not wanted
     """
     import kreuzberg as k  # noqa: PLC0415 - the readers alone load it
 
@@ -31,7 +30,6 @@ def converted(
         use_cache=False,
         concurrency=k.ConcurrencyConfig(max_threads=1),
         pages=k.PageConfig(extract_pages=True) if pages or paged else None,
-        ocr=k.OcrConfig(backend="tesseract", language=recognise) if recognise else None,
         content_filter=k.ContentFilterConfig(include_headers=True, include_footers=True),
     )
     try:
@@ -65,11 +63,33 @@ def language(text: str) -> str:
     return languages[0] if languages else ""
 
 
-def picture(path: Path, page: int) -> bytes:
+def recognised(path: Path, page: int, languages: str) -> str:
+    """The words in the picture of one page of a PDF; `page` counts from 0.
+
+    languages  as the engine wants them told: "deu+eng"
+    Page by page, since of a whole PDF the library tells recognised words without their pages.
+    Raises RefusedFile("pdf.broken").
+    """
+    import kreuzberg as k  # noqa: PLC0415 - the readers alone load it
+
+    config = k.ExtractionConfig(
+        output_format="plain",
+        use_cache=False,
+        concurrency=k.ConcurrencyConfig(max_threads=1),
+        ocr=k.OcrConfig(backend="tesseract", language=languages),
+    )
+    seen = picture(path, page, dpi=SHARP)
+    try:
+        return str(k.extract_bytes_sync(seen, "image/png", config=config).content)
+    except (k.KreuzbergError, RuntimeError) as error:
+        raise RefusedFile("pdf.broken") from error
+
+
+def picture(path: Path, page: int, *, dpi: int = DPI) -> bytes:
     """One page of a PDF as a PNG; `page` counts from 0. Raises RefusedFile("pdf.broken")."""
     import kreuzberg as k  # noqa: PLC0415 - the readers alone load it
 
     try:
-        return bytes(k.render_pdf_page(str(path), page, dpi=DPI))
+        return bytes(k.render_pdf_page(str(path), page, dpi=dpi))
     except (k.KreuzbergError, RuntimeError, ValueError, IndexError) as error:
         raise RefusedFile("pdf.broken") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from apps.corpora.parsing.cleaning import without_running_heads
 from apps.corpora.parsing.containers import Caps, Tally
-from apps.corpora.parsing.conversion import converted
+from apps.corpora.parsing.conversion import converted, recognised
 from apps.corpora.parsing.kinds import CHUNK, MEDIA, RefusedFile
 from apps.corpora.parsing.plain import Read
 from apps.corpora.parsing.text import slimmed
@@ -20,19 +20,23 @@ def read_pdf(path: Path, *, recognise: str = "") -> Read:
 
     recognise  languages, for pages that are pictures; "" refuses a PDF of nothing else
     """
-    result = converted(path, MEDIA["pdf"], pages=True, recognise=recognise)
+    result = converted(path, MEDIA["pdf"], pages=True)
     found = list(result.pages or [])
-    words = without_running_heads([str(page["content"]) for page in found])
+    told = [str(page["content"]) for page in found]
+    blank = {at for at, text in enumerate(told) if not text.strip()}
+    if recognise:
+        told = [recognised(path, at, recognise) if at in blank else t for at, t in enumerate(told)]
+    read = {at for at in blank if told[at].strip()}
+    words = without_running_heads(told)
     pages = []
     for text, page in zip(words, found, strict=True):
         tables = [slimmed(t.markdown) for t in page["tables"] if is_whole(t.cells)]
         pages.append("\n\n".join([text, *tables]))
-    blank = sum(not str(page["content"]).strip() for page in found)
     if not "".join(pages).strip():
         raise RefusedFile("file.no_text" if recognise else "pdf.no_text", pages=len(found))
-    facts = {"pages": len(found)} | ({"pages_without_text": blank} if blank else {})
-    if recognise:
-        facts["recognised_pages"] = len(found) - blank
+    facts = {"pages": len(found)}
+    facts |= {"pages_without_text": len(blank - read)} if blank - read else {}
+    facts |= {"recognised_pages": len(read)} if read else {}
     return Read(str((result.metadata or {}).get("title") or ""), pages, facts)
 
 

