@@ -52,6 +52,10 @@ demo: setup ## The whole road on this machine, then the site: upload, teach, com
 demo-check: setup ## The same from an empty home folder, without a person; ends with one line of JSON
 	@$(BIN)/python -m counterpoint.services --fresh --then "demo_check --seed $(SEED)"
 
+.PHONY: demo-check-alone
+demo-check-alone: setup ## The same where the network is a loopback and nothing else (Linux)
+	@$(BIN)/python tests/alone.py $(BIN)/python -m counterpoint.services --fresh --then "demo_check --seed $(SEED)"
+
 .PHONY: report-card
 report-card: setup ## The demo beside search, fine-tuning and controls, three seeds, with whole cards
 	@for seed in $(SEEDS); do $(BIN)/python -m counterpoint.services --fresh --then "demo_check --seed $$seed --rivals" || exit 1; done
@@ -61,7 +65,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-pages bench-runs bench-serving bench-uploads screens lint types
+.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-operate bench-pages bench-runs bench-serving bench-uploads screens lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(PROCESSES) --dist loadfile
 
@@ -79,6 +83,18 @@ test-slow: setup browser ## The slow proofs
 
 test-vllm: .venv-vllm/ready ## The vLLM plugin beside transformers, on the real vLLM
 	.venv-vllm/bin/python -m pytest -W default tests/engine/vllm # vLLM itself warns of much
+
+# checkov pins much of what we pin too.
+.venv-checkov/ready: requirements/checkov.txt
+	@echo "Setting up the environment for checkov (first time only) ..."
+	@test -x .venv-checkov/bin/python || $(PYTHON) -m venv .venv-checkov
+	@.venv-checkov/bin/pip install --quiet --require-hashes --no-deps -r requirements/checkov.txt
+	@touch $@
+
+.PHONY: check-chart
+check-chart: $(VENV)/ready .venv-checkov/ready ## The rendered chart by checkov's rules; what is left out stands in deploy/helm/checkov.yaml
+	@rm -rf var/chart && $(BIN)/python -m tests.deploy.render var/chart
+	@env -u PYTHONPATH .venv-checkov/bin/checkov --config-file deploy/helm/checkov.yaml -d var/chart
 
 screens: setup browser ## The pictures of docs/screens/, drawn anew
 	@$(BIN)/python -m pytest -q tests/browser/screens.py
@@ -101,6 +117,9 @@ bench-pages: setup browser ## Every page with 100,000 documents and messages, an
 
 bench-uploads: setup ## 100,000 mixed files, 5 GB, through the running site; FILES=2000 for a quick one
 	@$(BIN)/python -m counterpoint.services --fresh --then "bench_uploads --files $(or $(FILES),100000)"
+
+bench-operate: setup ## Memory, cold start, a backup while people work, restored equal; DOCUMENTS=2000 for a quick one
+	@$(BIN)/python -m counterpoint.services --fresh --then "bench_operate --documents $(or $(DOCUMENTS),100000)"
 
 bench-runs: setup ## 10,000 waiting runs of 50 tenants: how long a claim takes, how fair the shares are
 	@$(BIN)/python -m counterpoint.services --fresh --then bench_runs
@@ -146,8 +165,10 @@ lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
 	  uv pip compile - pyproject.toml --extra engine --python-version 3.11.2 --generate-hashes --no-emit-package torch \
 	  --no-emit-package torchaudio --no-emit-package torchvision --no-emit-package torchcodec --no-emit-package counterpoint \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(LOCK_FLAGS) -o requirements/vllm.txt
+	echo 'checkov==3.3.30' | uv pip compile - --python-version 3.11.2 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate -o requirements/checkov.txt
 	echo 'cyclonedx-bom>=7' | uv pip compile - --python-version 3.11.2 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --no-annotate -o requirements/sbom.txt
 
 clean: ## Remove the environment, the assets and all local state
-	rm -rf $(VENV) .venv-vllm $(FRONTEND)/dist $(FRONTEND)/node_modules var
+	rm -rf $(VENV) .venv-checkov .venv-vllm $(FRONTEND)/dist $(FRONTEND)/node_modules var

@@ -19,10 +19,12 @@ from django.db import connection as database
 import workers.deliveries
 import workers.gpu
 import workers.housekeeping
-import workers.ingestion  # noqa: F401  importing them is what registers their tasks
+import workers.ingestion
+import workers.packing  # noqa: F401  importing them is what registers their tasks
 from apps.corpora.actions.freezing import order_freeze
 from apps.corpora.models import Corpus, Snapshot
 from apps.forgetting.tables import tables_of_tenants
+from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from counterpoint.celery import app
 from tests.apps.corpora.making import make_corpus, only_item, send, take_in
@@ -68,6 +70,14 @@ def a_snapshot(cast: Cast) -> object:
     return next(row.pk for row in fill(cast) if isinstance(row, Snapshot))
 
 
+def a_run(cast: Cast) -> object:
+    return next(row.pk for row in fill(cast) if isinstance(row, Run))
+
+
+def a_part_of_a_run(cast: Cast) -> object:
+    return a_run(cast), "d" * 64, "0"
+
+
 def a_place_outside(cast: Cast) -> object:
     return connection(cast).pk
 
@@ -75,6 +85,8 @@ def a_place_outside(cast: Cast) -> object:
 OBJECTS: dict[str, Callable[[Cast], object]] = {
     "ingestion.count": a_snapshot,
     "ingestion.freeze": an_order_to_freeze,
+    "ingestion.pack": a_run,
+    "ingestion.pack_part": a_part_of_a_run,
     "ingestion.repeats": a_corpus_with_words,
     "ingestion.synchronise": a_place_outside,
     "ingestion.extract": a_waiting_file,
@@ -109,7 +121,8 @@ def test_a_task_in_another_tenants_name_changes_nothing(cast: Cast, name: str) -
     code = OBJECTS[name](cast)
     before = state_of(cast)
     with suppress(ObjectDoesNotExist):  # an ending as good as another: it is not there
-        app.tasks[name](str(cast.south.pk), str(code))
+        words = code if isinstance(code, tuple) else (code,)
+        app.tasks[name](str(cast.south.pk), *map(str, words))
     assert state_of(cast) == before
     if name in {"ingestion.extract", "ingestion.freeze"}:  # the probe sees what happens
         app.tasks[name](str(cast.north.pk), str(code))

@@ -164,7 +164,10 @@ class Server:
 def environment(threads: int) -> dict[str, str]:
     """What a model server may know: no secret but the one in its file, no road to the network."""
     kept = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HOME", "TMPDIR")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {
+    found = {name: os.environ[name] for name in kept if name in os.environ}
+    # Where spans are sent: settings of OpenTelemetry's own, which name no secret but by a header.
+    found |= {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+    return found | {
         "PYTHONPATH": str(Path(calm_engine.__file__).resolve().parent.parent),
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_OFFLINE": "1",

@@ -34,7 +34,7 @@ from apps.runs.wishes import ask_to_cancel
 from apps.tenants.models import DataKey, Membership, Tenant
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from counterpoint import env, keys, live
+from counterpoint import bucketblobs, env, keys, live
 from counterpoint.disk import settle, writing_aside
 
 MARK = "leaving"  # in the tenant's settings, from the moment its key is gone
@@ -66,7 +66,9 @@ def looked_at(tenant: Tenant) -> Found:
         running = Run.objects.filter(state=State.RUNNING).count()
         rows = counts(tables_of_tenants(), tenant.pk)
     paths = [path for folder in folders(tenant) for path in folder.rglob("*") if path.is_file()]
-    return Found(rows, len(paths), sum(p.stat().st_size for p in paths), standing, running)
+    sizes = [path.stat().st_size for path in paths]
+    sizes += [each.size for each in bucketblobs.of_tenant(tenant.pk)]
+    return Found(rows, len(sizes), sum(sizes), standing, running)
 
 
 def folders(tenant: Tenant) -> Iterator[Path]:
@@ -155,12 +157,12 @@ def drop_rows(tenant: Tenant) -> None:
 
 
 def drop_files(tenant: Tenant) -> int:
-    """Folders of the tenant, wherever they lie in the home folder; how many files there were."""
+    """What the tenant has in the home folder and in the bucket; how many files there were."""
     files = 0
     for folder in folders(tenant):
         files += sum(1 for path in folder.rglob("*") if path.is_file())
         shutil.rmtree(folder)
-    return files
+    return files + bucketblobs.drop_tenant(tenant.pk)
 
 
 def drop_keys_of_valkey(tenant: Tenant) -> int:

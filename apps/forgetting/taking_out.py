@@ -30,7 +30,7 @@ from apps.tenants.models import Membership, Tenant
 from calm_engine.errors import InputError, InternalError
 from counterpoint.disk import settle, writing_aside
 from counterpoint.release import version
-from counterpoint.storage import SEALED, SUFFIX, Blobs, blobs, pieces
+from counterpoint.storage import SEALED, Blobs, blobs, pieces
 
 FORM = 1
 # Columns and tables that are keys to this site, and of no use anywhere else.
@@ -128,24 +128,19 @@ def add_files(tar: tarfile.TarFile, store: Blobs, damaged: list[str]) -> Iterato
 def stored(store: Blobs) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
     """Name in the tar, and how to open it."""
     for kind, folder in SINGLE.items():
-        for path in visible(store.kind_folder(kind)):
-            yield f"{folder}/{path.name}", partial(store.open, kind, path.name)
+        for digest in store.names(kind):
+            yield f"{folder}/{digest}", partial(store.open, kind, digest)
     for kind, folder in FOLDERS.items():
-        for path in visible(store.kind_folder(kind)):
-            for file in sorted(each for each in path.rglob("*") if each.is_file()):
-                name = file.relative_to(path).as_posix().removesuffix(SUFFIX)
-                yield f"{folder}/{path.name}/{name}", partial(within, store, kind, path, name)
+        for digest in store.names(kind):
+            for name in store.within(kind, digest):
+                yield f"{folder}/{digest}/{name}", partial(within, store, kind, digest, name)
 
 
-def within(store: Blobs, kind: str, folder: Path, name: str) -> BinaryIO:
+def within(store: Blobs, kind: str, digest: str, name: str) -> BinaryIO:
     """A file of an adopted folder, sealed or not."""
     if kind in SEALED:
-        return store.open_within(kind, folder.name, name)
-    return (folder / name).open("rb")
-
-
-def visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return store.open_within(kind, digest, name)
+    return store.raw(kind, f"{digest}/{name}")
 
 
 def add_text(tar: tarfile.TarFile, name: str, text: str) -> None:

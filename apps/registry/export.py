@@ -40,6 +40,16 @@ Model = Composition | Augmenter
 def begin(model: Model, *, by: User, reason: str) -> AsyncIterator[bytes]:
     """Write down that the weights leave, then give the tar. In the tenant's scope.
 
+    Raises InputError as `agree` does.
+    """
+    parts = agree(model, by=by, reason=reason)
+    folders = [(name, artifacts.path(each)) for name, each in parts]
+    return sent(tarred(about(model, parts), folders), model, by)
+
+
+def agree(model: Model, *, by: User, reason: str) -> list[tuple[str, Model]]:
+    """Whether the weights may leave, written down: name and owner of each folder that goes.
+
     Raises InputError: "reason.missing", "export.right", "export.barred", "export.missing",
     "approval.needed", "approval.closure".
     """
@@ -59,8 +69,7 @@ def begin(model: Model, *, by: User, reason: str) -> AsyncIterator[bytes]:
             raise InputError("approval.closure", name=str(model))
         digests = [each.digest for _, each in parts]
         record("model.export", model, by=by, reason=reason.strip(), digests=digests)
-    folders = [(name, artifacts.path(each)) for name, each in parts]
-    return sent(tarred(about(model, parts), folders), model, by)
+    return parts
 
 
 def is_barred(model: Model) -> bool:

@@ -21,6 +21,7 @@ import httpx
 
 from apps.registry.models import PLACEMENT_FRESH, Composition, Placement
 from apps.tenants.scope import tenant_scope
+from calm_engine import traces
 from calm_engine.errors import InternalError
 from counterpoint.env import internal_secret
 from counterpoint.live import apart
@@ -228,7 +229,9 @@ async def _asked(
     address: str, path: str, body: Json, *, limits: httpx.Timeout = LIMITS
 ) -> AsyncIterator[httpx.Response]:
     """An admitted request. Faults of the connection become InternalError("model.gone")."""
-    headers = {"Authorization": f"Bearer {_secret()}"}
+    # Opened and closed by hand: a generator may be closed in another context than its own.
+    span = traces.opened("model.ask", kind="client")
+    headers = {"Authorization": f"Bearer {_secret()}", **span.heading()}
     url = f"{address.rstrip('/')}/v1/{path}"
     try:
         # trust_env: a proxy set for the outer world must never see what is said inside.
@@ -240,7 +243,13 @@ async def _asked(
                 raise _refusal(response, await response.aread())
             yield response
     except httpx.HTTPError as error:
+        span.fail(type(error).__name__)
         raise gone() from error
+    except Refusal as refusal:
+        span.fail(refusal.code)
+        raise
+    finally:
+        span.close()
 
 
 def gone() -> InternalError:

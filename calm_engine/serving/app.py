@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from calm_engine import traces
 from calm_engine.data import chat_prompt
 from calm_engine.errors import EngineError, InputError
 from calm_engine.generation import Piece, Sampling, Scored
@@ -249,10 +250,12 @@ class Door:
         However it is left, early too, the row leaves the batch before its next step.
         """
         watch = asyncio.create_task(_watch(request, job))
-        outcome = "cancelled"
+        outcome, drawn = "cancelled", 0
+        # Opened and closed by hand: a stream may be closed in another context than its own.
+        span = traces.opened("model.answer", kind="server", parent=request.headers)
 
         async def arriving() -> AsyncIterator[Piece | None]:
-            nonlocal outcome
+            nonlocal outcome, drawn
             finish = None
             while finish is None:
                 try:
@@ -266,7 +269,7 @@ class Door:
                 if isinstance(piece, EngineError):
                     outcome = "failed"
                     raise _told(piece)
-                finish = piece.finish
+                finish, drawn = piece.finish, piece.drawn
                 outcome = finish or outcome
                 yield piece
 
@@ -275,7 +278,15 @@ class Door:
         finally:
             job.ticket.cancel()
             watch.cancel()
-            self._batcher.meters.requests.labels(self._known(job.ask.model), outcome).inc()
+            model = self._known(job.ask.model)
+            self._batcher.meters.requests.labels(model, outcome).inc()
+            span.tell(
+                counterpoint__model=model,
+                counterpoint__outcome=outcome,
+                counterpoint__prompt_tokens=len(job.ticket.prompt),
+                counterpoint__completion_tokens=drawn,
+            )
+            span.close()
 
     # -- checks ------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 import uvicorn
 
+from calm_engine import traces
 from calm_engine.drafting import Drafting
 from calm_engine.errors import InputError
 from calm_engine.families import read_tokenizer
@@ -71,6 +72,7 @@ def serve(what: Serving) -> None:
     loading the composition raises.
     """
     secret = _secret(what)
+    traces.begin("counterpoint-model")
     with _listening(what.host, what.port) as listener:
         asyncio.run(_serve(what, listener, secret))
 

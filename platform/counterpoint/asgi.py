@@ -13,6 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "counterpoint.settings")
 
 django = get_asgi_application()
 
+from calm_engine import traces  # noqa: E402  as above
 from counterpoint.checks import refuse_a_dangerous_start  # noqa: E402  needs the apps
 from counterpoint.database import pool  # noqa: E402  as above
 from counterpoint.watch.offer import offer  # noqa: E402  as above
@@ -21,6 +22,7 @@ pool.share(settings.DATABASE_POOL, settings.DATABASE_POOL_SECONDS)
 refuse_a_dangerous_start()
 connections.close_all()  # what the checks used goes back: no request could have it
 offer()
+traces.begin("counterpoint-web", settings.RELEASE)
 application = ServeStaticASGI(
     django,
     root=settings.FRONTEND_DIST if settings.FRONTEND_DIST.is_dir() else None,

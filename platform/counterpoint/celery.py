@@ -15,6 +15,7 @@ from celery.signals import beat_init, worker_init
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
+from calm_engine import traces
 from counterpoint.watch import tasks as watched
 
 log = structlog.get_logger(__name__)
@@ -54,7 +55,15 @@ def send(name: str, *args: str) -> None:
 def _send_now(name: str, args: tuple[str, ...]) -> None:
     queue = queue_of(name)
     try:
-        app.send_task(name, args=args, queue=queue, expires=EXPIRES[queue], retry=False)
+        with traces.span(f"send:{name}", kind="producer", counterpoint__queue=queue) as span:
+            app.send_task(
+                name,
+                args=args,
+                queue=queue,
+                expires=EXPIRES[queue],
+                retry=False,
+                headers=span.heading() or None,
+            )
     except OperationalError as error:
         # The act is committed; the reconciler wakes the worker when the broker is back.
         log.warning("celery.unsent", task=name, queue=queue, error=type(error).__name__)

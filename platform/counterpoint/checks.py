@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from calm_engine.errors import InputError
-from counterpoint import installed_keys
+from counterpoint import bucket, bucketblobs, installed_keys
 from counterpoint.sitekeys import FileKeys
 from counterpoint.watch import schema
 
@@ -156,6 +156,29 @@ def restore_is_finished(**_: Any) -> list[CheckMessage]:
     ]
 
 
+@checks.register(checks.Tags.compatibility)
+def files_are_in_the_bucket(**_: Any) -> list[CheckMessage]:
+    """Where a bucket is named, no document is left behind in the home folder."""
+    if not settings.S3_BUCKET or not bucketblobs.left_at_home(Path(settings.HOME)):
+        return []
+    return [
+        Error(
+            "S3_BUCKET is set, and stored files still lie in the home folder.",
+            hint="Bring them over: `counterpoint manage to_bucket`. Nobody looks for them here.",
+            id="counterpoint.E010",
+        )
+    ]
+
+
+def bucket_is_usable() -> list[CheckMessage]:
+    """A bucket that refuses us is noticed before a document is; one that is away may come back."""
+    fault = bucket.may_be_used()
+    if not isinstance(fault, InputError):
+        return []
+    hint = "See docs/operate/storage.md: the key must read, write, list and delete in the bucket."
+    return [Error(fault.message, hint=hint, id="counterpoint.E009")]
+
+
 def database_is_not_newer() -> list[CheckMessage]:
     """A database that a newer release has changed is left alone; `migrate` says so by itself."""
     if not settings.ENGINES_KNOWN:
@@ -178,12 +201,14 @@ def database_is_not_newer() -> list[CheckMessage]:
 def refuse_a_dangerous_start() -> None:
     """End a serving process that must not serve.
 
-    No engines known, a dangerous role, another key, half a restore, a newer database.
+    No engines known, a dangerous role, another key, half a restore, a newer database, a bucket that
+    refuses us or lacks what the home folder still holds.
 
-    An unreachable database is no refusal: it may come back, and `readyz` says so meanwhile.
+    An unreachable engine is no refusal: it may come back, and `readyz` says so meanwhile.
     """
     found = [*engines_known(), *database_role(), *site_key_is_given(), *keys_are_the_same()]
     found += [*restore_is_finished(), *database_is_not_newer()]
+    found += [*files_are_in_the_bucket(), *bucket_is_usable()]
     if not found:
         return
     for each in found:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from calm_engine.errors import InternalError
 from counterpoint import keys, sealedcolumns, sealedfiles, shelves
+from counterpoint.bucketblobs import BucketBlobs
 from counterpoint.disk import settle, writing_aside
 from counterpoint.storage import SEALED, SUFFIX, Blobs, blobs, damaged, pieces, seal_folder
 
@@ -41,14 +43,14 @@ def reseal(home: Path) -> Resealed:
     """Seal everything of the tenant under its newest key. What does not open stays as it is."""
     store, wanted = blobs(), keys.newest().version
     moved, right, faults = 0, 0, []
-    for kind, path in standing(store):
+    for name, again in orders(store, wanted):
         try:
             with while_no_backup_runs(home):
-                changed = reseal_one(store, kind, path, wanted)
+                changed = again()
         except FileNotFoundError:  # deleted meanwhile
             continue
         except InternalError as error:
-            faults.append(f"{kind}/{path.name}: {error.code}")
+            faults.append(f"{name}: {error.code}")
             continue
         moved += changed
         right += not changed
@@ -59,6 +61,16 @@ def reseal(home: Path) -> Resealed:
             except (FileNotFoundError, InternalError):
                 continue  # a cache: what does not open is made anew by the next training
     return Resealed(moved, right, faults, sealedcolumns.reseal(wanted))
+
+
+def orders(store: Blobs, wanted: int) -> Iterator[tuple[str, Callable[[], int]]]:
+    """Name of what is stored of the sealed kinds, and what seals it anew; in a bucket or here."""
+    if isinstance(store, BucketBlobs):
+        for kind, name in store.sealed():
+            yield f"{kind}/{name}", partial(store.reseal, kind, name, wanted)
+        return
+    for kind, path in standing(store):
+        yield f"{kind}/{path.name}", partial(reseal_one, store, kind, path, wanted)
 
 
 def standing(store: Blobs) -> Iterator[tuple[str, Path]]:
@@ -103,6 +115,10 @@ def in_use(home: Path) -> dict[int, int]:
         with suppress(FileNotFoundError):  # moved or deleted meanwhile
             if path.is_file() and (version := sealedfiles.key_version(path)) is not None:
                 found[version] += 1
+    store = blobs()
+    if isinstance(store, BucketBlobs):
+        versions = (store.key_version(kind, name) for kind, name in store.sealed())
+        found.update(version for version in versions if version is not None)
     columns = (sealedcolumns.version(getattr(row, name)) for row, name in sealedcolumns.held())
     found.update(version for version in columns if version is not None)
     return dict(found)

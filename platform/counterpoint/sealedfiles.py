@@ -54,16 +54,22 @@ def called(kind: str, name: str) -> bytes:
 
 
 def opened(path: Path, *, kind: str, name: str) -> io.BufferedReader:
-    """The plain bytes of a sealed file. Raises InternalError: "blob.damaged", "key.gone".
+    """The plain bytes of a sealed file. Raises as `read_from`."""
+    return read_from(path.open("rb"), kind=kind, name=name)
 
-    Bytes that do not open raise "blob.damaged" when they are read.
+
+def read_from(stored: BinaryIO, *, kind: str, name: str) -> io.BufferedReader:
+    """The plain bytes of what lies sealed; `stored` is closed with them.
+
+    Raises InternalError: "blob.damaged", "key.gone". Bytes that do not open raise "blob.damaged"
+    when they are read.
     """
 
     def damaged() -> InternalError:
         return InternalError("blob.damaged", "A stored file does not open.", kind=kind, name=name)
 
     with ExitStack() as unless_it_opens:
-        source = unless_it_opens.enter_context(path.open("rb"))
+        source = unless_it_opens.enter_context(stored)
         head = source.read(HEAD)
         if not is_sealed(head):
             raise damaged()
@@ -82,8 +88,15 @@ def key_version(path: Path) -> int | None:
 def head_of(path: Path) -> str:
     """The head of a sealed file in hexadecimal, another one whenever it is written; "" if plain."""
     with path.open("rb") as source:
-        head = source.read(HEAD)
-    return head.hex() if is_sealed(head) else ""
+        head = peek(source)
+    return head.hex()
+
+
+def peek(source: BinaryIO) -> bytes:
+    """The head of what lies sealed, empty of what lies plain; `source` stands where it stood."""
+    head = source.read(HEAD)
+    source.seek(-len(head), io.SEEK_CUR)
+    return head if is_sealed(head) else b""
 
 
 def is_sealed(head: bytes) -> bool:

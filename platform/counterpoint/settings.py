@@ -216,6 +216,15 @@ RUN_DISK_RESERVE_BYTES = env.number("RUN_DISK_RESERVE_MB", 2048) * 2**20  # runs
 UPLOAD_MAX_BYTES = env.number("UPLOAD_MAX_MB", 512, least=1) * 2**20  # for one file
 # JSON: places that corpora may be kept up to date from, by name (docs/operate/sources.md).
 SOURCES_FILE = env.text("SOURCES_FILE")
+# Where documents and weights lie: a bucket, or with none named the home folder.
+S3_BUCKET = env.text("S3_BUCKET")
+S3_ENDPOINT = env.text("S3_ENDPOINT")
+S3_PREFIX = env.text("S3_PREFIX")
+S3_REGION = env.text("S3_REGION", "us-east-1")
+S3_KEY_ID = env.secret("S3_KEY_ID")
+S3_SECRET = env.secret("S3_SECRET")
+S3_CA_FILE = env.text("S3_CA_FILE")
+S3_PATH_STYLE = env.flag("S3_PATH_STYLE", default=True)
 # For all originals of one tenant; 0 means the disk alone bounds them.
 TENANT_QUOTA_BYTES = env.number("TENANT_QUOTA_GB", 0) * 2**30
 DISK_RESERVE_BYTES = env.number("DISK_RESERVE_MB", 256) * 2**20  # never filled by uploads

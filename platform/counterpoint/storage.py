@@ -3,7 +3,8 @@
 Written aside, flushed to disk, then renamed: a name that exists is whole. The same bytes twice are
 one file. What quotes documents is sealed under the tenant's key (`counterpoint.sealedfiles`), and
 still named by its plain bytes; weights lie as they are, since they are mapped into memory
-(docs/decisions/0014). Knows no model; who may read is decided before anybody asks for a path.
+(docs/decisions/0014). Where the settings name a bucket, files lie there under the same names
+(`counterpoint.bucketblobs`). Knows no model; who may read is decided before anybody asks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import UUID
@@ -47,6 +48,9 @@ class Stored:
     size: int
 
 
+Opened = BufferedReader | BytesIO
+
+
 class Chunked(Protocol):
     """An uploaded file as Django gives it."""
 
@@ -71,30 +75,55 @@ class Blobs:
             settle(target)
             # One that is whole stays: a backup may have it already, under its key.
             if not self.is_whole(kind, digest):
-                aside.rename(folder / digest)
-                flush_folder(folder)
+                self.name(aside, kind, digest)
         return Stored(digest, size)
 
-    def open(self, kind: str, digest: str) -> BufferedReader:
+    def name(self, aside: Path, kind: str, digest: str) -> None:
+        """Give a file that was written aside its name."""
+        folder = self.kind_folder(kind)
+        aside.rename(folder / digest)
+        flush_folder(folder)
+
+    def open(self, kind: str, digest: str) -> Opened:
         """The plain bytes, one can seek in them.
 
         Raises InternalError: "blob.missing", "key.gone", and "blob.damaged", which may come as late
         as the bytes in question are read.
         """
-        path = self.path(kind, digest)
-        if sealedfiles.key_version(path) is not None:
-            return sealedfiles.opened(path, kind=kind, name=digest)
-        return plain(path, kind, digest)
+        source = self.raw(kind, name_of(digest))
+        if sealedfiles.peek(source):
+            return sealedfiles.read_from(source, kind=kind, name=digest)
+        return plain(source, kind, digest)
 
-    def open_within(self, kind: str, digest: str, name: str) -> BufferedReader:
+    def open_within(self, kind: str, digest: str, name: str) -> Opened:
         """The plain bytes of one file of an adopted folder of a sealed kind. Raises as `open`."""
-        folder = self.path(kind, digest)
-        sealed, left_plain = folder / f"{name}{SUFFIX}", folder / name
-        if not sealed.exists() and left_plain.is_file():  # as an older release left it
-            return left_plain.open("rb")
-        if not sealed.is_file():
-            raise missing(kind, f"{digest}/{name}")
-        return sealedfiles.opened(sealed, kind=kind, name=f"{digest}/{name}")
+        called = f"{name_of(digest)}/{name}"
+        try:
+            source = self.raw(kind, f"{called}{SUFFIX}")
+        except InternalError as error:
+            if error.code != "blob.missing":
+                raise
+            return self.raw(kind, called)  # as an older release left it
+        return sealedfiles.read_from(source, kind=kind, name=called)
+
+    def raw(self, kind: str, name: str) -> Opened:
+        """A file as it lies, sealed or not, one can seek in it. Raises "blob.missing"."""
+        try:
+            return (self.kind_folder(kind) / name).open("rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise missing(kind, name) from None
+
+    def names(self, kind: str) -> list[str]:
+        """The digests of what is stored of a kind: files and adopted folders."""
+        return sorted(
+            each.name for each in self.kind_folder(kind).iterdir() if is_stored(each.name)
+        )
+
+    def within(self, kind: str, digest: str) -> list[str]:
+        """What the files of an adopted folder are called; nothing for a file."""
+        folder = self.kind_folder(kind) / name_of(digest)
+        files = (each for each in folder.rglob("*") if each.is_file())
+        return sorted(each.relative_to(folder).as_posix().removesuffix(SUFFIX) for each in files)
 
     def is_whole(self, kind: str, digest: str) -> bool:
         """Whether the file is there and all of it opens."""
@@ -154,9 +183,12 @@ class Blobs:
         """An adopted folder. Raises InternalError("blob.missing")."""
         return self.path(kind, digest)
 
-    def kind_folder(self, kind: str) -> Path:
+    def require_kind(self, kind: str) -> None:
         if kind not in KINDS:
             raise InternalError("blob.kind", "No such kind of stored file.", kind=kind)
+
+    def kind_folder(self, kind: str) -> Path:
+        self.require_kind(kind)
         folder = self.root / kind
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
@@ -164,6 +196,10 @@ class Blobs:
 
 def blobs() -> Blobs:
     """The files of the tenant in scope. Raises InternalError("blob.no_tenant")."""
+    if settings.S3_BUCKET:
+        from counterpoint.bucketblobs import BucketBlobs  # noqa: PLC0415  it builds on this module
+
+        return BucketBlobs(settings.HOME, tenant_in_scope())
     return Blobs(settings.HOME, tenant_in_scope())
 
 
@@ -189,9 +225,14 @@ def tenant_in_scope() -> UUID:
 
 def name_of(digest: str) -> str:
     """The digest, if it is one: it becomes part of a path. Raises InternalError("blob.digest")."""
-    if len(digest) != 64 or not HEX.issuperset(digest):
+    if not is_stored(digest):
         raise InternalError("blob.digest", "That is no SHA-256 digest.")
     return digest
+
+
+def is_stored(name: str) -> bool:
+    """Whether a name is a digest; what is still being written begins with a dot."""
+    return len(name) == 64 and HEX.issuperset(name)
 
 
 def missing(kind: str, name: str) -> InternalError:
@@ -202,9 +243,8 @@ def damaged(kind: str, name: str) -> InternalError:
     return InternalError("blob.damaged", "A stored file does not open.", kind=kind, name=name)
 
 
-def plain(path: Path, kind: str, digest: str) -> BufferedReader:
+def plain(file: Opened, kind: str, digest: str) -> Opened:
     """A file that an older release left unsealed, once it proved to be what it is called."""
-    file = path.open("rb")
     if hashlib.file_digest(file, "sha256").hexdigest() != digest:
         file.close()
         raise damaged(kind, digest)

@@ -15,6 +15,8 @@ from django.views import defaults
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from calm_engine.errors import EngineError, InternalError
+from counterpoint.bucket import bucket
 from counterpoint.database import pool
 from counterpoint.live import sse, sse_response
 from counterpoint.watch import schema
@@ -34,8 +36,10 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 @never_cache
 @transaction.non_atomic_requests
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """Database, migrations and broker are there: only then does a balancer send people here."""
+    """Database, migrations, broker and bucket are there: only then a balancer sends people here."""
     found = {"database": database_fault(), "broker": broker_fault()}
+    if settings.S3_BUCKET:
+        found["files"] = bucket_fault()
     ready = not any(found.values())
     told = {name: fault or "ok" for name, fault in found.items()}
     return JsonResponse({"ok": ready, **told}, status=200 if ready else 503)
@@ -57,7 +61,9 @@ async def streamz(_request: HttpRequest) -> StreamingHttpResponse:
 
 def broken(request: HttpRequest) -> HttpResponse:
     """What an error that nobody expected looks like; "come back soon" when it is only too busy."""
-    if not pool.is_exhausted(sys.exception()):
+    error = sys.exception()
+    is_away = isinstance(error, InternalError) and error.code == "bucket.away"
+    if not is_away and not pool.is_exhausted(error):
         return defaults.server_error(request)
     busy = loader.get_template("503.html").render()
     return HttpResponse(
@@ -70,6 +76,15 @@ def database_fault() -> str:
         return schema.compare(connection).fault
     except DatabaseError as error:
         return f"unreachable ({type(error).__name__})"
+
+
+def bucket_fault() -> str:
+    try:
+        if (found := bucket()) is not None:
+            found.reach()
+    except EngineError as error:
+        return f"{error.code} ({error.facts.get('why', '')})"
+    return ""
 
 
 def broker_fault() -> str:

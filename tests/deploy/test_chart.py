@@ -142,6 +142,10 @@ REFUSED = {
     "settings.DATABASE_URL=postgres://x": "invalid propertyName 'DATABASE_URL'",
     "settings.API_TOKEN=hunter2": "invalid propertyName 'API_TOKEN'",
     "settings.lower=1": "invalid propertyName 'lower'",
+    "storage.s3.bucket=counterpoint": "/storage/s3/",
+    "storage.s3.endpoint=http://objects:9000": "/storage/s3/endpoint",
+    "settings.S3_BUCKET=x": "invalid propertyName 'S3_BUCKET'",
+    "monitoring.traces.endpoint=collector:4318": "/monitoring/traces/endpoint",
     "backup.enabled=true": "/backup/existingClaim",
     "backup.schedule=sometimes": "/backup/schedule",
     "gateway.enabled=true": "/gateway/parent/name",
@@ -266,6 +270,26 @@ def test_only_backups_have_the_backup_login() -> None:
 
 def test_only_web_and_hosts_know_the_models_secret() -> None:
     assert set(holders("model-secret")) == {"Deployment/calm-web", "Deployment/calm-host"}
+
+
+def test_everybody_who_reads_files_has_the_buckets_key_and_the_migration_has_not() -> None:
+    found = set(holders("s3-secret"))
+    assert found == set(pods(render(ALL))) - {"Job/calm-migrate"}
+    pod = pods(render(ALL))["Deployment/calm-worker-ingest"]
+    env = environment(pod["containers"][0])
+    assert env["S3_BUCKET"] == "counterpoint"
+    assert env["S3_ENDPOINT"] == "https://objects.example.com"
+    assert env["S3_CA_FILE"] == "/etc/counterpoint/trust/s3.crt"
+    without = environment(pods(render(LEAST))["Deployment/calm-web"]["containers"][0])
+    assert not [name for name in without if name.startswith(("S3_", "OTEL_"))]
+
+
+def test_traces_are_sent_where_the_values_say_and_nowhere_else() -> None:
+    env = environment(pods(render(ALL))["Deployment/calm-web"]["containers"][0])
+    assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://collector.monitoring:4318"
+    assert env["OTEL_EXPORTER_OTLP_CERTIFICATE"] == "/etc/counterpoint/trust/traces.crt"
+    rules = named(render(ALL), "NetworkPolicy", "calm-engines")["spec"]["egress"]
+    assert [each["ports"][0]["port"] for each in rules[1:5]] == [5432, 6379, 443, 4318]
 
 
 def test_engines_are_reached_by_tls_under_the_private_authority() -> None:
@@ -470,6 +494,7 @@ def test_outward_only_what_the_values_name() -> None:
         "10.20.0.10/32",
         "10.20.0.11/32",
         "10.20.0.12/32",
+        "10.20.0.13/32",
     }
     assert "0.0.0.0/0" not in told
 
@@ -603,4 +628,5 @@ def test_no_image_is_missing_from_the_list_and_no_address_is_foreign(values: str
             assert f"counterpoint/{name}" in listed
     addresses = set(re.findall(r"https?://([^/\s\"':]+)", json.dumps(render(values))))
     ours = {"counterpoint.example.com", "chat.example.com", "127.0.0.1"}
+    ours |= {"objects.example.com", "collector.monitoring"}  # the bucket's and the collector's
     assert addresses - ours - {"calm.models", "calm-timer.models"} == set()

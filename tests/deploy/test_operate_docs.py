@@ -6,14 +6,17 @@ import re
 import shlex
 
 import pytest
+from django.core.management import get_commands, load_command_class
 
+from calm_engine.cli import command
 from counterpoint.operate import cli
 from tests.deploy.helm import ROOT, call
 
 PAGES = sorted((ROOT / "docs" / "operate").glob("*.md"))
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
-INLINE = re.compile(r"`(counterpoint [a-z][^`]*)`")
-OTHERS = {"kubectl", "systemctl", "docker", "buildah", "cp", "make", "openssl"}
+INLINE = re.compile(r"`((?:counterpoint|manage\.py|make) [a-z][^`]*)`")
+MADE = re.compile(r"^([a-z-]+):", re.MULTILINE)
+OTHERS = {"kubectl", "systemctl", "docker", "buildah", "cp", "openssl"}
 
 
 def shown() -> list[tuple[str, str]]:
@@ -33,14 +36,20 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize(("page", "line"), shown(), ids=lambda word: word[:60])
 def test_a_command_that_is_shown_can_be_given(page: str, line: str) -> None:
-    program, *words = shlex.split(line.replace("FOLDER", "/folder"))
-    if program == "counterpoint":
-        if words[0] == "manage":
-            assert list(ROOT.glob(f"*/*/management/commands/{words[1]}.py")), words[1]
-        else:
-            assert callable(cli.parser().parse_args(words).do)
+    # What stands in brackets may be given as well.
+    program, *words = shlex.split(re.sub(r"[\[\]]", "", line.replace("FOLDER", "/folder")))
+    if program == "counterpoint" and words[0] != "manage":
+        assert callable(cli.parser().parse_args(words).do)
+    elif program in {"counterpoint", "manage.py"}:
+        name, *words = words[1:] if program == "counterpoint" else words
+        found = load_command_class(get_commands()[name], name)
+        found.create_parser("manage.py", name).parse_args(words)
+    elif program == "make":
+        assert words[0] in MADE.findall((ROOT / "Makefile").read_text())
     elif program == "helm":
         helm(words)
+    elif program == "calm":
+        command._parser().parse_args(words)
     else:
         assert program in OTHERS
     files = [w for w in words if w.startswith(("deploy/", "docs/")) and "*" not in w]

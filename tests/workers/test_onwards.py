@@ -23,6 +23,7 @@ from apps.runs.models import Run
 from apps.runs.starts import Start
 from apps.tenants.scope import tenant_scope
 from calm_engine import exposures
+from counterpoint.shelves import SHARDS
 from counterpoint.storage import blobs, run_folder_of
 from tests.cast import Cast
 from tests.workers.making import AUGMENT, make_anchor, make_corpus
@@ -74,6 +75,8 @@ def test_a_model_is_brought_up_to_date_and_trained_again_without_a_document(
         assert sorted(path.name for path in place.folder.iterdir()) == ["work"]
     assert leftovers.sweep() == []
     with tenant_scope(cast.north):
+        shards = {path.name for path, _ in SHARDS.standing()}
+        assert {"plan.json.sealed", "0-000000.blocks.arrow.sealed"} <= shards, "nobody made them"
         milestones = first.checkpoints.filter(is_milestone=True)
         assert set(milestones.values_list("step", flat=True)) == kept
         assert len(kept) > 1

@@ -12,7 +12,7 @@ from apps.runs.actions import start_augment
 from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from calm_engine import preparing
-from counterpoint import resealing, sealedfiles
+from counterpoint import sealedfiles
 from counterpoint.shelves import SHARDS
 from tests.cast import Cast
 from tests.workers.making import AUGMENT, make_parents
@@ -88,20 +88,6 @@ def test_what_the_queue_made_is_sealed_and_what_the_training_takes(
     assert not any("preparing shards" in text for text in told), "nothing was left to make"
     assert {path: path.stat().st_mtime_ns for path in when} == when, "nothing was made again"
     assert "plan.json" in kept(cast)
-
-
-def test_a_training_that_nobody_prepared_makes_and_keeps_its_own(
-    cast: Cast, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("workers.training.cores", lambda: 1)
-    carried(run)
-    made = kept(cast)
-    assert {"plan.json", "begun.json", "0-000000.blocks.arrow"} <= set(made)
-    with tenant_scope(cast.north):
-        resealing.reseal(packing.SHARDS.root.parents[1])
-        [corpus] = run.snapshot.closure
-        SHARDS.drop(corpus)
-    assert kept(cast) == {}
 
 
 def test_a_small_corpus_and_an_ended_training_are_passed_by(

@@ -14,12 +14,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from calm_engine.errors import InputError
 from counterpoint.operate.sealing import BackupKey
@@ -78,7 +78,8 @@ class Archive:
 
     def begin(self) -> Path:
         """A new backup's folder; it counts once `finish` has written its manifest."""
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        # To the microsecond: of two within a second the newer one must be the last by name.
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         place = self.folder / f"{stamp}-{secrets.token_hex(4)}"
         place.mkdir(mode=0o700)
         return place
@@ -87,15 +88,15 @@ class Archive:
         name = self.key.name(digest)
         return self.folder / "objects" / name[:2] / name
 
-    def put(self, source: Path, *, known: str = "") -> tuple[str, int]:
+    def put(self, opened: Callable[[], BinaryIO], *, known: str = "", size: int) -> tuple[str, int]:
         """Store a file's bytes once. `known`: its SHA-256, when it was stored and never changes."""
         if known and self.place_of(known).exists():
-            return known, source.stat().st_size
+            return known, size
         aside = self.folder / "objects" / f".{secrets.token_hex(8)}"
         aside.parent.mkdir(exist_ok=True, mode=0o700)
         try:
-            with source.open("rb") as plain, aside.open("xb") as sealed:
-                digest, size = self.key.seal(plain, sealed)
+            with opened() as plain, aside.open("xb") as sealed:
+                digest, found = self.key.seal(plain, sealed)
                 sealed.flush()
                 os.fsync(sealed.fileno())
             place = self.place_of(digest)
@@ -103,7 +104,7 @@ class Archive:
             aside.rename(place)
         finally:
             aside.unlink(missing_ok=True)
-        return digest, size
+        return digest, found
 
     def prove(self, kept: Kept, *, place: Path | None = None, into: Path | None = None) -> None:
         """Open a stored file; write it to `into` if given. Raises InputError("backup.damaged")."""

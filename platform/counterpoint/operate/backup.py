@@ -14,14 +14,15 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from calm_engine.errors import InputError
-from counterpoint import env, installed_keys, sealedfiles
+from counterpoint import env, installed_keys
 from counterpoint.checks import UNFINISHED
+from counterpoint.operate import stores
 from counterpoint.operate.archive import Archive, Kept, Manifest
 from counterpoint.operate.sealing import BackupKey
 from counterpoint.release import version
@@ -30,7 +31,6 @@ from counterpoint.watch import successes
 
 Say = Callable[[str], None]
 Known = dict[tuple[str, int, str], str]
-SKIPPED = (".",)  # files that are still being written begin with a dot
 
 
 def archive(folder: Path) -> Archive:
@@ -54,7 +54,7 @@ def backup(home: Path, to: Archive, *, keep: int, say: Say) -> Manifest:
             applied = schema.applied(connection)
             database = dump(place, to.key)
             say(f"database: {database.size} bytes")
-            files = [store(to, home, path, known) for path in stored_files(home)]
+            files = [store(to, each, known) for each in stores.store_of(home).files()]
             say(f"files: {len(files)}, {sum(each.size for each in files)} bytes")
             keys = installed_keys.fingerprints()
             manifest = Manifest(version(), taken_at, applied, keys, database, files)
@@ -83,18 +83,10 @@ def known_files(to: Archive) -> Known:
     return {(each.path, each.size, each.head): each.digest for each in files}
 
 
-def stored_files(home: Path) -> Iterator[Path]:
-    """Every file under `blobs/`, but those that are still being written."""
-    for path in sorted((home / "blobs").rglob("*")):
-        inside = path.relative_to(home).parts
-        if path.is_file() and not any(part.startswith(SKIPPED) for part in inside):
-            yield path
-
-
-def store(to: Archive, home: Path, path: Path, known: Known) -> Kept:
-    name, head = path.relative_to(home).as_posix(), sealedfiles.head_of(path)
-    digest, size = to.put(path, known=known.get((name, path.stat().st_size, head), ""))
-    return Kept(name, digest, size, head)
+def store(to: Archive, file: stores.Lying, known: Known) -> Kept:
+    before = known.get((file.name, file.size, file.head), "")
+    digest, size = to.put(file.open, known=before, size=file.size)
+    return Kept(file.name, digest, size, file.head)
 
 
 def dump(place: Path, key: BackupKey) -> Kept:
@@ -134,8 +126,8 @@ def restore(backups: Archive, place: Path, home: Path, *, say: Say) -> Manifest:
     """Bring a backup into an empty home folder and an empty database.
 
     Refused by name before anything is touched: "restore.not_empty", "restore.keys",
-    "database.newer"; and what reading the backup raises. Until it ends, the home folder is marked,
-    and nothing serves from it.
+    "database.newer"; and what reading the backup raises. Until it ends, home folder and bucket are
+    marked, and nothing serves from them.
     """
     from django.db import connections  # noqa: PLC0415  needs the settings
 
@@ -143,34 +135,20 @@ def restore(backups: Archive, place: Path, home: Path, *, say: Say) -> Manifest:
 
     manifest = backups.read(place)
     schema.fit(manifest.migrations).require_no_newer()
-    require_empty(home)
     installed_keys.require_the_same(manifest.keys)
     require_empty_database(connections["owner"])
     connections.close_all()
-    home.mkdir(parents=True, exist_ok=True)
-    mark = home / UNFINISHED
-    mark.write_text(place.name, encoding="utf-8")
+    there = stores.store_of(home)
+    there.require_empty()
+    there.begin(place.name)
     for each in manifest.files:
-        target = home / each.path
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        backups.prove(each, into=target)
-        target.chmod(0o600)
+        with there.receiving(each.path) as target:
+            backups.prove(each, into=target)
     say(f"files: {len(manifest.files)}, every digest is right")
     load(backups, manifest, place, home)
     say("database: restored")
-    mark.unlink()
+    there.finish()
     return manifest
-
-
-def require_empty(home: Path) -> None:
-    """Raises InputError("restore.not_empty"). An attempt that broke off may be begun again."""
-    blobs = home / "blobs"
-    if (home / UNFINISHED).exists():
-        shutil.rmtree(blobs, ignore_errors=True)
-    elif blobs.exists() and any(blobs.rglob("*")):
-        raise InputError(
-            "restore.not_empty", f"{blobs} holds files already. Restore into an empty home folder."
-        )
 
 
 def require_empty_database(owner: object) -> None:

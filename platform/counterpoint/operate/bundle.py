@@ -1,4 +1,4 @@
-"""`counterpoint bundle` and `install`: a release as one signed file, for sites without internet.
+"""`counterpoint bundle` and `install`: a release, or one model, as one signed file.
 
 A tar that begins with a manifest (path, SHA-256 and length of every file) and its signature
 (Ed25519, RFC 8032); the files follow in the manifest's order. Nothing is unpacked before the
@@ -19,11 +19,12 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from calm_engine import digests
 from calm_engine.errors import InputError
 from counterpoint.release import version
 
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Of the release itself; images, wheels and models are folders that the site names.
 RELEASE = ("deploy", "docs", "requirements", "pyproject.toml", "CHANGELOG.md", "README.md")
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
+LINEAGE, LINEAGE_FORM = "lineage.json", 1  # of a model version
 MANIFEST_LIMIT = 64 << 20  # bytes
 PIECE = 1 << 20
 
@@ -63,13 +65,25 @@ def bundle(to: Path, key_file: Path, folders: dict[str, Path]) -> list[Part]:
     folders   by the name that each has inside, such as {"images": ..., "wheels": ...}
     Raises InputError: "bundle.key", "bundle.folder", "bundle.exists".
     """
-    key = Ed25519PrivateKey.from_private_bytes(raw_key(key_file))
-    if to.exists():
-        raise InputError("bundle.exists", f"{to} is there already. Name another file.")
+    refuse_early(to, key_file)
     for name, folder in folders.items():
         if not folder.is_dir() or not any(folder.rglob("*")):
             raise InputError("bundle.folder", f"{name}={folder} is no folder with files.")
-    found = dict(sorted(sources(folders)))
+    return pack(to, key_file, dict(sources(folders)))
+
+
+def refuse_early(to: Path, key_file: Path) -> None:
+    """Raises InputError: "bundle.key", "bundle.exists"; before anything is gathered."""
+    raw_key(key_file)
+    if to.exists():
+        raise InputError("bundle.exists", f"{to} is there already. Name another file.")
+
+
+def pack(to: Path, key_file: Path, files: dict[str, Path]) -> list[Part]:
+    """Write these files, by their paths inside, as one signed file. Raises as `refuse_early`."""
+    refuse_early(to, key_file)
+    key = Ed25519PrivateKey.from_private_bytes(raw_key(key_file))
+    found = dict(sorted(files.items()))
     parts = [Part(path, *digest_of(source)) for path, source in found.items()]
     told = {"release": version(), "parts": [asdict(each) for each in parts]}
     manifest = json.dumps(told, indent=1).encode()
@@ -104,8 +118,8 @@ def sources(folders: dict[str, Path]) -> Iterator[tuple[str, Path]]:
 def install(source: Path, trusted: Path, to: Path) -> list[Part]:
     """Unpack a bundle into a folder of its own, once signature and every digest are right.
 
-    Raises InputError: "bundle.key", "bundle.exists", "bundle.signature", "bundle.damaged"; nothing
-    is left then.
+    Raises InputError: "bundle.key", "bundle.exists", "bundle.signature", "bundle.damaged",
+    "bundle.lineage"; nothing is left then.
     """
     key = Ed25519PublicKey.from_public_bytes(raw_key(trusted))
     if to.exists():
@@ -119,12 +133,48 @@ def install(source: Path, trusted: Path, to: Path) -> list[Part]:
                 unpack(archive, part, aside)
             if archive.next() is not None:
                 raise damaged("it holds more than its list")
+        prove_lineage(aside / "model")
         aside.rename(to)
     except (tarfile.TarError, OSError) as error:
         raise damaged(type(error).__name__) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return parts
+
+
+def prove_lineage(model: Path) -> None:
+    """That a model's folders are those of its lineage. Raises InputError("bundle.lineage")."""
+    if not model.is_dir():
+        return
+    try:
+        told = json.loads((model / LINEAGE).read_text(encoding="utf-8"))
+        if told["form"] != LINEAGE_FORM:
+            raise not_its_lineage("it is of another release's form")
+        if told.pop("lineage") != lineage_digest(told):
+            raise not_its_lineage("the list is not what its digest says")
+        wanted = dict(told["parts"])
+        if (model / "anchor").is_dir():
+            wanted["anchor"] = told["anchor"]["digest"]
+        there = {each.name for each in model.iterdir() if each.is_dir()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise not_its_lineage("it has no list that can be read") from None
+    if there != set(wanted):
+        raise not_its_lineage("its folders are not those of the list")
+    for name, digest in wanted.items():
+        if digests.folder_digest(model / name) != digest:
+            raise not_its_lineage(f"{name} is another one")
+
+
+def lineage_digest(told: dict[str, Any]) -> str:
+    """SHA-256 over what is told of the ancestors, in one spelling of JSON."""
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def not_its_lineage(why: str) -> InputError:
+    return InputError(
+        "bundle.lineage", f"The model is not what its lineage says: {why}. Nothing was installed."
+    )
 
 
 def manifest_of(archive: tarfile.TarFile, key: Ed25519PublicKey) -> list[Part]:

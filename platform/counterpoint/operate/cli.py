@@ -96,9 +96,13 @@ def verify(told: argparse.Namespace) -> int:
 def restore(told: argparse.Namespace) -> int:
     ready_django()
     from counterpoint.operate import backup as work  # noqa: PLC0415  as in backup
+    from counterpoint.watch import schema  # noqa: PLC0415  as above
 
     backups, place = chosen(told)
-    work.restore(backups, place, env.home_folder(), say=say)
+    made = work.restore(backups, place, env.home_folder(), say=say)
+    if schema.fit(made.migrations).pending:  # of an older release: then this is its upgrade too
+        manage(["migrate", "--noinput", "--verbosity", "0"])
+        say(f"database: brought to this release, from {made.release}")
     return manage(["prove_restore", *(["--ask"] if told.ask else [])])
 
 
@@ -145,6 +149,12 @@ def bundle(told: argparse.Namespace) -> int:
     parts = work.bundle(told.to, told.key, folders)
     say(f"{len(parts)} files, {sum(each.size for each in parts)} bytes")
     return 0
+
+
+def bundle_model(told: argparse.Namespace) -> int:
+    words = ["--tenant", told.tenant, "--model", told.model, "--by", told.by]
+    words += ["--reason", told.reason, "--key", str(told.key), "--to", str(told.to)]
+    return manage(["bundle_model", *words, *(["--with-anchor"] if told.with_anchor else [])])
 
 
 def install(told: argparse.Namespace) -> int:
@@ -249,6 +259,15 @@ def _carrying(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     each.add_argument("--to", type=Path, required=True, metavar="FILE.tar")
     each.add_argument("--key", type=Path, required=True, metavar="bundle.key")
     each.add_argument("--with", dest="folder", action="append", default=[], metavar="NAME=FOLDER")
+    each = verbs.add_parser("bundle-model", help="one model version as one signed file")
+    each.set_defaults(do=bundle_model)
+    each.add_argument("--tenant", required=True, metavar="NAME")
+    each.add_argument("--model", required=True, metavar="NAME@VERSION")
+    each.add_argument("--by", required=True, metavar="EMAIL", help="who may export its corpora")
+    each.add_argument("--reason", required=True)
+    each.add_argument("--key", type=Path, required=True, metavar="bundle.key")
+    each.add_argument("--to", type=Path, required=True, metavar="FILE.tar")
+    each.add_argument("--with-anchor", action="store_true", help="the open model too")
     each = verbs.add_parser("install", help="prove a bundle and unpack it")
     each.set_defaults(do=install)
     each.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE.tar")

@@ -28,6 +28,8 @@ from django.conf import settings
 from django.core import checks as django_checks
 from django.db import DatabaseError, connection
 
+from calm_engine.errors import EngineError
+from counterpoint.bucket import bucket
 from counterpoint.checks import database_is_not_newer, role_is_harmless
 from counterpoint.release import version
 from counterpoint.watch import schema, successes
@@ -84,6 +86,7 @@ def examine(*, site: str = "", outside: str = "") -> list[Finding]:
         ("database", database),
         ("broker", broker),
         ("home", home),
+        ("files", files),
         ("accelerator", accelerator),
         ("backup", backups),
         ("site", lambda: website(site)),
@@ -224,6 +227,23 @@ def home() -> Findings:
         yield warning("home", told, "Less than a tenth is free.")
     else:
         yield ok("home", told)
+
+
+def files() -> Findings:
+    """Documents and weights lie here, or in a bucket that takes, lists, gives and forgets."""
+    if not settings.S3_BUCKET:
+        yield ok("files", "lie in the home folder")
+        return
+    where = f"the bucket {settings.S3_BUCKET} at {urlsplit(settings.S3_ENDPOINT).netloc}"
+    try:
+        found = bucket()
+        assert found is not None  # S3_BUCKET names it
+        found.prove()
+    except EngineError as error:
+        hint = "The key must read, write, list and delete; see docs/operate/storage.md."
+        yield fault("files", f"{where}: {error.code}: {error.message}", hint)
+        return
+    yield ok("files", f"lie in {where}: writing, listing, reading and deleting work")
 
 
 def accelerator() -> Findings:

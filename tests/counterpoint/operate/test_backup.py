@@ -29,6 +29,7 @@ from counterpoint.operate import sealing
 from counterpoint.operate.archive import MANIFEST, Archive
 from counterpoint.operate.cli import main
 from counterpoint.operate.sealing import BackupKey
+from tests import objects
 from tests.cast import Cast
 from tests.workers.making import make_anchor, make_snapshot, publish
 
@@ -198,6 +199,55 @@ def test_nobody_without_the_key_reads_a_word(cast: Cast, folder: Path) -> None:
     assert cast.ada.email.encode() not in everything
     names = {path.name for path in folder.rglob("*")}
     assert stored.digest not in names
+
+
+# ---- from a bucket -------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("into", ["bucket", "folder"])
+def test_what_lies_in_a_bucket_is_backed_up_and_restored_equal(
+    cast: Cast, folder: Path, empty_machine: Run, tmp_path: Path, settings: Settings, into: str
+) -> None:
+    from counterpoint.bucket import bucket  # noqa: PLC0415  needs Django
+    from counterpoint.storage import blobs  # noqa: PLC0415  as above
+
+    with objects.serving() as endpoint:
+        objects.empty(endpoint)
+        objects.use(settings, endpoint, tmp_path / "home")
+        weights = tmp_path / "weights"
+        weights.mkdir()
+        (weights / "model.safetensors").write_bytes(bytes(9000))
+        with tenant_scope(cast.north):
+            blobs().put("text", b"some words")
+            blobs().adopt_folder("control", weights, "c" * 64)
+        assert main(["backup", "--to", str(folder)]) == 0
+        before = {path.stat().st_mtime_ns for path in folder.glob("objects/*/*")}
+        assert main(["backup", "--to", str(folder)]) == 0  # what has not changed is not read again
+        assert before == {path.stat().st_mtime_ns for path in folder.glob("objects/*/*")}
+        there = objects.named(endpoint, "restored") if into == "bucket" else {}
+        done = empty_machine("restore", "--newest-in", str(folder), **there)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = bucket()
+        assert found is not None
+        was = {each.name: found.open(each.name).read() for each in found.lying()}  # type: ignore[union-attr]  # it is there
+        assert len(was) == 3  # the text, the weights, the sign that the folder is whole
+        if into == "bucket":
+            settings.S3_PREFIX = "restored"
+            found = bucket()
+            assert found is not None
+            now = {each.name: found.open(each.name).read() for each in found.lying()}  # type: ignore[union-attr]  # as above
+            assert now == was
+            again = empty_machine("restore", "--newest-in", str(folder), **there)
+            assert "restore.not_empty" in again.stderr
+        else:
+            at_home = tmp_path / "restored" / "blobs"
+            now = {
+                p.relative_to(at_home).as_posix(): p.read_bytes()
+                for p in at_home.rglob("*")
+                if p.is_file()
+            }
+            assert now == {name: content for name, content in was.items() if ".whole" not in name}
 
 
 # ---- refused by name -----------------------------------------------------------------------------

@@ -80,6 +80,34 @@ capabilities:
 - name: REDIS_CA_FILE
   value: /etc/counterpoint/trust/redis.crt
 {{- end }}
+{{- with .Values.storage.s3 }}
+{{- if .bucket }}
+- name: S3_BUCKET
+  value: {{ .bucket | quote }}
+- name: S3_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: S3_PREFIX
+  value: {{ .prefix | quote }}
+- name: S3_REGION
+  value: {{ .region | quote }}
+- name: S3_PATH_STYLE
+  value: {{ .pathStyle | quote }}
+{{- if .ca.existingSecret }}
+- name: S3_CA_FILE
+  value: /etc/counterpoint/trust/s3.crt
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.monitoring.traces }}
+{{- if .endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+{{- if .ca.existingSecret }}
+- name: OTEL_EXPORTER_OTLP_CERTIFICATE
+  value: /etc/counterpoint/trust/traces.crt
+{{- end }}
+{{- end }}
+{{- end }}
 - name: RUN_LAUNCHER
   value: {{ .Values.runs.launcher }}
 {{- if .Values.monitoring.enabled }}
@@ -94,6 +122,17 @@ capabilities:
 {{- end }}
 {{- end -}}
 
+{{/* Whether files lie in a bucket, and this pod is one that reads them: a migration is not. */}}
+{{- define "counterpoint.readsBucket" -}}
+{{- if and .root.Values.storage.s3.bucket (not (has "owner" .extra)) }}yes{{ end }}
+{{- end -}}
+
+{{/* Whether a private authority is named: then its certificate is mounted. */}}
+{{- define "counterpoint.trusts" -}}
+{{- $v := .Values -}}
+{{- if or $v.database.tls.ca.existingSecret $v.redis.tls.ca.existingSecret (and $v.storage.s3.bucket $v.storage.s3.ca.existingSecret) (and $v.monitoring.traces.endpoint $v.monitoring.traces.ca.existingSecret) }}yes{{ end }}
+{{- end -}}
+
 {{/* Where each secret lies as a file. Takes (dict "root" $ "extra" (list "model" "owner" "backup")). */}}
 {{- define "counterpoint.secretSettings" -}}
 - name: DATABASE_URL_FILE
@@ -106,6 +145,12 @@ capabilities:
   value: /etc/counterpoint/secrets/audit-key
 - name: SITE_KEY_FILE
   value: /etc/counterpoint/secrets/site-key
+{{- if include "counterpoint.readsBucket" . }}
+- name: S3_KEY_ID_FILE
+  value: /etc/counterpoint/secrets/s3-key-id
+- name: S3_SECRET_FILE
+  value: /etc/counterpoint/secrets/s3-secret
+{{- end }}
 {{- if has "model" .extra }}
 - name: MODEL_SECRET_FILE
   value: /etc/counterpoint/secrets/model-secret
@@ -143,6 +188,13 @@ capabilities:
       - secret:
           name: {{ $v.redis.existingSecret }}
           items: [{key: {{ $v.redis.urlKey }}, path: redis-url}]
+      {{- if include "counterpoint.readsBucket" . }}
+      - secret:
+          name: {{ $v.storage.s3.existingSecret }}
+          items:
+            - {key: {{ $v.storage.s3.keyIdKey }}, path: s3-key-id}
+            - {key: {{ $v.storage.s3.secretKey }}, path: s3-secret}
+      {{- end }}
       {{- if has "owner" .extra }}
       - secret:
           name: {{ $v.database.owner.existingSecret }}
@@ -156,7 +208,7 @@ capabilities:
           name: {{ $v.backup.key.existingSecret }}
           items: [{key: {{ $v.backup.key.key }}, path: backup-key}]
       {{- end }}
-{{- if or $v.database.tls.ca.existingSecret $v.redis.tls.ca.existingSecret }}
+{{- if include "counterpoint.trusts" .root }}
 - name: trust
   projected:
     defaultMode: 292 # 0444
@@ -173,6 +225,20 @@ capabilities:
       - secret:
           name: {{ .existingSecret }}
           items: [{key: {{ .key }}, path: redis.crt}]
+      {{- end }}
+      {{- end }}
+      {{- with $v.storage.s3 }}
+      {{- if and .bucket .ca.existingSecret }}
+      - secret:
+          name: {{ .ca.existingSecret }}
+          items: [{key: {{ .ca.key }}, path: s3.crt}]
+      {{- end }}
+      {{- end }}
+      {{- with $v.monitoring.traces }}
+      {{- if and .endpoint .ca.existingSecret }}
+      - secret:
+          name: {{ .ca.existingSecret }}
+          items: [{key: {{ .ca.key }}, path: traces.crt}]
       {{- end }}
       {{- end }}
 {{- end }}
@@ -296,7 +362,7 @@ spec:
         - {name: own, mountPath: /data/drain, subPath: drain}
         {{- end }}
         - {name: secrets, mountPath: /etc/counterpoint/secrets, readOnly: true}
-        {{- if or .root.Values.database.tls.ca.existingSecret .root.Values.redis.tls.ca.existingSecret }}
+        {{- if include "counterpoint.trusts" .root }}
         - {name: trust, mountPath: /etc/counterpoint/trust, readOnly: true}
         {{- end }}
         {{- if $of.sharedMemory }}
