@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
@@ -35,7 +35,7 @@ from apps.registry import hosts
 from apps.registry.closure import can_use
 from apps.registry.models import Composition
 from apps.tenants.scope import tenant_scope
-from calm_engine.errors import EngineError, InputError
+from calm_engine.errors import EngineError
 from counterpoint.live import apart
 
 log = structlog.get_logger(__name__)
@@ -309,7 +309,8 @@ def admit(secret: str, asked: Completion, path: str) -> Admission:
         composition = None if over else named(key, asked.model)
         address = hosts.address_of(composition) if composition else ""
         question = asked.to_look_up() if address else ""
-        passages = looked_up(composition, question) if composition and question else []
+        # Whoever may use a model may read what it learned.
+        passages = passages_for(composition.closure, question) if composition and question else []
         record(
             "api.ask",
             composition,
@@ -330,13 +331,6 @@ def admit(secret: str, asked: Completion, path: str) -> Admission:
     return Admission(
         key.tenant_id, key.pk, composition.pk, asked.model, composition.name, address, passages
     )
-
-
-def looked_up(composition: Composition, question: str) -> list[Passage]:
-    """Whoever may use a model may read what it learned; what takes too long to find stays out."""
-    with suppress(InputError):
-        return passages_for(composition.closure, question)
-    return []
 
 
 def is_allowed(admission: Admission) -> bool:

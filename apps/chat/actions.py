@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -297,15 +296,13 @@ def begin_reply(reply_id: UUID) -> Work | None:
 
 
 def _looked_up(reply: Message) -> list[Passage]:
-    """What of the corpora behind this model fits the question; nothing when looking takes long.
+    """What of the corpora behind this model fits the question.
 
     Whoever may use the model may read all of them: asked again here, the right may have ended.
     """
     if not can_use(reply.conversation.owner, reply.maker):
         return []
-    with suppress(InputError):
-        return passages_for(reply.maker.closure, reply.question.text)
-    return []
+    return passages_for(reply.maker.closure, reply.question.text)
 
 
 def whole_of(text: str) -> str:

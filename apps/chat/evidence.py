@@ -6,7 +6,6 @@ run is found by likeness, and no source is named that cannot be opened.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -17,6 +16,7 @@ from uuid import UUID
 from django.contrib.postgres.search import SearchQuery
 
 from apps.chat.models import Message
+from apps.corpora.lookup import WORD
 from apps.corpora.models import Document, DocumentState, Passage, Snapshot
 from apps.corpora.search import looking
 from apps.registry.closure import lacking
@@ -30,7 +30,6 @@ MOST_WINDOWS = 80
 LOOKED_AT = 200  # passages
 SHOWN = 8
 AROUND = 120  # characters on either side of a run
-WORD = re.compile(r"\w+(?:[-.,']\w+)*")
 
 
 @dataclass(frozen=True)

@@ -124,15 +124,15 @@ def page_picture(
 
 def _answer(path: Path, name: str, folder: Path, limits: Limits) -> Reading:
     asked = {"path": str(path.resolve()), "name": name}
-    data = data_folder()
     try:
         said = _asked(asked, folder, limits)
     except InputError as refused:
-        if refused.code != "pdf.no_text" or not data:
+        if refused.code != "pdf.no_text" or not (data := data_folder()):
             raise
         said = _recognised(asked, data, folder, limits)
     else:
-        if data and any(each["facts"].get("pages_without_text") for each in said["documents"]):
+        is_blank = any(each["facts"].get("pages_without_text") for each in said["documents"])
+        if is_blank and (data := data_folder()):
             with suppress(InputError):  # what has words without it stays as it was read
                 said = _recognised(asked, data, folder, limits)
     inner = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import reduce
 from operator import add, or_
 from typing import Any
@@ -20,6 +21,7 @@ from django.db.models import Case, Count, FloatField, Q, Value, When
 
 from apps.corpora.models import Document, DocumentState, Passage
 from apps.corpora.search import looking
+from calm_engine.errors import InputError
 
 MOST = 3  # passages; a small model loses its way in more
 WORD = re.compile(r"\w+(?:[-.,']\w+)*")
@@ -30,8 +32,14 @@ TELLING = 8  # words, the rarest, that are looked for
 def passages_for(corpora: Sequence[UUID], question: str) -> list[Passage]:
     """The passages of these corpora that fit the question best, the best first; none may fit.
 
-    Raises InputError("search.slow") when looking takes too long.
+    None, too, where looking takes too long: an answer does without rather than fail.
     """
+    with suppress(InputError):
+        return _best(corpora, question)
+    return []
+
+
+def _best(corpora: Sequence[UUID], question: str) -> list[Passage]:
     words = list(dict.fromkeys(found.lower() for found in WORD.findall(question)))[:MOST_WORDS]
     if not words:
         return []
