@@ -312,6 +312,9 @@ WORDING: dict[str, str] = {
     # vLLM
     "vllm.family": "vLLM does not run this kind of model under bridges[ ({kind})]. "
     "Serve it with `--engine torch`.",
+    "grammar.schema": "No answer can be held to this schema. Mend it, or ask without one.",
+    "grammar.tokenizer": "This model's tokenizer does not spell its words, so that no answer can "
+    "be held to a schema. Ask without one.",
     "vllm.missing": "vLLM is not installed here. Install it beside Counterpoint, or serve with "
     "`--engine torch`.",
     "vllm.pipeline": "A composition runs in one place: both models go in step. Share it out with "

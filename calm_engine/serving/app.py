@@ -27,7 +27,8 @@ from starlette.routing import Route
 from calm_engine import traces
 from calm_engine.data import chat_prompt
 from calm_engine.errors import EngineError, InputError
-from calm_engine.generation import Piece, Sampling, Scored
+from calm_engine.generation import Piece, Sampling, Scored, end_tokens
+from calm_engine.grammar import Grammars, Held
 from calm_engine.serving import protocol
 from calm_engine.serving.line import Line, Loaded, Ticket
 from calm_engine.serving.protocol import Ask, Form, Json, RequestError, Usage
@@ -72,6 +73,7 @@ class Door:
         # event loop nor the model thread, and a tokenizer is not to be shared between threads.
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
         self._tokenizer: Any = None
+        self._grammars: Grammars | None = None
 
     def app(self) -> Starlette:
         return Starlette(
@@ -148,7 +150,7 @@ class Door:
                 param="influence",
             )
         loop = asyncio.get_running_loop()
-        prompt = await loop.run_in_executor(self._reader, self._prompt, ask, loaded, is_chat)
+        prompt, held = await loop.run_in_executor(self._reader, self._read, ask, loaded, is_chat)
         room = loaded.limit - len(prompt)
         _check_prompt(prompt, room, loaded, "messages" if is_chat else "prompt")
         pieces: asyncio.Queue[Piece | EngineError | None] = asyncio.Queue()
@@ -166,7 +168,7 @@ class Door:
             top_logprobs=ask.logprobs,
             gate=gate,
         )
-        ticket = Ticket(prompt, sampling, deliver, is_judged=ask.influence)
+        ticket = Ticket(prompt, sampling, deliver, is_judged=ask.influence, held=held)
         try:
             self._batcher.submit(ticket)
         except EngineError as error:
@@ -181,10 +183,28 @@ class Door:
         )
         return _Job(ask, form, ticket, pieces)
 
-    def _prompt(self, ask: Ask, loaded: Loaded, is_chat: bool) -> tuple[int, ...]:
-        """Token ids of a request; on the reader's thread."""
+    def _read(self, ask: Ask, loaded: Loaded, is_chat: bool) -> tuple[tuple[int, ...], Held | None]:
+        """Token ids of a request, and what its answer is held to; on the reader's thread."""
         if self._tokenizer is None:
             self._tokenizer = copy.deepcopy(loaded.tokenizer)
+        held = None if ask.schema is None else self._held(ask.schema, loaded)
+        return self._prompt(ask, is_chat), held
+
+    def _held(self, schema: str, loaded: Loaded) -> Held:
+        try:
+            if self._grammars is None:
+                ends = end_tokens(loaded.model, self._tokenizer)
+                self._grammars = Grammars(self._tokenizer, loaded.vocabulary, ends)
+            return self._grammars.held_to(schema)
+        except InputError as error:
+            raise RequestError(
+                400,
+                f"No answer can be held to this schema: {error}",
+                code="invalid_value",
+                param="response_format",
+            ) from error
+
+    def _prompt(self, ask: Ask, is_chat: bool) -> tuple[int, ...]:
         if isinstance(ask.prompt, tuple):
             return ask.prompt
         if not is_chat:

@@ -36,7 +36,7 @@ class _Row:
 
     def __init__(self, ticket: Ticket, loaded: Loaded, ends: frozenset[int]) -> None:
         self.ticket = ticket
-        self.answer = Answer(loaded.tokenizer, ticket.sampling, ends)
+        self.answer = Answer(loaded.tokenizer, ticket.sampling, ends, ticket.held)
         self.cache: CalmCache = loaded.model.new_cache()
         self.read = 0  # prompt tokens in the cache
 

@@ -12,11 +12,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calm_engine.errors import EngineError, InputError, InternalError
 from calm_engine.generation import Piece, Sampling
 from calm_engine.serving.metrics import Meters
+
+if TYPE_CHECKING:
+    from calm_engine.grammar import Held
 
 Deliver = Callable[[Piece | EngineError], None]
 
@@ -51,12 +54,14 @@ class Ticket:
     prompt      token ids, at least one
     deliver     called on the model thread with each piece, and with an error in place of the last
     is_judged   the last piece tells what the parts of the composition did to each token
+    held        what the answer is held to; None: it may say anything
     """
 
     prompt: tuple[int, ...]
     sampling: Sampling
     deliver: Deliver
     is_judged: bool = False
+    held: Held | None = None
     asked: float = field(default_factory=time.monotonic)
     cancelled: bool = False
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 STOPS = 16
 STOP_LENGTH = 256  # characters
+SCHEMA_LENGTH = 1 << 16  # likewise
 MESSAGES = 1024
 TOP_LOGPROBS = 20
 ROLES = ("system", "developer", "user", "assistant")
@@ -68,6 +69,7 @@ class Ask:
     logprobs     None: none; n: with the n likeliest tokens beside each
     gate         0 is the anchor alone, 1 the composition
     influence    chat only, not streamed: tell what the parts of the composition did to each token
+    schema       chat only: the JSON schema, as JSON, to which the answer is held; None: none
     """
 
     model: str
@@ -83,6 +85,7 @@ class Ask:
     stream: bool = False
     include_usage: bool = False
     influence: bool = False
+    schema: str | None = None
 
 
 def read_json(body: bytes) -> Json:
@@ -115,13 +118,14 @@ def read_chat(values: Json) -> Ask:
         max_tokens=limit if limit is not None else _whole(values, "max_tokens", 1),
         logprobs=(top or 0) if wanted else None,
         influence=_flag(values, "influence"),
+        schema=_schema(values.get("response_format")),
         **_common(values),
     )
 
 
 def read_completion(values: Json) -> Ask:
     """Check a body of /v1/completions. Raises RequestError 400."""
-    _refuse_other_forms(values, ("suffix", "logit_bias", "echo"))
+    _refuse_other_forms(values, ("suffix", "logit_bias", "echo", "response_format"))
     if values.get("best_of") not in (None, 1):
         raise _bad("best_of", "can only be 1", "unsupported_value")
     limit = _whole(values, "max_tokens", 1)
@@ -161,9 +165,24 @@ def _refuse_other_forms(values: Json, names: Sequence[str]) -> None:
     for name in names:
         if values.get(name) and values[name] != ["text"]:
             raise _bad(name, "is not supported by this model", "unsupported_parameter")
-    form = values.get("response_format")
-    if form and (not isinstance(form, dict) or form.get("type") != "text"):
-        raise _bad("response_format", "can only be text", "unsupported_value")
+
+
+def _schema(form: object) -> str | None:
+    """The JSON schema that `response_format` asks for; None: any text."""
+    if form is None or form == {"type": "text"}:
+        return None
+    if form == {"type": "json_object"}:
+        return '{"type": "object"}'
+    if not isinstance(form, dict) or form.get("type") != "json_schema":
+        raise _bad("response_format", "must be of type text, json_object or json_schema")
+    told = form.get("json_schema")
+    schema = told.get("schema") if isinstance(told, dict) else None
+    if not isinstance(schema, dict):
+        raise _bad("response_format", "must hold an object `json_schema.schema`")
+    found = json.dumps(schema)
+    if len(found) > SCHEMA_LENGTH:
+        raise _bad("response_format", f"may hold a schema of at most {SCHEMA_LENGTH} characters")
+    return found
 
 
 def _flag(values: Json, name: str) -> bool:
