@@ -301,6 +301,8 @@ WORDING: dict[str, str] = {
     "server.failed": "The model could not be loaded. The log of the model server says why.",
     "server.fault": "The model server failed on this request. Its log says more; try again.",
     "server.loading": "The model is still being loaded. Try again in a few seconds.",
+    "server.parents": "A composition is served with its parents. Give --anchor and --augmenter "
+    "beside --composition.",
     "server.name": "The name `anchor` belongs to the bare anchor. "
     "Choose another for the composition with --name.",
     "server.open": "Without --secret-file the server listens on this machine only. "

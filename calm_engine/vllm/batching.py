@@ -60,7 +60,7 @@ class _Row:
         return self.ticket.cancelled or self.answer.finish is not None
 
 
-class PagedBatcher(Line):
+class PagedBatcher(Line[Ticket, Loaded]):
     """vLLM's scheduler, driven step by step from the model thread."""
 
     can_judge = False
@@ -148,8 +148,8 @@ class PagedBatcher(Line):
         if not row.ticket.cancelled:
             row.ticket.deliver(piece)
 
-    def _under_way(self) -> int:
-        return len(self._rows)
+    def _callers(self) -> list[str]:
+        return [row.ticket.caller for row in self._rows.values()]
 
     def _begun(self) -> list[Ticket]:
         tickets = [row.ticket for row in self._rows.values() if not row.is_over]
