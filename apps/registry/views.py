@@ -21,7 +21,15 @@ from apps.audit.models import Approval
 from apps.corpora.models import Corpus
 from apps.registry import actions, artifacts, closure, learned
 from apps.registry import export as exporting
-from apps.registry.models import Alias, AliasChange, Anchor, Augmenter, Composition, Placement
+from apps.registry.models import (
+    Alias,
+    AliasChange,
+    Anchor,
+    Augmenter,
+    Composition,
+    Embedder,
+    Placement,
+)
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
@@ -64,7 +72,8 @@ def models(request: MemberRequest) -> HttpResponse:
     wanted = request.GET.get("q", "").replace("\0", "").strip()
     page = Paginator(names_of(request.user, wanted), A_PAGE).get_page(request.GET.get("page"))
     facts = {"page": page, "wanted": wanted, "families": families(request, list(page))}
-    return render(request, "registry/models.html", facts | {"anchors": Anchor.objects.all()})
+    open_models = {"anchors": Anchor.objects.all(), "embedders": Embedder.objects.all()}
+    return render(request, "registry/models.html", facts | open_models)
 
 
 def names_of(user: User, wanted: str) -> list[str]:
