@@ -79,7 +79,7 @@ def test_a_right_that_ended_before_the_answer_began_reads_nothing(
         work, found = begin_reply(reply.pk), look_up(reply.pk, None)
         finish_reply(reply.pk, "", state=State.STOPPED)
     assert work is not None
-    assert (work.looks_up, work.passages, found) == (True, (), [])
+    assert (work.looks_up, list(work.passages), found) == (True, [], [])
 
 
 def test_a_passage_that_is_gone_is_no_longer_named(
