@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -70,4 +69,3 @@ def test_what_was_deleted_by_mistake_is_there_again(place: Path) -> None:
         url = superuser_of(engines.connection["database_owner_url"], home)
         with psycopg.connect(url) as people:
             assert people.execute("SELECT count(*) FROM sheets").fetchone() == (1000,)
-    assert os.listdir(log)
