@@ -58,6 +58,13 @@ class StreamOptions(_Strict):
     include_usage: bool | None = None
 
 
+class ResponseFormat(_Strict):
+    """What an answer is held to; whether a schema can be kept is the model server's to say."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+
 class Completion(_Strict):
     """What both kinds of completion have in common."""
 
@@ -95,6 +102,7 @@ class ChatCompletion(Completion):
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES)]
     max_completion_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    response_format: ResponseFormat | None = None
     look_up: bool | None = None
 
     def body(self) -> dict[str, Any]:
