@@ -40,6 +40,9 @@ MODEL = "handbook"
 CONTEXT = 1500  # tokens, which are bytes here
 LONG = "hello"  # a question that the little model answers for seconds
 ROOT = Path(settings.ROOT)
+# Of `calm serve`, in `folders()`.
+FLAGS = ("--composition", "composition", "--anchor", "anchor", "--augmenter", "augmenter")
+FLAGS += ("--name", MODEL)
 TOKEN = "t" * 32  # both halves of the double submit
 
 
@@ -83,9 +86,7 @@ def folders() -> Path:
 
 
 def start_server() -> Server:
-    root = folders()
-    words = ["--composition", "composition", "--anchor", "anchor", "--augmenter", "augmenter"]
-    return started(*words, "--name", MODEL, cwd=root)
+    return started(*FLAGS, cwd=folders())
 
 
 def started(*words: str, cwd: Path = ROOT) -> Server:
