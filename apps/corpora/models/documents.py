@@ -9,7 +9,8 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Left, Now
+from django.db.models import Value
+from django.db.models.functions import Coalesce, Left, Now, NullIf
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
@@ -70,12 +71,18 @@ class Document(TenantModel):
 
     objects = TenantManager.from_queryset(DocumentQuerySet)()
 
+    # What `training_digest` says, asked in the database.
+    TRAINING_DIGEST = Coalesce(NullIf("redacted_digest", Value("")), "text_digest")
+
     class Meta:
         ordering = ["path", "created_at"]
         indexes = [
             models.Index(fields=["tenant", "corpus", "sorting", "id"], name="document_by_path"),
             models.Index(
                 fields=["tenant", "corpus", "state", "sorting", "id"], name="document_by_state_path"
+            ),
+            models.Index(
+                fields=["tenant", "corpus", "created_at", "id"], name="document_by_arrival"
             ),
             models.Index(fields=["tenant", "corpus", "policy_version"], name="document_by_policy"),
             models.Index(
