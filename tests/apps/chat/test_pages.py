@@ -265,7 +265,7 @@ def test_history_is_searched_by_model_and_by_day_too(cast: Cast, bo: Client) -> 
     assert found(since="2024-02-30", until="tomorrow") == {"lamp", "chair"}  # no days: no filters
     page = bo.get("/chat/", {"with": "catalogue"}).content.decode()
     assert '<option value="catalogue" selected>' in page
-    assert "1 conversation found" in page
+    assert "Conversations found: 1" in page
 
 
 def test_the_page_says_how_full_the_context_is(
