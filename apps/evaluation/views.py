@@ -20,6 +20,7 @@ from apps.evaluation.models import Report
 from apps.registry.models import Alias, Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
+from apps.tenants.typed import sought
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 from counterpoint.keyset import Order, page_among, page_of
@@ -38,9 +39,11 @@ A_PAGE = 25
 @member()
 def reports(request: MemberRequest) -> HttpResponse:
     """Every report whose composition this person may read, newest first."""
+    wanted = sought(request)
     rows = Report.objects.visible_to(request.user).select_related("composition", "question_set")
-    page = page_of(rows, request.GET, *_orders(), size=A_PAGE)
-    return render(request, "evaluation/reports.html", {"page": page})
+    named = rows.filter(composition__name__icontains=wanted)
+    page = page_of(named, request.GET, *_orders(), size=A_PAGE)
+    return render(request, "evaluation/reports.html", {"page": page, "wanted": wanted})
 
 
 def _orders() -> tuple[Order, ...]:

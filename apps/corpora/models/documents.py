@@ -9,7 +9,7 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Value
+from django.db.models import Q, Value
 from django.db.models.functions import Coalesce, Left, Now, NullIf
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -87,7 +87,7 @@ class Document(TenantModel):
             models.Index(fields=["tenant", "corpus", "policy_version"], name="document_by_policy"),
             models.Index(
                 fields=["tenant", "corpus"],
-                condition=models.Q(screened=False),
+                condition=Q(screened=False),
                 name="document_unscreened",
             ),
         ]
@@ -125,6 +125,11 @@ class Document(TenantModel):
 
 
 class ExampleQuerySet(OfCorpusQuerySet):
+    def asking(self, words: str) -> Self:
+        """Those with these words in the question, the answer or what it is about."""
+        said = [Q(**{f"{each}__icontains": words}) for each in ("question", "answer", "entity")]
+        return self.filter(said[0] | said[1] | said[2])
+
     def ready(self) -> Self:
         return self.filter(excluded=False)
 

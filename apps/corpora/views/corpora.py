@@ -144,12 +144,12 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
     oldest = Order("old", _("oldest"), ("created_at", "pk"))
     sources: dict[str, Callable[[], Any]] = {
         "uploads": lambda: row.uploads.select_related("by"),
-        "examples": lambda: row.examples.all(),
+        "examples": lambda: row.examples.asking(sought(request)),
         "snapshots": lambda: _snapshots(row, request.user),
     }
     page = page_of(sources[tab](), request.GET, newest, oldest, size=PAGE)
     if tab != "uploads":
-        return {"page": page}
+        return {"page": page, "wanted": sought(request)}
     counts = tallies(page.rows)
     for one in page:
         one.counted = counts[one.pk]

@@ -170,3 +170,22 @@ def test_passages_lose_no_word_and_cross_no_page(text: str, breaks: set[int]) ->
         begin = starts[piece.page - 1] if starts else 0
         end = starts[piece.page] if starts and piece.page < len(starts) else len(text)
         assert begin <= piece.start < piece.end <= end
+
+
+def test_questions_are_found_by_their_words(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        corpus = actions.create_corpus("Asked", by=cast.ada)
+        rows = [
+            {"question": "Where is the lamp made?", "answer": "In Peru.", "entity": "Lamp"},
+            {"question": "Who sells the chair?", "answer": "Nobody.", "entity": "Chair"},
+        ]
+        actions.add_examples(corpus, rows, by=cast.ada)
+    ada = cast.client(cast.ada)
+
+    def shown(words: str) -> str:
+        told = {"tab": "examples", "q": words}
+        return ada.get(corpus.get_absolute_url(), told).content.decode()
+
+    assert "the lamp" in shown("PERU")
+    assert "the chair" not in shown("PERU")
+    assert "No question has these words." in shown("100 %_")

@@ -164,3 +164,12 @@ def test_promoting_from_the_report_moves_live(cast: Cast) -> None:
     assert b"is live now" in answer.content
     with tenant_scope(cast.north):
         assert Alias.objects.get(name="live").composition_id == report.composition_id
+
+
+def test_reports_are_found_by_their_model(cast: Cast) -> None:
+    report = made(cast, Report)
+    ada, name = cast.client(cast.ada), report.composition.name
+    assert report.verdict in ada.get("/reports/", {"q": name[:3].upper()}).content.decode()
+    none = ada.get("/reports/", {"q": "no such model"}).content.decode()
+    assert report.verdict not in none
+    assert "No report of such a model." in none
