@@ -65,12 +65,15 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow test-vllm bench bench-access bench-corpora bench-operate bench-pages bench-runs bench-serving bench-uploads screens lint types
+.PHONY: test test-slow test-images test-vllm bench bench-access bench-corpora bench-operate bench-pages bench-runs bench-serving bench-uploads screens lint types
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(PROCESSES) --dist loadfile
 
 test-slow: setup browser ## The slow proofs
 	$(BIN)/python -m pytest -m slow
+
+test-images: setup ## The images, built by buildah and run (root; BASE=image@sha256:..., else mmdebstrap makes one)
+	$(BIN)/python -m pytest -s tests/deploy/images
 
 # vLLM pins much of what we pin too: its tests have an environment of their own.
 .venv-vllm/ready: requirements/vllm.txt pyproject.toml

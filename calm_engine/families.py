@@ -283,6 +283,18 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
     what `read_config` raises.
     """
     root = Path(folder)
+    config = check_weights(root)
+    check_family(str(config.get("model_type")))
+    check_known(config)
+    _check_values(root)
+    return config
+
+
+def check_weights(root: Path) -> dict[str, Any]:
+    """Whether any model's folder may be opened at all; return its config.
+
+    Raises InputError: "anchor.pickle", "model.folder", and what `read_config` raises.
+    """
     pickled = sorted(p.name for p in root.rglob("*") if p.suffix.lower() in PICKLES)
     if pickled:
         raise InputError(
@@ -291,11 +303,8 @@ def check_folder(folder: str | Path) -> dict[str, Any]:
             files=", ".join(pickled),
         )
     config = read_config(root)
-    check_family(str(config.get("model_type")))
-    check_known(config)
     if not any(root.glob("*.safetensors")):
         raise InputError("model.folder", "no safetensors file in the folder", folder=root.name)
-    _check_values(root)
     return config
 
 
@@ -341,7 +350,7 @@ def load_parent(folder: str | Path, *, dtype: torch.dtype | None = None) -> PreT
     "model.quantised" where a quantised model cannot run, and "model.weights" when files are damaged
     or tensors are missing: transformers would make those up at random.
     """
-    _check_can_run(check_folder(folder))
+    check_can_run(check_folder(folder))
     try:
         # transformers' types know the model alone; with the report comes a pair.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -365,7 +374,7 @@ def load_parent(folder: str | Path, *, dtype: torch.dtype | None = None) -> PreT
     return model
 
 
-def _check_can_run(config: dict[str, Any]) -> None:
+def check_can_run(config: dict[str, Any]) -> None:
     """Raises InputError("model.quantised"): quantisers' kernels want an accelerator."""
     if bits_of(config) is not None and not torch.cuda.is_available():
         raise InputError("model.quantised", "a quantised model needs a GPU", bits=bits_of(config))

@@ -17,6 +17,7 @@ from torch import Tensor
 from calm_engine.errors import InputError
 
 if TYPE_CHECKING:
+    from calm_engine.grammar import Held
     from calm_engine.influence import Judged
 
 # An unfinished character of UTF-8 is at most three bytes, each of them shown as this sign.
@@ -211,11 +212,13 @@ class Answer:
     """One answer under way: draws tokens, watches its stop rules. Ignorant of caches.
 
     ends   ids that end an answer, such as <|im_end|>
+    held   what it is held to; None: it may say anything
     """
 
     tokenizer: Any
     sampling: Sampling
     ends: frozenset[int]
+    held: Held | None = None
     tokens: list[int] = field(default_factory=list)
     finish: str | None = None
 
@@ -230,7 +233,7 @@ class Answer:
 
         is_last   no model could read on after it
         """
-        token = self.chooser.take(logits)
+        token = self.chooser.take(logits if self.held is None else self.held.allowed(logits))
         top = self.sampling.top_logprobs
         scored = None if top is None else score(logits, token, self.tokenizer, top)
         return self.add(token, scored, is_last=is_last)
@@ -240,11 +243,16 @@ class Answer:
         self.tokens.append(token)
         if token in self.ends:
             return self._close("stop", self._words.end())
+        if self.held is not None:
+            self.held.take(token)
         if scored is not None:
             self._scored.append((self._words.length, scored))
         text = self._words.add(token)
         if self._words.stopped:
             return self._close("stop", text)
+        if self.held is not None and self.held.is_whole:
+            return self._close("stop", text + self._words.end())
+        is_last |= self.held is not None and self.held.is_lost
         if is_last or len(self.tokens) >= self.sampling.max_new_tokens:
             return self._close("length", text + self._words.end())
         return self._piece(text)

@@ -103,7 +103,7 @@ def _from_folder(source: Path, output: Path) -> Outcome:
     model = load_parent(source)
     check_finite(model)
     tokenizer = read_tokenizer(source)
-    told = Told(source.name, _licence_of(source), source.name, digests.weights_digest(source))
+    told = Told(source.name, licence_of(source), source.name, digests.weights_digest(source))
     with whole(output) as aside:
         for path in belonging(source):
             shutil.copyfile(path, aside / path.name)
@@ -119,7 +119,7 @@ def belonging(source: Path) -> Iterator[Path]:
             yield path
 
 
-def _licence_of(folder: Path) -> str:
+def licence_of(folder: Path) -> str:
     """The licence that the model card names, or "unknown"."""
     try:
         card = (folder / "README.md").read_text(encoding="utf-8", errors="replace")

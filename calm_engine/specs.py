@@ -34,6 +34,15 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
+def _as_then(told: dict[str, Any]) -> dict[str, Any]:
+    """A spec as the former release would have told it, where it could."""
+    return {
+        name: _as_then(value) if isinstance(value, dict) else value
+        for name, value in told.items()
+        if name not in LATER or value != LATER[name]
+    }
+
+
 def _spec_in(hint: Any) -> type[Spec] | None:
     """The spec inside a hint such as `BridgeSpec | None`, if there is one."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
@@ -100,6 +109,9 @@ NOT_THE_WORK = frozenset(
     | {"gradient_accumulation_steps", "shard_model"}
     | {"history", "milestones", "workers"}
 )
+# Fields that the former release did not know, each with the value that means "as it was then": a
+# spec that leaves them there is the same work, and goes on from that release's checkpoints.
+LATER: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -208,7 +220,7 @@ class TrainSpec(Spec):
 
     def digest_of_work(self) -> str:
         """SHA-256 of what decides the result: a checkpoint of another spec is not this one's."""
-        told = {k: v for k, v in self.to_dict().items() if k not in NOT_THE_WORK}
+        told = _as_then({k: v for k, v in self.to_dict().items() if k not in NOT_THE_WORK})
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def _check_batch(self, size: int) -> None:

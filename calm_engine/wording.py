@@ -301,6 +301,8 @@ WORDING: dict[str, str] = {
     "server.failed": "The model could not be loaded. The log of the model server says why.",
     "server.fault": "The model server failed on this request. Its log says more; try again.",
     "server.loading": "The model is still being loaded. Try again in a few seconds.",
+    "server.parents": "A composition is served with its parents. Give --anchor and --augmenter "
+    "beside --composition.",
     "server.name": "The name `anchor` belongs to the bare anchor. "
     "Choose another for the composition with --name.",
     "server.open": "Without --secret-file the server listens on this machine only. "
@@ -312,6 +314,14 @@ WORDING: dict[str, str] = {
     # vLLM
     "vllm.family": "vLLM does not run this kind of model under bridges[ ({kind})]. "
     "Serve it with `--engine torch`.",
+    "embedder.folder": "There is no embedding model in this folder[: {path}]. Give the folder of a "
+    "transformers encoder or decoder with its tokenizer, or none: passages are then found by their "
+    "words.",
+    "embedder.width": "The embedding model gave vectors of another width than it was brought in "
+    "with. Bring it in again.",
+    "grammar.schema": "No answer can be held to this schema. Mend it, or ask without one.",
+    "grammar.tokenizer": "This model's tokenizer does not spell its words, so that no answer can "
+    "be held to a schema. Ask without one.",
     "vllm.missing": "vLLM is not installed here. Install it beside Counterpoint, or serve with "
     "`--engine torch`.",
     "vllm.pipeline": "A composition runs in one place: both models go in step. Share it out with "

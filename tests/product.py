@@ -19,14 +19,17 @@ PASSWORD = "a long enough passphrase"
 
 
 class Product:
-    """The running product: its home folder, its address, and its commands."""
+    """The running product: its home folder, its address, and its commands.
 
-    def __init__(self, home: Path) -> None:
+    environment   where its engines are; by default it starts its own
+    """
+
+    def __init__(self, home: Path, environment: dict[str, str] | None = None) -> None:
         self.home = home
         roots = os.pathsep.join([str(ROOT), str(ROOT / "platform")])
-        clean = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
-        clean.pop("DATABASE_OWNER_URL", None)
-        self.environment = clean | {
+        urls = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
+        clean = {name: word for name, word in os.environ.items() if name not in urls}
+        self.environment = (environment or clean) | {
             "COUNTERPOINT_HOME": str(home),
             "PYTHONPATH": roots,
             "CURATOR_PASSWORD": PASSWORD,
@@ -58,9 +61,9 @@ class Product:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[Product]:
+def running(home: Path, environment: dict[str, str] | None = None) -> Iterator[Product]:
     """The product, ready; stopped at the end if the test did not."""
-    product = Product(home)
+    product = Product(home, environment)
     try:
         product.address()
         yield product

@@ -12,6 +12,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import (
+    BertConfig,
+    BertModel,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
@@ -221,6 +223,22 @@ def save_folder(model: PreTrainedModel, folder: Path) -> Path:
     model.save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
+
+
+def embedder_folder(folder: Path, kind: str = "bert", *, width: int = 32) -> Path:
+    """A random model to make vectors with: an encoder ("bert"), or a decoder of this family."""
+    torch.manual_seed(7)
+    shape = {"hidden_size": width, "num_hidden_layers": 2, "num_attention_heads": 2}
+    if kind != "bert":
+        return save_folder(make_model(kind, width=width, layers=2, heads=2, seed=7), folder)
+    config = BertConfig(
+        **shape,
+        vocab_size=VOCABULARY,
+        intermediate_size=2 * width,
+        max_position_embeddings=POSITIONS,
+        initializer_range=0.2,
+    )
+    return save_folder(BertModel(config).eval(), folder)
 
 
 def some_ids(rows: int = 2, tokens: int = 12, seed: int = 4) -> Tensor:

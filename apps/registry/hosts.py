@@ -19,7 +19,8 @@ from uuid import UUID
 
 import httpx
 
-from apps.registry.models import PLACEMENT_FRESH, Composition, Placement
+from apps.registry import artifacts
+from apps.registry.models import PLACEMENT_FRESH, Composition, Embedder, Placement
 from apps.tenants.scope import tenant_scope
 from calm_engine import traces
 from calm_engine.errors import InternalError
@@ -93,10 +94,10 @@ def model_named(name: str, *, by: User) -> Composition | None:
     return live
 
 
-def address_of(composition: Composition) -> str:
-    """Where this composition is served now; empty when nowhere."""
-    placements: Any = Placement.objects.all()
-    placement: Placement | None = placements.serving().filter(composition=composition).first()
+def address_of(model: Composition | Embedder) -> str:
+    """Where this model is served now; empty when nowhere."""
+    placements: Any = Placement.objects.serving()
+    placement: Placement | None = placements.filter(**{artifacts.KINDS[type(model)]: model}).first()
     return placement.address if placement else ""
 
 
@@ -215,12 +216,15 @@ async def stream(address: str, path: str, body: Json) -> AsyncGenerator[Json | N
         raise gone()
 
 
-async def whole(address: str, path: str, body: Json) -> AsyncGenerator[Json]:
-    """The one reply of a completion that does not stream. Raises as `stream` does.
+async def whole(
+    address: str, path: str, body: Json, *, limits: httpx.Timeout = PATIENT
+) -> AsyncGenerator[Json]:
+    """The one reply of a request that does not stream. Raises as `stream` does.
 
-    Nothing comes before the last token is drawn: how long that takes is the asker's own choice.
+    Of a completion nothing comes before the last token is drawn: how long that takes is the asker's
+    own choice.
     """
-    async with _asked(address, path, body, limits=PATIENT) as response:
+    async with _asked(address, path, body, limits=limits) as response:
         yield _object(await response.aread())
 
 

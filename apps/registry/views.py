@@ -21,7 +21,15 @@ from apps.audit.models import Approval
 from apps.corpora.models import Corpus
 from apps.registry import actions, artifacts, closure, learned
 from apps.registry import export as exporting
-from apps.registry.models import Alias, AliasChange, Anchor, Augmenter, Composition, Placement
+from apps.registry.models import (
+    Alias,
+    AliasChange,
+    Anchor,
+    Augmenter,
+    Composition,
+    Embedder,
+    Placement,
+)
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.typed import sought
@@ -67,7 +75,8 @@ def models(request: MemberRequest) -> HttpResponse:
     wanted = sought(request)
     page = names_of(request, wanted)
     facts = {"page": page, "wanted": wanted, "families": families(request, page.rows)}
-    return render(request, "registry/models.html", facts | {"anchors": Anchor.objects.all()})
+    open_models = {"anchors": Anchor.objects.all(), "embedders": Embedder.objects.all()}
+    return render(request, "registry/models.html", facts | open_models)
 
 
 def names_of(request: MemberRequest, wanted: str) -> Page[str]:

@@ -77,7 +77,7 @@ def _told(line: Batcher, prompt: tuple[int, ...], gate: float) -> float:
         arrived.put((time.monotonic(), piece))
 
     how = Sampling(max_new_tokens=SAID, temperature=0.0, gate=gate)
-    line.submit(Ticket(prompt, how, hear))
+    line.submit(Ticket(prompt, how, deliver=hear))
     first, piece = arrived.get(timeout=300)
     last = first
     while piece.finish is None:

@@ -127,7 +127,7 @@ def _on_torch(line: Batcher, gate: float) -> Play:
                     raise piece
                 told.put((at, time.monotonic() - began, piece))
 
-            line.submit(Ticket(tuple(prompt), how, hear))
+            line.submit(Ticket(tuple(prompt), how, deliver=hear))
         first: dict[int, float] = {}
         left, drawn = count, 0
         while left:

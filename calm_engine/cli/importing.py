@@ -1,4 +1,4 @@
-"""calm import: bring an open model in."""
+"""calm import: bring an open model in, as an anchor or as an embedding model."""
 
 from __future__ import annotations
 
@@ -21,10 +21,15 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("source", help="folder or .gguf file")
     parser.add_argument("--output", required=True, help=HELP["output"])
+    told = "what it is to be: an anchor (default), or what finds passages by their meaning"
+    roles = ("anchor", "embedder")
+    parser.add_argument("--as", dest="role", choices=roles, default="anchor", help=told)
     add_json(parser)
 
 
 def _import(args: argparse.Namespace) -> None:
-    from calm_engine.importing import import_anchor  # noqa: PLC0415 loads torch
+    from calm_engine.embedding import import_embedder  # noqa: PLC0415 loads torch
+    from calm_engine.importing import import_anchor  # noqa: PLC0415 likewise
 
-    report(import_anchor(Path(args.source), Path(args.output)), args)
+    bring = import_embedder if args.role == "embedder" else import_anchor
+    report(bring(Path(args.source), Path(args.output)), args)

@@ -1,4 +1,4 @@
-"""calm serve: a composition over the OpenAI protocol."""
+"""calm serve: a composition, or an embedding model, over the OpenAI protocol."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ def add(verbs: Any) -> None:
         verbs,
         "serve",
         _serve,
-        told="serve a composition and its bare anchor over the OpenAI protocol",
+        told="serve a composition and its bare anchor over the OpenAI protocol, or an embedding "
+        "model",
         example="calm serve --composition models/together --anchor models/smollm2 "
         "--augmenter models/ours --name ours --port 8100 --secret-file secret",
     )
-    parser.add_argument("--composition", required=True, metavar="FOLDER", help=HELP["composition"])
-    add_parents(parser, required=True)
-    parser.add_argument("--name", required=True, help="the composition's name among the models")
+    kinds = parser.add_mutually_exclusive_group(required=True)
+    kinds.add_argument("--composition", metavar="FOLDER", help=HELP["composition"])
+    kinds.add_argument("--embedder", metavar="FOLDER", help="folder of an embedding model")
+    add_parents(parser, required=False)
+    parser.add_argument("--name", required=True, help="its name among the models")
     parser.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0: any free one")
     parser.add_argument("--secret-file", metavar="FILE", help="the bearer's secret, one line")
@@ -43,15 +46,19 @@ def add(verbs: Any) -> None:
 def _serve(args: argparse.Namespace) -> None:
     if args.name == "anchor":
         raise InputError("server.name")
-    need_folders(args.composition, args.anchor, *args.augmenter)
+    augmenters = args.augmenter or ()
+    if args.composition and not (args.anchor and augmenters):
+        raise InputError("server.parents")
+    need_folders(*filter(None, (args.composition, args.embedder, args.anchor, *augmenters)))
     from calm_engine.serving.server import Serving, serve  # noqa: PLC0415 loads torch
 
     serve(
         Serving(
-            composition=args.composition,
-            anchor=args.anchor,
-            augmenters=tuple(args.augmenter),
             name=args.name,
+            composition=args.composition or "",
+            anchor=args.anchor or "",
+            augmenters=tuple(augmenters),
+            embedder=args.embedder,
             host=args.host,
             port=args.port,
             secret_file=args.secret_file,

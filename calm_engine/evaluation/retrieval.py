@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import bm25s
-import torch
-from torch import Tensor
-from torch.nn import functional
-from transformers import AutoModel, AutoTokenizer
 
+from calm_engine.embedding import Embedder
 from calm_engine.errors import InputError
 from calm_engine.selfstudy import Source
 from calm_engine.selfstudy.saying import passages_of
@@ -25,15 +22,13 @@ from calm_engine.selfstudy.saying import passages_of
 SIZES = (1, 2, 4)  # how many passages are tried
 CANDIDATES = 50  # of each ranking
 DAMPED = 60  # of reciprocal rank fusion
-AT_ONCE = 32  # texts in a batch of the encoder
 
 
 class Library:
     """The passages of some documents, to be looked up.
 
     embedder   folder of an encoder; None: passages are found by their words alone
-    Raises InputError("documents.empty") when there is no passage, "embedder.folder" when the folder
-    holds no encoder that can be loaded.
+    Raises InputError("documents.empty") when there is no passage, what `Embedder` raises.
     """
 
     def __init__(self, documents: Iterable[Source], embedder: str | Path | None = None) -> None:
@@ -44,8 +39,8 @@ class Library:
         self._found: dict[str, list[int]] = {}  # ranked passages by question
         self._words = bm25s.BM25()
         self._words.index(_tokens(self.passages), show_progress=False)
-        self._encoder = Encoder(embedder) if embedder else None
-        self._vectors = self._encoder.encode(self.passages) if self._encoder else None
+        self._embedder = Embedder(embedder) if embedder else None
+        self._vectors = self._embedder.encode(self.passages) if self._embedder else None
 
     def find(self, question: str, most: int) -> list[str]:
         """The best passages for a question, best first; each question is looked up once."""
@@ -55,8 +50,8 @@ class Library:
 
     def _ranked(self, question: str) -> list[int]:
         rankings = [self._by_words(question)]
-        if self._encoder is not None and self._vectors is not None:
-            near = self._vectors @ self._encoder.encode([question])[0]
+        if self._embedder is not None and self._vectors is not None:
+            near = self._vectors @ self._embedder.encode([question])[0]
             rankings.append(near.topk(min(CANDIDATES, len(near))).indices.tolist())
         scores: dict[int, float] = {}
         for ranking in rankings:
@@ -76,36 +71,3 @@ class Library:
 
 def _tokens(texts: Sequence[str]) -> Any:
     return bm25s.tokenize(list(texts), stopwords=None, show_progress=False)
-
-
-class Encoder:
-    """A model whose last states, averaged over a text's tokens, say what the text is about."""
-
-    def __init__(self, folder: str | Path) -> None:
-        make: Any = AutoModel  # untyped there
-        try:
-            self.model = make.from_pretrained(folder, local_files_only=True).eval()
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(
-                "embedder.folder", "the folder holds no encoder", path=Path(folder).name
-            ) from error
-        limit = getattr(self.model.config, "max_position_embeddings", None) or 512
-        self.limit = min(int(limit), 512)
-
-    @torch.inference_mode()
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """Vectors of length 1, (texts, width)."""
-        parts = []
-        for start in range(0, len(texts), AT_ONCE):
-            told = self.tokenizer(
-                list(texts[start : start + AT_ONCE]),
-                return_tensors="pt",
-                padding=True,
-                truncation=True,
-                max_length=self.limit,
-            )
-            held = {name: told[name] for name in ("input_ids", "attention_mask")}
-            states, mask = self.model(**held).last_hidden_state, held["attention_mask"][..., None]
-            parts.append(functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1))
-        return torch.cat(parts)

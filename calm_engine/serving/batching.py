@@ -36,7 +36,7 @@ class _Row:
 
     def __init__(self, ticket: Ticket, loaded: Loaded, ends: frozenset[int]) -> None:
         self.ticket = ticket
-        self.answer = Answer(loaded.tokenizer, ticket.sampling, ends)
+        self.answer = Answer(loaded.tokenizer, ticket.sampling, ends, ticket.held)
         self.cache: CalmCache = loaded.model.new_cache()
         self.read = 0  # prompt tokens in the cache
 
@@ -158,7 +158,7 @@ class _Batch:
         return logits
 
 
-class Batcher(Line):
+class Batcher(Line[Ticket, Loaded]):
     """The line before a model that torch plays: loads it, then steps the batch while there is work.
 
     load      called on the model thread; whatever it raises ends up in `failure`
@@ -171,6 +171,7 @@ class Batcher(Line):
         super().__init__(**how)
         self._load, self._drafting = load, drafting
         self._reading: deque[_Row] = deque()
+        self._read: list[_Row] = []  # whose prompts are read, on their way into a batch
 
     def _open(self) -> Loaded:
         loaded = self._load()
@@ -186,7 +187,7 @@ class Batcher(Line):
         """Answer two tokens of each kind, so that the first person does not wait for kernels."""
         for batch, gate in ((self._composed, 1.0), (self._bare, 0.0)):
             how = Sampling(max_new_tokens=2, temperature=0.0, gate=gate)
-            row = _Row(Ticket((0, 0), how, lambda _: None), loaded, frozenset())
+            row = _Row(Ticket((0, 0), how, deliver=lambda _: None), loaded, frozenset())
             batch.read(row, 2)
             batch.join([row])
             batch.step()
@@ -200,8 +201,11 @@ class Batcher(Line):
             if batch.rows:
                 self._step(batch)
 
-    def _under_way(self) -> int:
-        return len(self._composed.rows) + len(self._bare.rows) + len(self._reading)
+    def _rows(self) -> list[_Row]:
+        return [*self._composed.rows, *self._bare.rows, *self._reading, *self._read]
+
+    def _callers(self) -> list[str]:
+        return [row.ticket.caller for row in self._rows()]
 
     def _leave(self) -> None:
         """Rows that are over go, and tickets that were cancelled while they waited."""
@@ -216,21 +220,21 @@ class Batcher(Line):
     def _read_prompts(self, loaded: Loaded) -> None:
         """Read up to CHUNK prompt tokens; rows whose prompt is read join their batch together."""
         budget = CHUNK
-        read: list[_Row] = []
-        while budget > 0 and (row := self._next_row(loaded, len(read))) is not None:
+        while budget > 0 and (row := self._next_row(loaded)) is not None:
             count = min(budget, row.left)
             budget -= count
             if self._read_some(row, count) and not row.is_over:
-                read.append(row)
+                self._read.append(row)
+        read, self._read = self._read, []
         for batch in (self._composed, self._bare):
             with self._telling(batch):
                 batch.join([row for row in read if self._batch_of(row) is batch])
 
-    def _next_row(self, loaded: Loaded, joining: int) -> _Row | None:
+    def _next_row(self, loaded: Loaded) -> _Row | None:
         """The row whose prompt is being read, or else the next that waits if there is a place."""
         if self._reading:
             return self._reading[0]
-        if self._under_way() + joining >= self._most:
+        if self._under_way() >= self._most:
             return None
         ticket = self._next()
         if ticket is None:

@@ -1,7 +1,7 @@
 """The line of requests before a model, and the one thread that answers them.
 
-Knows no HTTP, no tensors and no engine: `batching` plays with torch, `vllm.batching` with vLLM.
-Whoever asks gets pieces through a callback.
+Knows no HTTP, no tensors and no engine: `batching` plays with torch, `vllm.batching` with vLLM,
+`embedding` makes vectors. Whoever asks gets what comes through a callback.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from calm_engine.errors import EngineError, InputError, InternalError
-from calm_engine.generation import Piece, Sampling
+from calm_engine.generation import Sampling
 from calm_engine.serving.metrics import Meters
 
-Deliver = Callable[[Piece | EngineError], None]
+if TYPE_CHECKING:
+    from calm_engine.grammar import Held
 
 
 @dataclass(frozen=True)
@@ -44,32 +45,49 @@ class Loaded:
         return int(self.model.config.vocab_size)
 
 
-@dataclass(eq=False)
-class Ticket:
-    """One request on its way through the batch. `cancel` may be called from any thread.
+@dataclass(eq=False, kw_only=True)
+class Request:
+    """One request on its way. `cancel` may be called from any thread.
 
-    prompt      token ids, at least one
-    deliver     called on the model thread with each piece, and with an error in place of the last
-    is_judged   the last piece tells what the parts of the composition did to each token
+    deliver     called on the model thread with what comes, and with an error in place of the last
+    caller      who asks, as far as the asker says; the less of somebody is under way, the sooner it
+                is their turn
     """
 
-    prompt: tuple[int, ...]
-    sampling: Sampling
-    deliver: Deliver
-    is_judged: bool = False
+    deliver: Callable[[Any], None]
+    caller: str = ""
     asked: float = field(default_factory=time.monotonic)
     cancelled: bool = False
 
     def cancel(self) -> None:
-        """Leave the batch before its next step; nothing more is delivered."""
+        """Leave before the next step; nothing more is delivered."""
         self.cancelled = True
 
 
-class Line(ABC):
-    """One model thread, requests that wait for it, and what is known of both.
+@dataclass(eq=False)
+class Ticket(Request):
+    """One answer on its way through the batch: `deliver` gets each `Piece`.
+
+    prompt      token ids, at least one
+    is_judged   the last piece tells what the parts of the composition did to each token
+    held        what the answer is held to; None: it may say anything
+    """
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    is_judged: bool = False
+    held: Held | None = None
+
+
+R = TypeVar("R", bound=Request)
+M = TypeVar("M")
+
+
+class Line(ABC, Generic[R, M]):
+    """One model thread, requests (R) that wait for it, its model (M), and what is known of these.
 
     rows       answers under way at once
-    queue      requests that may wait beyond those
+    queue      requests that may wait beyond those; of one caller who is told, half as many
     on_change  called on the model thread when it became ready or failed
     """
 
@@ -86,10 +104,10 @@ class Line(ABC):
         self._most, self._queue = rows, queue
         self._on_change = on_change
         self.meters = meters or Meters()
-        self.loaded: Loaded | None = None
+        self.loaded: M | None = None
         self.failure: Exception | None = None
         self._work = threading.Condition()
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: deque[R] = deque()
         self._is_draining = self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
@@ -107,16 +125,25 @@ class Line(ABC):
             return "draining"
         return "loading" if self.loaded is None else "ready"
 
-    def submit(self, ticket: Ticket) -> None:
+    def absence(self) -> EngineError:
+        """Why nothing can be asked now."""
+        return InputError(f"server.{self.state}")
+
+    def submit(self, ticket: R) -> None:
         """Queue a request. Raises InputError "server.loading", "server.draining", "server.busy"."""
         with self._work:
             if self.state != "ready":
-                raise InputError(f"server.{self.state}")
-            if len(self._waiting) >= self._queue:
+                raise self.absence()
+            if len(self._waiting) >= self._share_of(ticket.caller):
                 raise InputError("server.busy")
             self._waiting.append(ticket)
             self.meters.waiting.set(len(self._waiting))
             self._work.notify()
+
+    def _share_of(self, caller: str) -> int:
+        """How long the line may be for this caller: nobody fills it who is known by name."""
+        mine = sum(one.caller == caller for one in self._waiting) if caller else 0
+        return 0 if mine and mine >= self._queue // 2 else self._queue
 
     def drain(self) -> None:
         """Take no more requests; those that were taken are finished."""
@@ -153,20 +180,23 @@ class Line(ABC):
         self.meters.ready.set(0)
 
     @abstractmethod
-    def _open(self) -> Loaded:
+    def _open(self) -> M:
         """Load the model and answer once, so that the first person does not wait for kernels."""
 
     @abstractmethod
-    def _turn(self, loaded: Loaded) -> None:
+    def _turn(self, loaded: M) -> None:
         """One turn: let go who left, take in who waits, take a step."""
 
     @abstractmethod
-    def _under_way(self) -> int:
-        """Answers that have begun and not ended."""
+    def _callers(self) -> list[str]:
+        """Who asked for each answer that has begun and not ended."""
 
     @abstractmethod
-    def _begun(self) -> list[Ticket]:
-        """The tickets of answers that will not be finished, which are forgotten with this call."""
+    def _begun(self) -> list[R]:
+        """The requests that will not be finished, which are forgotten with this call."""
+
+    def _under_way(self) -> int:
+        return len(self._callers())
 
     def _wait_for_work(self) -> bool:
         with self._work:
@@ -180,12 +210,14 @@ class Line(ABC):
             self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
             self.meters.waiting.set(len(self._waiting))
 
-    def _next(self) -> Ticket | None:
-        """The first that waits, taken out of the line."""
+    def _next(self) -> R | None:
+        """The first that waits of those callers of whom least is under way, out of the line."""
+        busy = Counter(self._callers())
         with self._work:
             if not self._waiting:
                 return None
-            ticket = self._waiting.popleft()
+            ticket = min(self._waiting, key=lambda one: busy[one.caller])
+            self._waiting.remove(ticket)
             self.meters.waiting.set(len(self._waiting))
         return ticket
 

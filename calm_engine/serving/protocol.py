@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STOPS = 16
 STOP_LENGTH = 256  # characters
+SCHEMA_LENGTH = 1 << 16  # likewise
+CALLER_LENGTH = 200  # likewise; of a longer name the beginning
 MESSAGES = 1024
 TOP_LOGPROBS = 20
 ROLES = ("system", "developer", "user", "assistant")
@@ -54,7 +56,7 @@ def error_body(message: str, *, kind: str, code: str, param: str | None = None) 
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def _bad(param: str, why: str, code: str = "invalid_value") -> RequestError:
+def bad(param: str, why: str, code: str = "invalid_value") -> RequestError:
     return RequestError(400, f"`{param}` {why}.", code=code, param=param)
 
 
@@ -68,6 +70,8 @@ class Ask:
     logprobs     None: none; n: with the n likeliest tokens beside each
     gate         0 is the anchor alone, 1 the composition
     influence    chat only, not streamed: tell what the parts of the composition did to each token
+    caller       who asks, as far as the client says (`user`)
+    schema       chat only: the JSON schema, as JSON, to which the answer is held; None: none
     """
 
     model: str
@@ -83,6 +87,8 @@ class Ask:
     stream: bool = False
     include_usage: bool = False
     influence: bool = False
+    schema: str | None = None
+    caller: str = ""
 
 
 def read_json(body: bytes) -> Json:
@@ -102,86 +108,116 @@ def read_json(body: bytes) -> Json:
 
 def read_chat(values: Json) -> Ask:
     """Check a body of /v1/chat/completions. Raises RequestError 400."""
-    wanted = _flag(values, "logprobs")
-    top = _whole(values, "top_logprobs", 0, TOP_LOGPROBS)
+    wanted = read_flag(values, "logprobs")
+    top = read_whole(values, "top_logprobs", 0, TOP_LOGPROBS)
     if top is not None and not wanted:
-        raise _bad("top_logprobs", "needs `logprobs` to be true")
+        raise bad("top_logprobs", "needs `logprobs` to be true")
     _refuse_other_forms(values, ("tools", "functions", "logit_bias", "audio", "modalities"))
-    if _flag(values, "influence") and _flag(values, "stream"):
-        raise _bad("influence", "needs `stream` to be false", "unsupported_value")
-    limit = _whole(values, "max_completion_tokens", 1)
+    if read_flag(values, "influence") and read_flag(values, "stream"):
+        raise bad("influence", "needs `stream` to be false", "unsupported_value")
+    limit = read_whole(values, "max_completion_tokens", 1)
     return Ask(
         messages=_messages(values),
-        max_tokens=limit if limit is not None else _whole(values, "max_tokens", 1),
+        max_tokens=limit if limit is not None else read_whole(values, "max_tokens", 1),
         logprobs=(top or 0) if wanted else None,
-        influence=_flag(values, "influence"),
+        influence=read_flag(values, "influence"),
+        schema=_schema(values.get("response_format")),
         **_common(values),
     )
 
 
 def read_completion(values: Json) -> Ask:
     """Check a body of /v1/completions. Raises RequestError 400."""
-    _refuse_other_forms(values, ("suffix", "logit_bias", "echo"))
+    _refuse_other_forms(values, ("suffix", "logit_bias", "echo", "response_format"))
     if values.get("best_of") not in (None, 1):
-        raise _bad("best_of", "can only be 1", "unsupported_value")
-    limit = _whole(values, "max_tokens", 1)
+        raise bad("best_of", "can only be 1", "unsupported_value")
+    limit = read_whole(values, "max_tokens", 1)
     return Ask(
         prompt=_prompt(values),
         max_tokens=16 if limit is None else limit,
-        logprobs=_whole(values, "logprobs", 0, TOP_LOGPROBS),
+        logprobs=read_whole(values, "logprobs", 0, TOP_LOGPROBS),
         **_common(values),
     )
 
 
 def _common(values: Json) -> Json:
-    model = values.get("model")
-    if not isinstance(model, str) or not model:
-        raise _bad("model", "must name a model", "missing_required_parameter")
+    model = read_model(values)
     if values.get("n") not in (None, 1):
-        raise _bad("n", "can only be 1", "unsupported_value")
+        raise bad("n", "can only be 1", "unsupported_value")
     for name in ("presence_penalty", "frequency_penalty"):
         if values.get(name) not in (None, 0):
-            raise _bad(name, "can only be 0", "unsupported_value")
+            raise bad(name, "can only be 0", "unsupported_value")
     options = values.get("stream_options") or {}
     if not isinstance(options, dict):
-        raise _bad("stream_options", "must be an object")
+        raise bad("stream_options", "must be an object")
     return {
         "model": model,
         "temperature": _real(values, "temperature", 0.0, 2.0, 1.0),
         "top_p": _share(values),
-        "seed": _whole(values, "seed", -SEEDS, SEEDS),
+        "seed": read_whole(values, "seed", -SEEDS, SEEDS),
         "stop": _stops(values),
         "gate": _real(values, "gate", 0.0, 1.0, None),
-        "stream": _flag(values, "stream"),
-        "include_usage": _flag(options, "include_usage"),
+        "stream": read_flag(values, "stream"),
+        "include_usage": read_flag(options, "include_usage"),
+        "caller": read_caller(values),
     }
+
+
+def read_model(values: Json) -> str:
+    """The name of the model that is asked for. Raises RequestError 400."""
+    model = values.get("model")
+    if not isinstance(model, str) or not model:
+        raise bad("model", "must name a model", "missing_required_parameter")
+    return model
+
+
+def read_caller(values: Json) -> str:
+    """Who asks, as far as the client says. Raises RequestError 400."""
+    return read_text(values.get("user") or "", "user")[:CALLER_LENGTH]
 
 
 def _refuse_other_forms(values: Json, names: Sequence[str]) -> None:
     for name in names:
         if values.get(name) and values[name] != ["text"]:
-            raise _bad(name, "is not supported by this model", "unsupported_parameter")
-    form = values.get("response_format")
-    if form and (not isinstance(form, dict) or form.get("type") != "text"):
-        raise _bad("response_format", "can only be text", "unsupported_value")
+            raise bad(name, "is not supported by this model", "unsupported_parameter")
 
 
-def _flag(values: Json, name: str) -> bool:
+def _schema(form: object) -> str | None:
+    """The JSON schema that `response_format` asks for; None: any text."""
+    if form is None or form == {"type": "text"}:
+        return None
+    if form == {"type": "json_object"}:
+        return '{"type": "object"}'
+    if not isinstance(form, dict) or form.get("type") != "json_schema":
+        raise bad("response_format", "must be of type text, json_object or json_schema")
+    told = form.get("json_schema")
+    schema = told.get("schema") if isinstance(told, dict) else None
+    if not isinstance(schema, dict):
+        raise bad("response_format", "must hold an object `json_schema.schema`")
+    found = json.dumps(schema)
+    if len(found) > SCHEMA_LENGTH:
+        raise bad("response_format", f"may hold a schema of at most {SCHEMA_LENGTH} characters")
+    return found
+
+
+def read_flag(values: Json, name: str) -> bool:
+    """True or false; false where nothing is said. Raises RequestError 400."""
     value = values.get(name)
     if value is not None and not isinstance(value, bool):
-        raise _bad(name, "must be true or false", "invalid_type")
+        raise bad(name, "must be true or false", "invalid_type")
     return bool(value)
 
 
-def _whole(values: Json, name: str, least: int, most: int | None = None) -> int | None:
+def read_whole(values: Json, name: str, least: int, most: int | None = None) -> int | None:
+    """A whole number in these bounds, or None. Raises RequestError 400."""
     value = values.get(name)
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _bad(name, "must be a whole number", "invalid_type")
+        raise bad(name, "must be a whole number", "invalid_type")
     if value < least or (most is not None and value > most):
         upper = "" if most is None else f" and at most {most}"
-        raise _bad(name, f"must be at least {least}{upper}")
+        raise bad(name, f"must be at least {least}{upper}")
     return value
 
 
@@ -190,16 +226,16 @@ def _real(values: Json, name: str, least: float, most: float, default: Any) -> A
     if value is None:
         return default
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise _bad(name, "must be a number", "invalid_type")
+        raise bad(name, "must be a number", "invalid_type")
     if math.isnan(value) or not least <= value <= most:
-        raise _bad(name, f"must lie between {least:g} and {most:g}")
+        raise bad(name, f"must lie between {least:g} and {most:g}")
     return float(value)
 
 
 def _share(values: Json) -> float:
     top_p: float = _real(values, "top_p", 0.0, 1.0, 1.0)
     if top_p == 0.0:
-        raise _bad("top_p", "must be above 0; use `temperature` 0 for the likeliest token")
+        raise bad("top_p", "must be above 0; use `temperature` 0 for the likeliest token")
     return top_p
 
 
@@ -209,19 +245,20 @@ def _stops(values: Json) -> tuple[str, ...]:
         return ()
     stops = [given] if isinstance(given, str) else given
     if not isinstance(stops, list):
-        raise _bad("stop", "must be text or a list of texts", "invalid_type")
+        raise bad("stop", "must be text or a list of texts", "invalid_type")
     if len(stops) > STOPS:
-        raise _bad("stop", f"may hold at most {STOPS} texts")
+        raise bad("stop", f"may hold at most {STOPS} texts")
     for stop in stops:
-        _text(stop, "stop")
+        read_text(stop, "stop")
         if not 0 < len(stop) <= STOP_LENGTH:
-            raise _bad("stop", f"needs texts of 1 to {STOP_LENGTH} characters")
+            raise bad("stop", f"needs texts of 1 to {STOP_LENGTH} characters")
     return tuple(stops)
 
 
-def _text(value: object, param: str) -> str:
+def read_text(value: object, param: str) -> str:
+    """Text that can be written down. Raises RequestError 400."""
     if not isinstance(value, str):
-        raise _bad(param, "must be text", "invalid_type")
+        raise bad(param, "must be text", "invalid_type")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:  # JSON may spell half a character: \ud800
@@ -234,29 +271,29 @@ def _text(value: object, param: str) -> str:
 def _messages(values: Json) -> tuple[dict[str, str], ...]:
     given = values.get("messages")
     if not isinstance(given, list) or not given:
-        raise _bad("messages", "must hold at least one message", "missing_required_parameter")
+        raise bad("messages", "must hold at least one message", "missing_required_parameter")
     if len(given) > MESSAGES:
-        raise _bad("messages", f"may hold at most {MESSAGES} messages")
+        raise bad("messages", f"may hold at most {MESSAGES} messages")
     return tuple(_message(message, f"messages[{i}]") for i, message in enumerate(given))
 
 
 def _message(message: object, param: str) -> dict[str, str]:
     if not isinstance(message, dict):
-        raise _bad(param, "must be an object", "invalid_type")
+        raise bad(param, "must be an object", "invalid_type")
     role = message.get("role")
     if role not in ROLES:
-        raise _bad(f"{param}.role", f"must be one of {', '.join(ROLES)}")
+        raise bad(f"{param}.role", f"must be one of {', '.join(ROLES)}")
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(_part(part, f"{param}.content") for part in content)
-    text = _text(content, f"{param}.content")
+    text = read_text(content, f"{param}.content")
     return {"role": "system" if role == "developer" else role, "content": text}
 
 
 def _part(part: object, param: str) -> str:
     if not isinstance(part, dict) or part.get("type") != "text":
-        raise _bad(param, "may hold parts of type text only", "unsupported_value")
-    return _text(part.get("text"), param)
+        raise bad(param, "may hold parts of type text only", "unsupported_value")
+    return read_text(part.get("text"), param)
 
 
 def _prompt(values: Json) -> str | tuple[int, ...]:
@@ -264,11 +301,11 @@ def _prompt(values: Json) -> str | tuple[int, ...]:
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
         prompt = prompt[0]
     if isinstance(prompt, str):
-        return _text(prompt, "prompt")
+        return read_text(prompt, "prompt")
     if not isinstance(prompt, list) or not prompt:
-        raise _bad("prompt", "must be one text or one list of token ids", "invalid_type")
+        raise bad("prompt", "must be one text or one list of token ids", "invalid_type")
     if not all(isinstance(token, int) and not isinstance(token, bool) for token in prompt):
-        raise _bad("prompt", "must be one text or one list of token ids", "invalid_type")
+        raise bad("prompt", "must be one text or one list of token ids", "invalid_type")
     return tuple(prompt)
 
 

@@ -18,25 +18,30 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 import uvicorn
 
 from calm_engine import traces
 from calm_engine.drafting import Drafting
+from calm_engine.embedding import Embedder
 from calm_engine.errors import InputError
 from calm_engine.families import read_tokenizer
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.process import threads
 from calm_engine.serving.app import Door
 from calm_engine.serving.batching import Batcher
-from calm_engine.serving.line import Line, Loaded
+from calm_engine.serving.door import BareDoor
+from calm_engine.serving.embedding import EmbedderDoor, EmbedderLine
+from calm_engine.serving.line import Line, Loaded, Ticket
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What one model server serves, and where.
+    """What one model server serves, and where: a composition, or an embedding model by itself.
 
+    embedder       folder of an embedding model, which needs no composition
     port           0: any free one, told by the "listening" event
     secret_file    the bearer's secret, one line; None: only on the loopback address
     rows, queue    answers under way at once; requests that may wait beyond those
@@ -47,10 +52,11 @@ class Serving:
     draft          tokens that the augmenter drafts for an answer that is alone; 0: none
     """
 
-    composition: str
-    anchor: str
-    augmenters: tuple[str, ...]
     name: str
+    composition: str = ""
+    anchor: str = ""
+    augmenters: tuple[str, ...] = ()
+    embedder: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     secret_file: str | None = None
@@ -85,8 +91,7 @@ async def _serve(what: Serving, listener: socket.socket, secret: str | None) -> 
     def on_change() -> None:
         loop.call_soon_threadsafe(changed)
 
-    batcher = _line(what, on_change)
-    door = Door(batcher, name=what.name, secret=secret)
+    line, door = _behind(what, on_change, secret)
     server = _Server(
         uvicorn.Config(
             door.app(),
@@ -99,29 +104,43 @@ async def _serve(what: Serving, listener: socket.socket, secret: str | None) -> 
     )
 
     def changed() -> None:
-        tell(batcher.state)
-        if batcher.failure is not None:
+        tell(line.state)
+        if line.failure is not None:
             server.should_exit = True
 
     def end() -> None:
         tell("draining")
-        batcher.drain()
+        line.drain()
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     tell("listening")
-    batcher.start()
+    line.start()
     try:
         await server.serve(sockets=[listener])
     finally:
-        await asyncio.to_thread(batcher.stop)
-    if batcher.failure is not None:
-        raise batcher.failure
+        await asyncio.to_thread(line.stop)
+    if line.failure is not None:
+        raise line.failure
     tell("stopped")
 
 
-def _line(what: Serving, on_change: Callable[[], None]) -> Line:
+def _behind(
+    what: Serving, on_change: Callable[[], None], secret: str | None
+) -> tuple[Line[Any, Any], BareDoor]:
+    """The line before the model, and the door before the line."""
+    if what.embedder is None:
+        answers = _answers(what, on_change)
+        return answers, Door(answers, name=what.name, secret=secret)
+    folder = what.embedder
+    texts = EmbedderLine(
+        lambda: _embedder(folder, what), rows=what.rows, queue=what.queue, on_change=on_change
+    )
+    return texts, EmbedderDoor(texts, name=what.name, secret=secret)
+
+
+def _answers(what: Serving, on_change: Callable[[], None]) -> Line[Ticket, Loaded]:
     """Raises InputError("vllm.missing") where the engine that was asked for is not installed."""
     how = {"rows": what.rows, "queue": what.queue, "on_change": on_change}
     if what.engine == "torch":
@@ -181,6 +200,12 @@ def _load(what: Serving) -> Loaded:
     )
     tokenizer = read_tokenizer(what.composition)
     return Loaded(model, tokenizer, fingerprint=_fingerprint(what.composition))
+
+
+def _embedder(folder: str, what: Serving) -> Embedder:
+    """On the model thread, as above."""
+    torch.set_num_threads(threads(what.threads))
+    return Embedder(folder, device=_device(what.device))
 
 
 def _device(name: str) -> str:

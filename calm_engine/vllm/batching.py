@@ -19,12 +19,13 @@ from typing import Any
 
 from transformers import GenerationConfig
 from vllm import SamplingParams
+from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import EngineArgs
-from vllm.sampling_params import RequestOutputKind
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from calm_engine.families import read_tokenizer
-from calm_engine.generation import Answer, Piece, Sampling, Scored, end_tokens
+from calm_engine.generation import Answer, Piece, Scored, end_tokens
 from calm_engine.parents import read_composition
 from calm_engine.serving.line import Line, Loaded, Ticket
 from calm_engine.vllm.requests import NAME
@@ -59,7 +60,7 @@ class _Row:
         return self.ticket.cancelled or self.answer.finish is not None
 
 
-class PagedBatcher(Line):
+class PagedBatcher(Line[Ticket, Loaded]):
     """vLLM's scheduler, driven step by step from the model thread."""
 
     can_judge = False
@@ -82,7 +83,10 @@ class PagedBatcher(Line):
         self._engine = LLMEngine.from_engine_args(
             EngineArgs(
                 model=str(self._folder),
-                skip_tokenizer_init=True,
+                # The grammars' words; text is ours.
+                structured_outputs_config=StructuredOutputsConfig(
+                    backend="guidance", disable_any_whitespace=True
+                ),
                 dtype=str((config.anchor_config or {}).get("dtype") or "auto"),
                 max_num_seqs=self._most,
                 kv_cache_memory_bytes=None if room is None else int(room * 2**30),
@@ -117,7 +121,7 @@ class PagedBatcher(Line):
     def _begin(self, ticket: Ticket, loaded: Loaded) -> None:
         name = next(self._names)
         prompt: Any = {"prompt_token_ids": list(ticket.prompt)}
-        self._engine.add_request(name, prompt, _params(ticket.sampling, self._ends))
+        self._engine.add_request(name, prompt, _params(ticket, self._ends))
         self._rows[name] = _Row(ticket, Answer(loaded.tokenizer, ticket.sampling, self._ends))
         self.meters.prompt_tokens.inc(len(ticket.prompt))
 
@@ -144,8 +148,8 @@ class PagedBatcher(Line):
         if not row.ticket.cancelled:
             row.ticket.deliver(piece)
 
-    def _under_way(self) -> int:
-        return len(self._rows)
+    def _callers(self) -> list[str]:
+        return [row.ticket.caller for row in self._rows.values()]
 
     def _begun(self) -> list[Ticket]:
         tickets = [row.ticket for row in self._rows.values() if not row.is_over]
@@ -174,7 +178,8 @@ def _settings(folder: Path) -> GenerationConfig | None:
     return GenerationConfig.from_pretrained(folder, local_files_only=True)
 
 
-def _params(how: Sampling, ends: frozenset[int]) -> SamplingParams:
+def _params(ticket: Ticket, ends: frozenset[int]) -> SamplingParams:
+    how, held = ticket.sampling, ticket.held
     return SamplingParams(
         max_tokens=how.max_new_tokens,
         temperature=how.temperature,
@@ -185,6 +190,7 @@ def _params(how: Sampling, ends: frozenset[int]) -> SamplingParams:
         ignore_eos=True,  # the ends are told above
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
+        structured_outputs=held and StructuredOutputsParams(json=held.schema),
         extra_args={NAME: how.gate},
     )
 

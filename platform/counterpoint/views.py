@@ -73,7 +73,7 @@ def broken(request: HttpRequest) -> HttpResponse:
 
 def database_fault() -> str:
     try:
-        return schema.compare(connection).fault
+        return schema.compare(connection).lack
     except DatabaseError as error:
         return f"unreachable ({type(error).__name__})"
 

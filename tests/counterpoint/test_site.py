@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
@@ -48,6 +49,19 @@ def test_ready_means_database_migrations_and_broker(
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["broker"].startswith("unreachable")
+
+
+def test_whoever_started_before_an_upgrade_goes_on_until_the_newer_release_takes_over(
+    db: None, client: Client
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('runs', '9999_x', now())"
+        )
+    assert client.get("/readyz").status_code == 200  # a start is refused: counterpoint.E008
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'runs' AND name LIKE '0003%%'")
+    assert client.get("/readyz").json()["database"] == "1 migrations are pending"
 
 
 @pytest.mark.parametrize("page", ["/accounts/sign-in/", "/nowhere", "/healthz"])

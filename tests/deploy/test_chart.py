@@ -444,6 +444,12 @@ def test_the_migration_leans_on_nothing_of_its_own_release() -> None:
     assert all(name not in json.dumps(pod) for name in made)
 
 
+def test_the_migration_can_be_told_to_go_back() -> None:
+    for value, words in (("false", ["migrate"]), ("true", ["migrate", "--back"])):
+        pod = pods(render(LEAST, f"migrate.back={value}"))["Job/calm-migrate"]
+        assert [each["args"] for each in pod["containers"]] == [words]
+
+
 def test_the_migration_ends() -> None:
     job = named(render(LEAST), "Job", "calm-migrate")
     assert job["spec"]["activeDeadlineSeconds"] == 1800

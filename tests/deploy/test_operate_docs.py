@@ -16,7 +16,7 @@ PAGES = sorted((ROOT / "docs" / "operate").glob("*.md"))
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 INLINE = re.compile(r"`((?:counterpoint|manage\.py|make) [a-z][^`]*)`")
 MADE = re.compile(r"^([a-z-]+):", re.MULTILINE)
-OTHERS = {"kubectl", "systemctl", "docker", "buildah", "cp", "openssl"}
+OTHERS = {"kubectl", "systemctl", "docker", "buildah", "mmdebstrap", "cp", "openssl"}
 
 
 def shown() -> list[tuple[str, str]]:
@@ -25,7 +25,8 @@ def shown() -> list[tuple[str, str]]:
     for page in PAGES:
         text = page.read_text()
         blocks = "\n".join(BLOCK.findall(text))
-        found += [(page.name, line.split(" #")[0]) for line in blocks.splitlines() if line.strip()]
+        lines = [line.split(" #")[0] for line in blocks.splitlines() if line.strip()]
+        found += [(page.name, part.strip()) for line in lines for part in line.split(" | ")]
         found += [(page.name, line) for line in INLINE.findall(text)]
     return found
 
@@ -60,7 +61,7 @@ def test_a_command_that_is_shown_can_be_given(page: str, line: str) -> None:
 def helm(words: list[str]) -> None:
     """The same values and chart, rendered: `install` and `upgrade` need a cluster."""
     verb, *rest = words
-    assert verb in {"lint", "install", "upgrade", "test", "rollback"}
+    assert verb in {"lint", "install", "template", "upgrade", "test", "rollback"}
     if verb in {"test", "rollback"}:
         return
     told = call(*(["lint"] if verb == "lint" else ["template"]), *absolute(rest))

@@ -180,6 +180,29 @@ def test_bridges_that_do_not_fit_the_config_are_refused(
         load(saved, parents)
 
 
+def rewrite(saved: Path, **bridge: object) -> None:
+    """The saved form of the bridges with these options; None: written before there was one."""
+    config = json.loads((saved / "config.json").read_text())
+    told = config["bridge"] | bridge
+    config["bridge"] = {name: value for name, value in told.items() if value is not None}
+    (saved / "config.json").write_text(json.dumps(config))
+
+
+def test_bridges_saved_before_an_option_came_are_what_they_were(
+    model: CalmForCausalLM, saved: Path, parents: tuple[Path, Path]
+) -> None:
+    rewrite(saved, gate_reads=None, dropout=None)
+    assert torch.equal(said(load(saved, parents)), said(model))
+
+
+def test_bridges_of_a_newer_release_are_refused_by_name(
+    saved: Path, parents: tuple[Path, Path]
+) -> None:
+    rewrite(saved, hats=3)
+    with pytest.raises(InputError, match=r"spec\.unknown.*hats"):
+        load(saved, parents)
+
+
 def test_a_folder_that_is_no_composition_is_refused(
     saved: Path, parents: tuple[Path, Path]
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from calm_engine.errors import InputError
 from calm_engine.specs import (
+    LATER,
     AugmentSpec,
     BridgeSpec,
     ComposeSpec,
@@ -17,6 +19,7 @@ from calm_engine.specs import (
     Outcome,
     Progress,
     Spec,
+    TrainSpec,
 )
 
 BRIDGE = BridgeSpec(connections=((2, 9), (5, 19)), heads=6, kv_heads=2)
@@ -119,3 +122,35 @@ def test_bad_values_are_refused_by_name(
 def test_bridge_dropout_needs_an_output_path() -> None:
     assert BridgeSpec(output_path=False).dropout == 0.0
     assert BridgeSpec().dropout == 0.5
+
+
+# What the former release wrote into its checkpoints (calm_engine of the release before this one).
+FORMER: dict[Spec, str] = {
+    AugmentSpec(
+        output="o", tokenizer="t", documents="d"
+    ): "a4ac77e35bc8adacbd06cf285f1227ca6355b8d88d3c58da1ebbf54193701163",
+    ComposeSpec(
+        output="o", anchor="a", augmenters=("b",), examples="e"
+    ): "d88d70ecb57a93499a1d9bb9c6c3359ffd8cfc7fc766cad17fac78e4cee974c1",
+}
+
+
+@pytest.mark.parametrize("spec", FORMER, ids=lambda spec: type(spec).__name__)
+def test_a_training_of_the_former_release_is_known_again(spec: TrainSpec) -> None:
+    """Else its checkpoints are passed over: a field that came since belongs in `specs.LATER`."""
+    assert spec.digest_of_work() == FORMER[spec]
+
+
+def test_a_field_that_came_later_changes_the_work_only_where_it_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = ComposeSpec(output="o", anchor="a", augmenters=("b",), examples="e")
+    known = spec.to_dict()
+    del known["bridge"]["gate_reads"]
+    monkeypatch.setattr(ComposeSpec, "to_dict", lambda _: known)
+    before = spec.digest_of_work()
+    monkeypatch.undo()
+    assert spec.digest_of_work() != before
+    monkeypatch.setitem(LATER, "gate_reads", "anchor")
+    assert spec.digest_of_work() == before
+    assert replace(spec, bridge=BridgeSpec(gate_reads="both")).digest_of_work() != before

@@ -180,7 +180,7 @@ class Person:
         self.arrived: queue.Queue[Piece | EngineError] = queue.Queue()
         self.how = Sampling(max_new_tokens=tokens, temperature=0.0, gate=gate)
         self.ids = tuple(ANCHORS.encode(prompt, add_special_tokens=False))
-        self.ticket = Ticket(self.ids, self.how, self.arrived.put)
+        self.ticket = Ticket(self.ids, self.how, deliver=self.arrived.put)
 
     def all(self) -> tuple[str, str | None, int]:
         """The whole text, how it ended or what was refused, and how many tokens were drawn."""

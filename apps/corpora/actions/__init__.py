@@ -27,6 +27,7 @@ from apps.corpora.actions.freezing import (
     order_freeze,
     reconcile_freezings,
 )
+from apps.corpora.actions.meaning import keep_vectors, unread_passages
 from apps.corpora.actions.outcomes import (
     ATTEMPTS,
     begin,
@@ -143,6 +144,7 @@ __all__ = [
     "in_order",
     "include",
     "keep_apart",
+    "keep_vectors",
     "leave_out",
     "lines_of",
     "must",
@@ -172,6 +174,7 @@ __all__ = [
     "set_policies",
     "set_withdrawn_days",
     "text_of",
+    "unread_passages",
     "withdraw",
     "withdraw_gone",
 ]

@@ -172,8 +172,8 @@ def chosen(told: argparse.Namespace) -> tuple[Archive, Path]:
     return backups, told.backup or backups.newest()
 
 
-def migrate(_told: argparse.Namespace) -> int:
-    return manage(["migrate", "--noinput"])
+def migrate(told: argparse.Namespace) -> int:
+    return manage(["migrate", "--noinput", *(["--back"] if told.back else [])])
 
 
 def manage(words: list[str]) -> int:
@@ -215,7 +215,9 @@ def _processes(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     each.set_defaults(do=everything)
     each.add_argument("--host", default="127.0.0.1")
     each.add_argument("--port", type=int, default=8000)
-    verbs.add_parser("migrate", help="bring the database to this release").set_defaults(do=migrate)
+    each = verbs.add_parser("migrate", help="bring the database to this release")
+    each.set_defaults(do=migrate)
+    each.add_argument("--back", action="store_true", help="to the former release, before it runs")
     verbs.add_parser("manage", help="a management command of Django", add_help=False)
 
 

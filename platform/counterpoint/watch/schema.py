@@ -23,9 +23,18 @@ class Fit:
 
     @property
     def fault(self) -> str:
-        """Why this code must not serve from this database; empty when it may."""
+        """Why this code must not be started on this database; empty when it may."""
         if self.ahead:
             return f"the database is of a newer release ({self.ahead[-1]})"
+        return self.lack
+
+    @property
+    def lack(self) -> str:
+        """Why a process of this code may take no visitors; empty when it may.
+
+        A database that went ahead is none: nothing starts on it, and what had started before goes
+        on until the newer release takes over, whose migrations only add.
+        """
         return f"{len(self.pending)} migrations are pending" if self.pending else ""
 
     def require_no_newer(self) -> None:

@@ -19,6 +19,10 @@ CHAT = "/v1/chat/completions"
 ASKED: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
 
 
+def held_to(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
 class Sender:
     """Posts bytes with Bo's key."""
 
@@ -64,6 +68,9 @@ def sender(cast: Cast, key: tuple[ApiKey, str], model: Composition) -> Sender:
         ({"model": None}, "model"),
         ({"n": 2}, "n"),  # from here on it is the model server that knows
         ({"tools": [{}]}, "tools"),
+        ({"response_format": {"type": "yaml"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"response_format": held_to({"type": "nothing"})}, "response_format"),
         ({"logprobs": False, "top_logprobs": 3}, "top_logprobs"),
     ],
 )
@@ -110,5 +117,5 @@ def test_other_methods_and_addresses_are_told_so(cast: Cast) -> None:
     client = cast.client()
     assert client.get(CHAT).json()["error"]["code"] == "method_not_allowed"
     assert client.post("/v1/models").status_code == 405
-    assert client.get("/v1/embeddings").json()["error"]["code"] == "unknown_url"
-    assert client.post("/v1/embeddings").status_code == 404
+    assert client.get("/v1/audio/speech").json()["error"]["code"] == "unknown_url"
+    assert client.post("/v1/audio/speech").status_code == 404

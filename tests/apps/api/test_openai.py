@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,22 @@ def test_a_plain_completion_is_answered(model: Composition, client: OpenAI) -> N
         model=MODEL, prompt=["It is made in"], max_tokens=20, stream=True
     )
     assert whole.choices[0].text == "".join(chunk.choices[0].text for chunk in events)
+
+
+def test_an_answer_is_held_to_a_schema(model: Composition, client: OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"country": {"enum": ["Norway", "Portugal"]}, "sold": {"type": "boolean"}},
+        "required": ["country", "sold"],
+        "additionalProperties": False,
+    }
+    form: Any = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema}}
+    answer = client.chat.completions.create(
+        model=MODEL, messages=QUESTION, max_tokens=100, response_format=form
+    )
+    told = json.loads(answer.choices[0].message.content or "")
+    assert told["country"] in ("Norway", "Portugal")
+    assert isinstance(told["sold"], bool)
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])

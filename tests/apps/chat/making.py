@@ -85,11 +85,15 @@ def folders() -> Path:
 def start_server() -> Server:
     root = folders()
     words = ["--composition", "composition", "--anchor", "anchor", "--augmenter", "augmenter"]
-    words += ["--name", MODEL, "--threads", "1", "--port", "0", "--events"]
-    words += ["--secret-file", str(internal_secret())]
+    return started(*words, "--name", MODEL, cwd=root)
+
+
+def started(*words: str, cwd: Path = ROOT) -> Server:
+    """A model server of these words of `calm serve`, ready."""
+    more = ["--threads", "1", "--port", "0", "--events", "--secret-file", str(internal_secret())]
     process = subprocess.Popen(
-        [sys.executable, "-m", "calm_engine.cli", "serve", *words],
-        cwd=root,
+        [sys.executable, "-m", "calm_engine.cli", "serve", *words, *more],
+        cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

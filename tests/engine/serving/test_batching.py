@@ -25,10 +25,10 @@ GREEDY = Sampling(max_new_tokens=12, temperature=0.0)
 class Asker:
     """One person at the batch, who keeps what arrives."""
 
-    def __init__(self, prompt: str, sampling: Sampling) -> None:
+    def __init__(self, prompt: str, sampling: Sampling, caller: str = "") -> None:
         self.arrived: queue.Queue[Piece | EngineError] = queue.Queue()
         ids = tuple(make_tokenizer()(prompt)["input_ids"])
-        self.ticket = Ticket(ids, sampling, self.arrived.put)
+        self.ticket = Ticket(ids, sampling, deliver=self.arrived.put, caller=caller)
 
     def next(self) -> Piece | EngineError:
         return self.arrived.get(timeout=20)
@@ -187,6 +187,48 @@ def test_a_full_queue_turns_away(model: CalmForCausalLM, started: Callable[..., 
     busy = [Asker("x", Sampling(max_new_tokens=80, temperature=0.0)) for _ in range(8)]
     with pytest.raises(InputError, match=r"server\.busy"):
         any(batcher.submit(asker.ticket) for asker in busy)
+
+
+def test_who_has_less_under_way_comes_sooner(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model, rows=2, queue=16)
+    finished: list[str] = []
+    askers = [Asker("many", replace(GREEDY, max_new_tokens=30), "ada") for _ in range(6)]
+    askers.append(Asker("one", replace(GREEDY, max_new_tokens=30), "bo"))
+    for asker in askers:
+        arrived = asker.arrived.put
+
+        def note(piece: Any, arrived: Any = arrived, who: str = asker.ticket.caller) -> None:
+            if getattr(piece, "finish", None):
+                finished.append(who)
+            arrived(piece)
+
+        asker.ticket.deliver = note
+        batcher.submit(asker.ticket)
+    for asker in askers:
+        asker.all()
+    assert finished.index("bo") <= 2  # two of ada's were under way before bo came
+
+
+def test_nobody_who_is_known_by_name_fills_the_line(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model, rows=1, queue=4)
+    long = replace(GREEDY, max_new_tokens=80)
+    first = Asker("x", long, "ada")
+    batcher.submit(first.ticket)
+    first.next()  # under way, so that the others wait
+    others = [Asker("x", long, "ada") for _ in range(3)]
+    for asker in others[:2]:
+        batcher.submit(asker.ticket)
+    with pytest.raises(InputError, match="busy"):
+        batcher.submit(others[2].ticket)
+    bo = Asker("x", GREEDY, "bo")
+    batcher.submit(bo.ticket)
+    assert bo.all()[2] == GREEDY.max_new_tokens
+    for asker in [first, *others]:
+        asker.ticket.cancel()
 
 
 def test_draining_finishes_what_was_taken(

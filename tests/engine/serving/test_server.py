@@ -47,6 +47,10 @@ def post(server: Running, body: bytes, *, path: str = "chat/completions") -> htt
     return httpx.post(url, content=body, headers=headers, timeout=30)
 
 
+def schema_form(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
 def metric(server: Running, name: str) -> float:
     lines = httpx.get(f"{server.address}/metrics").text.splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
@@ -186,6 +190,55 @@ def test_influence_is_not_streamed(server: Running) -> None:
     assert reply.json()["error"]["param"] == "influence"
 
 
+PLACE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "place": {"enum": ["Bern", "Oslo"]},
+        "made": {"type": "integer", "minimum": 1900, "maximum": 1999},
+        "parts": {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3},
+    },
+    "required": ["place", "made", "parts"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("model", ["ours", "anchor"])
+@pytest.mark.parametrize("how", [{"temperature": 0}, {"temperature": 1.5, "seed": 3}])
+def test_an_answer_keeps_its_schema(client: OpenAI, model: str, how: dict[str, Any]) -> None:
+    asked = {**GREEDY, **how, "model": model, "max_tokens": 300, "messages": QUESTION}
+    form: Any = schema_form(PLACE)
+    whole = client.chat.completions.create(**asked, response_format=form).choices[0]
+    assert whole.finish_reason == "stop"
+    told = json.loads(whole.message.content)
+    assert set(told) == {"place", "made", "parts"}
+    assert told["place"] in ("Bern", "Oslo")
+    assert 1900 <= told["made"] <= 1999
+    assert {type(part) for part in told["parts"]} == {bool}
+    with client.chat.completions.create(**asked, response_format=form, stream=True) as stream:
+        pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
+    assert "".join(pieces) == whole.message.content
+
+
+def test_those_beside_an_answer_with_a_schema_say_what_they_say_alone(client: OpenAI) -> None:
+    alone, form = ask(client), schema_form(PLACE)
+    with ThreadPoolExecutor(4) as people:
+        held = [people.submit(ask, client, "x", response_format=form, max_tokens=300) for _ in "ab"]
+        free = [people.submit(ask, client) for _ in "ab"]
+    assert {one.result() for one in free} == {alone}
+    assert all(set(json.loads(one.result())) == set(PLACE["required"]) for one in held)
+
+
+def test_any_object_is_an_object_or_cut_off(client: OpenAI) -> None:
+    reply = client.chat.completions.create(
+        messages=QUESTION, **GREEDY, response_format={"type": "json_object"}
+    ).choices[0]
+    assert reply.message.content.startswith("{")
+    if reply.finish_reason == "stop":
+        assert isinstance(json.loads(reply.message.content), dict)
+    else:
+        assert reply.finish_reason == "length"
+
+
 def test_it_counts_what_it_does(client: OpenAI, server: Running) -> None:
     before = metric(server, "calm_drawn_tokens_total")
     ask(client, max_tokens=7)
@@ -290,7 +343,14 @@ def test_an_unknown_address_has_openais_shape(server: Running) -> None:
         ("logprobs", 3),
         ("top_logprobs", 3),
         ("tools", [{"type": "function"}]),
-        ("response_format", {"type": "json_object"}),
+        ("response_format", {"type": "yaml"}),
+        ("response_format", "json_object"),
+        ("response_format", {"type": "json_schema"}),
+        ("response_format", {"type": "json_schema", "json_schema": {"schema": []}}),
+        ("response_format", schema_form({"type": "nothing"})),
+        ("response_format", schema_form({"$ref": "https://example.org/schema"})),
+        ("response_format", schema_form({"type": "string", "pattern": "("})),
+        ("response_format", schema_form({"type": "string", "description": "x" * 70_000})),
         ("presence_penalty", 1),
         ("messages", []),
         ("messages", "hello"),

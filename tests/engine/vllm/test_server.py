@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -131,6 +132,11 @@ def test_both_engines_answer_the_same_through_one_door(tmp_path: Path) -> None:
         assert alike(chatted(torch_server, "together", extra_body={"gate": 0.25})) == alike(
             chatted(vllm_server, "together", extra_body={"gate": 0.25})
         )
+        form: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}
+        for server in (torch_server, vllm_server):
+            held = chatted(server, "together", response_format=form).choices[0]
+            assert held.finish_reason == "stop"
+            assert json.loads(held.message.content)["made"] in (True, False)
         # Cut off in the middle, it goes on with others.
         with vllm_server.client() as client:
             stream = client.chat.completions.create(**ASKED, model="together", stream=True)
@@ -145,6 +151,14 @@ ASKED: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Where is it made?"}],
     "max_tokens": NEW_TOKENS,
     "temperature": 0,
+}
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"made": {"type": "boolean"}},
+    "required": ["made"],
+    "additionalProperties": False,
 }
 
 
