@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     atomic = False  # a million documents are indexed while people work
 
-    dependencies = [("corpora", "0009_repeated_paragraphs")]
+    dependencies = [("corpora", "0010_passage_vectors")]
 
     operations = [
         AddIndexConcurrently(
