@@ -59,7 +59,15 @@ from apps.corpora.actions.review import (
     screen_again,
     set_policies,
 )
-from apps.corpora.actions.snapshots import Changes, changes, freeze, freeze_without, in_order
+from apps.corpora.actions.snapshots import (
+    AT_ONCE,
+    LOOKED,
+    Changes,
+    changes,
+    freeze,
+    freeze_without,
+    in_order,
+)
 from apps.corpora.actions.splits import Split, as_row
 from apps.corpora.actions.synchronising import (
     Synchronisation,
@@ -84,6 +92,8 @@ from apps.corpora.actions.transfers import (
 
 __all__ = [
     "ATTEMPTS",
+    "AT_ONCE",
+    "LOOKED",
     "Changes",
     "Difference",
     "ExampleReceipt",
