@@ -329,7 +329,7 @@ def admit(secret: str, asked: Asking, path: str, find: Find) -> Admission:
     with tenant_scope(key.tenant_id):
         over = quotas.refusal(key.user, Quota.Kind.REQUESTS, Quota.Kind.TOKENS)
         model = None if over else find(key, asked.model)
-        address = hosts.address_of(model) if model else ""
+        address = hosts.address_of(model, caller=str(key.user_id)) if model else ""
         record(
             "api.ask",
             model,

@@ -346,8 +346,8 @@ def _turns_before(reply: Message) -> list[Turn]:
 def place_of(reply_id: UUID) -> Place:
     """Where the composition of this reply is served now. Renews the reply's sign of life."""
     Message.objects.active().filter(pk=reply_id).update(seen_at=Now())
-    reply = Message.objects.select_related("composition").get(pk=reply_id)
-    address = hosts.address_of(reply.maker)
+    reply = Message.objects.select_related("composition", "conversation").get(pk=reply_id)
+    address = hosts.address_of(reply.maker, caller=str(reply.conversation.owner_id))
     return Place(address, hosts.is_starting(reply.maker, now=timezone.now()))
 
 

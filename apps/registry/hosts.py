@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -94,11 +95,17 @@ def model_named(name: str, *, by: User) -> Composition | None:
     return live
 
 
-def address_of(model: Composition | Embedder) -> str:
-    """Where this model is served now; empty when nowhere."""
+def address_of(model: Composition | Embedder, *, caller: str = "") -> str:
+    """Where this model is served now; empty when nowhere.
+
+    caller   of several replicas each caller keeps one, while that lives: there lies what was read
+             of their earlier questions. Whoever loses theirs is spread over the others alone
+             (rendezvous hashing, Thaler and Ravishankar, 1998)
+    """
     placements: Any = Placement.objects.serving()
-    placement: Placement | None = placements.filter(**{artifacts.KINDS[type(model)]: model}).first()
-    return placement.address if placement else ""
+    rows = placements.filter(**{artifacts.KINDS[type(model)]: model})
+    addresses: list[str] = list(rows.values_list("address", flat=True))
+    return max(addresses, key=lambda one: sha256(f"{one} {caller}".encode()).digest(), default="")
 
 
 def is_starting(composition: Composition, *, now: Any) -> bool:
