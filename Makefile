@@ -65,7 +65,7 @@ up: setup ## The site and its workers on this machine, without the demo
 	@$(BIN)/python -m counterpoint.services --stay
 
 # ---- checks ------------------------------------------------------------------------------------
-.PHONY: test test-slow test-images test-vllm bench bench-access bench-corpora bench-operate bench-pages bench-runs bench-serving bench-uploads screens lint types
+.PHONY: test test-slow test-images test-vllm bench bench-access bench-corpora bench-operate bench-pages bench-runs bench-serving bench-uploads screens lint types soak
 test: setup browser lint types ## Everything that must always hold (under 20 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(PROCESSES) --dist loadfile
 
@@ -123,6 +123,9 @@ bench-uploads: setup ## 100,000 mixed files, 5 GB, through the running site; FIL
 
 bench-operate: setup ## Memory, cold start, a backup while people work, restored equal; DOCUMENTS=2000 for a quick one
 	@$(BIN)/python -m counterpoint.services --fresh --then "bench_operate --documents $(or $(DOCUMENTS),100000)"
+
+soak: setup ## A tiny model at capacity, its clients leaving, its hosts killed, for MINUTES=60
+	@$(BIN)/python -m counterpoint.services --fresh --then "soak --minutes $(or $(MINUTES),60)"
 
 bench-runs: setup ## 10,000 waiting runs of 50 tenants: how long a claim takes, how fair the shares are
 	@$(BIN)/python -m counterpoint.services --fresh --then bench_runs

@@ -314,6 +314,11 @@ WORDING: dict[str, str] = {
     # vLLM
     "vllm.family": "vLLM does not run this kind of model under bridges[ ({kind})]. "
     "Serve it with `--engine torch`.",
+    "embedder.folder": "There is no embedding model in this folder[: {path}]. Give the folder of a "
+    "transformers encoder or decoder with its tokenizer, or none: passages are then found by their "
+    "words.",
+    "embedder.width": "The embedding model gave vectors of another width than it was brought in "
+    "with. Bring it in again.",
     "grammar.schema": "No answer can be held to this schema. Mend it, or ask without one.",
     "grammar.tokenizer": "This model's tokenizer does not spell its words, so that no answer can "
     "be held to a schema. Ask without one.",

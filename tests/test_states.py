@@ -23,7 +23,7 @@ from tests.cast import Cast
 NEW_TENANT = {  # to its first curator
     "/": "From your documents to a model that your people can ask",
     "/chat/": "There is no model that you may ask yet",
-    "/chat/?q=heron": "0 conversations found",
+    "/chat/?q=heron": "Conversations found: 0",
     "/chat/shared/": "Nothing is shared with you.",
     "/corpora/": "No corpus that you may read.",
     "/runs/": "No run yet.",

@@ -24,6 +24,7 @@ import workers.packing  # noqa: F401  importing them is what registers their tas
 from apps.corpora.actions.freezing import order_freeze
 from apps.corpora.models import Corpus, Snapshot
 from apps.forgetting.tables import tables_of_tenants
+from apps.registry.models import Embedder
 from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from counterpoint.celery import app
@@ -82,6 +83,13 @@ def a_place_outside(cast: Cast) -> object:
     return connection(cast).pk
 
 
+def an_embedder(cast: Cast) -> object:
+    a_waiting_file(cast)
+    with tenant_scope(cast.north):
+        row = Embedder.objects.create(name="meaning", digest="d" * 64, width=4, in_use=True)
+        return row.pk
+
+
 OBJECTS: dict[str, Callable[[Cast], object]] = {
     "ingestion.count": a_snapshot,
     "ingestion.freeze": an_order_to_freeze,
@@ -89,6 +97,7 @@ OBJECTS: dict[str, Callable[[Cast], object]] = {
     "ingestion.pack_part": a_part_of_a_run,
     "ingestion.repeats": a_corpus_with_words,
     "ingestion.synchronise": a_place_outside,
+    "ingestion.embed": an_embedder,
     "ingestion.extract": a_waiting_file,
     "ingestion.screen": a_corpus_to_screen,
 }

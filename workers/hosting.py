@@ -1,4 +1,6 @@
-"""The model host: keeps one model server for each live composition, and the Placement rows true.
+"""The model host: keeps one model server for each live composition and for the embedder in use.
+
+Keeps the Placement rows true as well.
 
 `python -m workers.hosting`. A new version is started before the old one stops; a server that dies
 or falls silent is started again with growing pauses. Knows no model and no torch: the server is a
@@ -71,11 +73,11 @@ class Host:
         self.servers: dict[UUID, Server] = {}
 
     def tick(self) -> None:
-        wanted = {each.composition_id: each for each in placements.wanted()}
-        for composition_id, each in wanted.items():
-            if composition_id not in self.servers:
-                log_file = self.logs / f"model-{composition_id}.log"
-                self.servers[composition_id] = Server(each, log_file, self.where, self.engine)
+        wanted = {each.row_id: each for each in placements.wanted()}
+        for row_id, each in wanted.items():
+            if row_id not in self.servers:
+                log_file = self.logs / f"model-{row_id}.log"
+                self.servers[row_id] = Server(each, log_file, self.where, self.engine)
         self._share()
         for server in self.servers.values():
             self._keep(server)
@@ -150,7 +152,7 @@ class Host:
             self._count_death(server, "The model server stopped answering.")
 
     def _count_death(self, server: Server, reason: str) -> None:
-        log.warning("server.died", composition=str(server.wanted.composition_id), reason=reason)
+        log.warning("server.died", model=str(server.wanted.row_id), reason=reason)
         server.stop()
         server.deaths += 1
         server.reason = reason
@@ -159,14 +161,14 @@ class Host:
         server.not_before = time.monotonic() + pause
 
     def _retire(self, wanted: dict[UUID, Wanted]) -> None:
-        """Stop what no alias names, but not before its successor answers."""
-        for composition_id, server in list(self.servers.items()):
-            if composition_id in wanted:
+        """Stop what is no longer wanted, but not before its successor answers."""
+        for row_id, server in list(self.servers.items()):
+            if row_id in wanted:
                 continue
             successors = [
-                self.servers[each.composition_id]
+                self.servers[each.row_id]
                 for each in wanted.values()
-                if (each.tenant_id, each.model) == (server.wanted.tenant_id, server.wanted.model)
+                if each.line == server.wanted.line
             ]
             is_waiting = any(not successor.is_ready for successor in successors)
             if is_waiting and server.is_ready and placements.is_allowed(server.wanted):
@@ -174,7 +176,7 @@ class Host:
             placements.write(self.name, server.wanted, Placement.State.STOPPING)
             server.stop()
             placements.forget(self.name, server.wanted)
-            del self.servers[composition_id]
+            del self.servers[row_id]
 
     def _tell(self, server: Server) -> None:
         """Write the placement; a ready one again and again, because silence is not ready."""

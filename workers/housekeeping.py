@@ -13,6 +13,7 @@ from apps.audit.sinks import ship
 from apps.chat import actions as chat
 from apps.chat import retention
 from apps.corpora import actions as corpora
+from apps.registry import embedders
 from apps.teaching.actions import go_on, left_behind
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
@@ -41,7 +42,7 @@ def lapse() -> None:
 
 @task("housekeeping.rows", queue="short")
 def rows() -> None:
-    """For each tenant: files, replies and plans that were left behind."""
+    """For each tenant: files, replies and plans that were left behind, passages not read yet."""
     plaincopies.sweep()
     for tenant in Tenant.objects.all():
         with structlog.contextvars.bound_contextvars(tenant=str(tenant.pk)):
@@ -59,3 +60,5 @@ def rows() -> None:
                 ship()
             with tenant_scope(tenant):
                 retention.run()
+            with tenant_scope(tenant):
+                embedders.call_for_reading()

@@ -7,7 +7,7 @@ upload's next waiting file by itself. A message that comes twice finds nothing t
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from django.core.exceptions import PermissionDenied
 
 from apps.corpora import actions
 from apps.corpora.extraction import LIMITS, Limits, reading
-from apps.corpora.models import Snapshot, UploadItem
-from apps.registry import artifacts
+from apps.corpora.models import Passage, Snapshot, UploadItem
+from apps.registry import artifacts, embedders, hosts
 from apps.registry.models import Anchor
 from apps.tenants.scope import tenant_scope
-from calm_engine.errors import InputError, InternalError
+from calm_engine.errors import EngineError, InputError, InternalError
 from counterpoint.plaincopies import plain_copy
 from counterpoint.storage import blobs
 from workers import task
@@ -132,6 +132,36 @@ def repeats(tenant_id: str, corpus_id: str) -> None:
             is_more = looking.step()
     with tenant_scope(tenant_id):
         looking.finish()
+
+
+@task("ingestion.embed", queue="ingest")
+def embed(tenant_id: str, embedder_id: str) -> None:
+    """Have the embedder in use read the passages that it has not read, as long as it is served."""
+    with tenant_scope(tenant_id):
+        is_ours = embedders.begin_reading(embedder_id)
+    while is_ours:
+        with tenant_scope(tenant_id):
+            reader = embedders.go_on_reading(embedder_id)
+            passages = actions.unread_passages(reader.digest) if reader else []
+        is_ours = reader is not None and embed_some(tenant_id, reader, passages)
+        if not is_ours:
+            with tenant_scope(tenant_id):
+                embedders.end_reading(embedder_id)
+
+
+def embed_some(tenant_id: str, reader: embedders.Reader, passages: Sequence[Passage]) -> bool:
+    """Read these; False when there are none or the model server fails: housekeeping calls again."""
+    if not passages:
+        return False
+    try:
+        vectors = embedders.vectors_of(reader, [passage.body for passage in passages])
+    except (hosts.Refusal, EngineError) as error:
+        log.warning("embedder.passages", embedder=reader.name, error=type(error).__name__)
+        return False
+    with tenant_scope(tenant_id):
+        pairs = zip((passage.pk for passage in passages), vectors, strict=True)
+        actions.keep_vectors(list(pairs), reader.digest)
+    return True
 
 
 def read_one(tenant_id: str, item: UploadItem) -> None:

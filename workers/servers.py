@@ -108,12 +108,11 @@ class Server:
         """Start the child on a free port."""
         self.port = self.where.free_port()
         wanted = self.wanted
-        folders = ["--composition", wanted.composition, "--anchor", wanted.anchor]
-        for augmenter in wanted.augmenters:
-            folders += ["--augmenter", augmenter]
-        words = ["serve", *map(str, folders), "--name", wanted.model, "--host", self.where.ip]
+        folders = [word for role, folder in wanted.folders for word in (f"--{role}", str(folder))]
+        words = ["serve", *folders, "--name", wanted.model, "--host", self.where.ip]
         words += ["--port", str(self.port), "--secret-file", str(secret), "--threads", str(threads)]
-        words += self.engine.flags
+        if wanted.kind == "composition":
+            words += self.engine.flags
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603  our own command, no shell
@@ -131,8 +130,7 @@ class Server:
 
     def needs(self) -> int:
         """Bytes that it will hold, about: its weights, and as much as a fifth for its work."""
-        folders = (self.wanted.composition, self.wanted.anchor, *self.wanted.augmenters)
-        return sum(size_of(folder) for folder in folders) * 6 // 5
+        return sum(size_of(folder) for _, folder in self.wanted.folders) * 6 // 5
 
     def has_died(self) -> bool:
         return self.process is not None and self.process.poll() is not None

@@ -18,7 +18,6 @@ from csp.decorators import csp_update
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
-from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
@@ -37,9 +36,11 @@ from apps.accounts.forms import InviteForm, SignInForm
 from apps.accounts.models import User
 from apps.tenants.access import MemberRequest, member, to_sign_in
 from apps.tenants.models import Membership, Role
+from apps.tenants.typed import sought
 from apps.tenants.ways import own_providers
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+from counterpoint.keyset import Order, page_of
 
 log = structlog.get_logger(__name__)
 
@@ -132,11 +133,12 @@ def people(request: MemberRequest) -> HttpResponse:
             told = {"name": person.name, "tenant": request.tenant.name}
             messages.success(request, _("%(name)s belongs to %(tenant)s now.") % told)
             return redirect("accounts:people")
-    wanted = request.GET.get("q", "").replace("\0", "").strip()
+    wanted = sought(request)
     rows = request.tenant.memberships.filter(user__answers=None).select_related("user")
     named = rows.filter(Q(user__name__icontains=wanted) | Q(user__email__icontains=wanted))
-    named = named.order_by("user__name", "user__email")
-    shown = Paginator(named, A_PAGE).get_page(request.GET.get("page"))
+    by_name, newest = ("user__name", "user__email"), ("-created_at", "pk")
+    orders = Order("name", _("name"), by_name), Order("new", _("newest"), newest)
+    shown = page_of(named, request.GET, *orders, size=A_PAGE)
     page = {"form": form, "page": shown, "wanted": wanted}
     return render(request, "accounts/people.html", page)
 

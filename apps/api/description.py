@@ -11,7 +11,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 from pydantic.json_schema import models_json_schema
 
-from apps.api.schemas import BODY_LIMIT, ChatCompletion, Completion, PlainCompletion
+from apps.api.schemas import BODY_LIMIT, Asking, ChatCompletion, Embedding, PlainCompletion
 
 Json = dict[str, Any]
 
@@ -25,7 +25,7 @@ REFUSALS = {
     "500": "a fault of the site",
     "503": "the model is not running now",
 }
-KINDS: tuple[type[Completion], ...] = (ChatCompletion, PlainCompletion)
+KINDS: tuple[type[Asking], ...] = (ChatCompletion, PlainCompletion, Embedding)
 
 
 @require_safe
@@ -55,6 +55,7 @@ def document() -> Json:
             },
             "/chat/completions": {"post": _asking("chat", "Answer a conversation", KINDS[0])},
             "/completions": {"post": _asking("completion", "Go on with a text", KINDS[1])},
+            "/embeddings": {"post": _whole("embeddings", "Texts as vectors", KINDS[2], _vectors())},
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -63,12 +64,16 @@ def document() -> Json:
     }
 
 
-def _asking(name: str, told: str, kind: type[Completion]) -> Json:
-    operation = _operation(name, told, _answer())
+def _asking(name: str, told: str, kind: type[Asking]) -> Json:
+    operation = _whole(name, told, kind, _answer())
     streamed = {"description": "server-sent events of JSON; after the last one, `[DONE]`"}
     operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": streamed}
+    return operation
+
+
+def _whole(name: str, told: str, kind: type[Asking], answer: Json) -> Json:
     body = {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}
-    return operation | {
+    return _operation(name, told, answer) | {
         "requestBody": {"required": True, "content": {"application/json": body}},
     }
 
@@ -108,6 +113,22 @@ def _answer() -> Json:
         model={"type": "string"},
         choices={"type": "array", "minItems": 1, "items": {"type": "object"}},
         usage=_object(prompt_tokens=usage, completion_tokens=usage, total_tokens=usage),
+    )
+
+
+def _vectors() -> Json:
+    count = {"type": "integer", "minimum": 0}
+    numbers = {"type": "array", "items": {"type": "number"}}
+    vector = _object(
+        object={"const": "embedding"},
+        index=count,
+        embedding={"anyOf": [numbers, {"type": "string", "description": "32-bit floats, base64"}]},
+    )
+    return _object(
+        object={"const": "list"},
+        model={"type": "string"},
+        data={"type": "array", "minItems": 1, "items": vector},
+        usage=_object(prompt_tokens=count, total_tokens=count),
     )
 
 

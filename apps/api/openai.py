@@ -7,7 +7,7 @@ and again every second while an answer is written. Never logs or keeps a prompt 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -27,13 +27,13 @@ from apps.accounts.actions import key_from, may_act
 from apps.accounts.models import ApiKey, Quota, Scope
 from apps.api import errors, limits
 from apps.api.errors import ApiError
-from apps.api.schemas import BODY_LIMIT, ChatCompletion, Completion, PlainCompletion, read
+from apps.api.schemas import BODY_LIMIT, Asking, ChatCompletion, Completion, PlainCompletion, read
 from apps.audit.actions import record
-from apps.corpora.lookup import passages_for
+from apps.corpora.lookup import Meaning, passages_for
 from apps.corpora.models import Passage
-from apps.registry import hosts
+from apps.registry import embedders, hosts
 from apps.registry.closure import can_use
-from apps.registry.models import Composition
+from apps.registry.models import Composition, Embedder
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import EngineError
 from counterpoint.live import apart
@@ -45,6 +45,8 @@ DONE = b"data: [DONE]\n\n"
 ALIVE = b": still waiting\n\n"
 
 Json = dict[str, Any]
+Look = Callable[[], Awaitable[None]]
+Find = Callable[[ApiKey, str], Composition | Embedder | None]
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
@@ -95,20 +97,21 @@ def models_of(secret: str) -> list[Json]:
     key = known(secret, Scope.MODELS)
     with tenant_scope(key.tenant_id):
         live = Composition.objects.usable_by(key.user).live().order_by("name")
-        return [told(each, each.name) for each in live if key.may_name(each.name)]
+        found = [*live, *Embedder.objects.filter(in_use=True)]
+        return [told(each, each.name) for each in found if key.may_name(each.name)]
 
 
 def model_of(secret: str, name: str) -> Json:
     key = known(secret, Scope.MODELS)
     with tenant_scope(key.tenant_id):
-        composition = named(key, name)
-    if composition is None:
+        model = named(key, name) or embedder_named(key, name)
+    if model is None:
         raise errors.no_model(name)
-    return told(composition, name)
+    return told(model, name)
 
 
-def told(composition: Composition, name: str) -> Json:
-    created = int(composition.created_at.timestamp())
+def told(model: Composition | Embedder, name: str) -> Json:
+    created = int(model.created_at.timestamp())
     return {"id": name, "object": "model", "created": created, "owned_by": "counterpoint"}
 
 
@@ -130,23 +133,27 @@ class Admission:
     """One request that was let in.
 
     name       what the client calls the model; the model server knows `served`
+    caller     who asks, to the model server: an id that tells it nothing but whose turn it is
     passages   that go before the question, the best first
     """
 
     tenant_id: UUID
     key_id: UUID
-    composition_id: UUID
+    model_id: UUID
     name: str
     served: str
     address: str
-    passages: Sequence[Passage]
+    caller: str
+    passages: Sequence[Passage] = ()
 
 
 async def completion(request: HttpRequest, kind: type[Completion], path: str) -> HttpResponseBase:
     """Check, admit, and pass on what the model server says."""
     secret = bearer(request)
     asked = read(kind, body_of(request))
-    admission = await apart(admit, secret, asked, path)
+    admission = await apart(admit, secret, asked, path, named)
+    if question := asked.to_look_up():
+        admission = await looked_up(admission, question)
     while True:
         try:
             return await answered(asked, admission, path)
@@ -158,17 +165,23 @@ async def completion(request: HttpRequest, kind: type[Completion], path: str) ->
             admission = replace(admission, passages=given[: len(given) // 2])
 
 
+def looking(admission: Admission, allowed: Callable[[Admission], bool]) -> Look:
+    """A look that ends an answer when the right to it has ended."""
+
+    async def look() -> None:
+        if not await hosts.step(admission.tenant_id, allowed, admission):
+            said = "The right to use this model ended while it was answering."
+            raise ApiError(403, "access_ended", said, param="model")
+
+    return look
+
+
 async def answered(asked: Completion, admission: Admission, path: str) -> HttpResponseBase:
     """What the model server says, in one piece or as it comes. Raises ApiError."""
     if isinstance(asked, ChatCompletion) and admission.passages:
         asked = asked.reading([passage.body.strip() for passage in admission.passages])
-    body = asked.body() | {"model": admission.served}
-
-    async def look() -> None:
-        if not await hosts.step(admission.tenant_id, is_allowed, admission):
-            said = "The right to use this model ended while it was answering."
-            raise ApiError(403, "access_ended", said, param="model")
-
+    body = asked.body() | {"model": admission.served, "user": admission.caller}
+    look = looking(admission, is_allowed)
     if asked.stream:
         source = hosts.stream(admission.address, path, body)
         return await streamed(hosts.watched(source, look, every=LOOK_SECONDS), admission)
@@ -285,6 +298,14 @@ def named(key: ApiKey, name: str) -> Composition | None:
     return hosts.model_named(name, by=key.user) if key.may_name(name) else None
 
 
+def embedder_named(key: ApiKey, name: str) -> Embedder | None:
+    """The same of embedders. One learned nothing of anybody's: every member may use it."""
+    if "\0" in name or not key.may_name(name):  # PostgreSQL takes none
+        return None
+    found: Embedder | None = Embedder.objects.filter(in_use=True, name=name).first()
+    return found
+
+
 def known(secret: str, scope: str) -> ApiKey:
     """The key of this text, if it may do this now. Raises ApiError 401, 403 or 429."""
     key = key_from(secret) if secret.isascii() and "\0" not in secret else None
@@ -298,22 +319,20 @@ def known(secret: str, scope: str) -> ApiKey:
     return key
 
 
-def admit(secret: str, asked: Completion, path: str) -> Admission:
+def admit(secret: str, asked: Asking, path: str, find: Find) -> Admission:
     """Let one request in, and write the audit's line about it. Raises ApiError.
 
+    find   the model of this name that the key may use, or None
     A refused one leaves its line too: hence the error comes after the transaction.
     """
     key = known(secret, Scope.CHAT)
     with tenant_scope(key.tenant_id):
         over = quotas.refusal(key.user, Quota.Kind.REQUESTS, Quota.Kind.TOKENS)
-        composition = None if over else named(key, asked.model)
-        address = hosts.address_of(composition) if composition else ""
-        question = asked.to_look_up() if address else ""
-        # Whoever may use a model may read what it learned.
-        passages = passages_for(composition.closure, question) if composition and question else []
+        model = None if over else find(key, asked.model)
+        address = hosts.address_of(model, caller=str(key.user_id)) if model else ""
         record(
             "api.ask",
-            composition,
+            model,
             by=key.user,
             outcome="ok" if address else "refused",
             key=key.prefix,
@@ -322,25 +341,43 @@ def admit(secret: str, asked: Completion, path: str) -> Admission:
         )
     if over:
         raise errors.used_up(over)
-    if composition is None:
+    if model is None:
         raise errors.no_model(asked.model)
     if not address:
         raise errors.not_running()
     with tenant_scope(key.tenant_id):
         quotas.spend(key.user, Quota.Kind.REQUESTS)
-    return Admission(
-        key.tenant_id, key.pk, composition.pk, asked.model, composition.name, address, passages
-    )
+    caller = str(key.user_id)
+    return Admission(key.tenant_id, key.pk, model.pk, asked.model, model.name, address, caller)
+
+
+async def looked_up(admission: Admission, question: str) -> Admission:
+    """The same with what of the corpora behind its model fits the question."""
+    meaning = await embedders.meaning_of(admission.tenant_id, question)
+    found = await hosts.step(admission.tenant_id, read_for, admission, question, meaning)
+    return replace(admission, passages=found)
+
+
+def read_for(admission: Admission, question: str, meaning: Meaning | None) -> list[Passage]:
+    """Whoever may use a model may read what it learned: asked here, where it is read."""
+    if not is_allowed(admission):
+        return []
+    closure = Composition.objects.values_list("closure", flat=True).get(pk=admission.model_id)
+    return passages_for(closure, question, meaning)
 
 
 def is_allowed(admission: Admission) -> bool:
     """Whether key, owner, membership and closure still allow what was admitted."""
-    keys = ApiKey.objects.select_related("user__answers").filter(pk=admission.key_id)
-    key = keys.first()
-    composition = Composition.objects.filter(pk=admission.composition_id).first()
-    if key is None or composition is None or not may_act(key, timezone.now()):
-        return False
-    return can_use(key.user, composition)
+    key = key_of(admission)
+    composition = Composition.objects.filter(pk=admission.model_id).first()
+    return key is not None and composition is not None and can_use(key.user, composition)
+
+
+def key_of(admission: Admission) -> ApiKey | None:
+    """The key that was shown, if it may still be used."""
+    keys: Any = ApiKey.objects.select_related("user__answers")
+    key: ApiKey | None = keys.filter(pk=admission.key_id).first()
+    return key if key is not None and may_act(key, timezone.now()) else None
 
 
 def count_tokens(key_id: UUID, tokens: int) -> None:

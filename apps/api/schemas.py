@@ -17,7 +17,9 @@ from calm_engine.passages import with_passages
 BODY_LIMIT = 1 << 20  # bytes
 STOPS, STOP_LENGTH, MESSAGES, PARTS = 16, 256, 1024, 256
 
-Asked = TypeVar("Asked", bound="Completion")
+INPUTS = 2048  # texts of one request for vectors
+
+Asked = TypeVar("Asked", bound="Asking")
 
 
 def as_list(value: Any) -> Any:
@@ -65,10 +67,19 @@ class ResponseFormat(_Strict):
     json_schema: dict[str, Any] | None = None
 
 
-class Completion(_Strict):
-    """What both kinds of completion have in common."""
+class Asking(_Strict):
+    """What every request has."""
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
+
+    def characters(self) -> int:
+        """How much was asked, for the audit; the text itself is nobody's business."""
+        raise NotImplementedError
+
+
+class Completion(Asking):
+    """What both kinds of completion have in common."""
+
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     max_tokens: Annotated[Whole, Field(ge=1)] | None = None
@@ -88,10 +99,6 @@ class Completion(_Strict):
     def to_look_up(self) -> str:
         """The question for which passages are wanted; empty where none are."""
         return ""
-
-    def characters(self) -> int:
-        """How much was asked, for the audit; the text itself is nobody's business."""
-        raise NotImplementedError
 
 
 class ChatCompletion(Completion):
@@ -133,6 +140,31 @@ class PlainCompletion(Completion):
 
     def characters(self) -> int:
         return len("".join(map(str, self.prompt)))
+
+
+Text = Annotated[str, Field(min_length=1)]
+Ids = Annotated[list[Annotated[Whole, Field(ge=0)]], Field(min_length=1)]
+
+
+class Embedding(Asking):
+    """OpenAI's request for vectors, and one field of our own.
+
+    truncate   a text that is longer than the model reads is cut off, else refused
+    """
+
+    input: (
+        Text
+        | Ids
+        | Annotated[list[Text], Field(min_length=1, max_length=INPUTS)]
+        | Annotated[list[Ids], Field(min_length=1, max_length=INPUTS)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[Whole, Field(ge=1)] | None = None
+    truncate: bool | None = None
+
+    def characters(self) -> int:
+        given = self.input
+        return len(given) if isinstance(given, str) else len("".join(map(str, given)))
 
 
 def read(kind: type[Asked], raw: bytes) -> Asked:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from apps.api import description, openai
+from apps.api import description, embeddings, openai
 
 app_name = "api"
 urlpatterns = [
@@ -11,5 +11,6 @@ urlpatterns = [
     path("models/<path:name>", openai.model, name="model"),
     path("chat/completions", openai.chat_completions, name="chat_completions"),
     path("completions", openai.completions, name="completions"),
+    path("embeddings", embeddings.embeddings, name="embeddings"),
     re_path("", openai.unknown, name="unknown"),  # last: a program wants no page
 ]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from itertools import islice
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -25,6 +23,8 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+from counterpoint.counting import counted, said
+from counterpoint.keyset import Order, page_of
 
 READERS = (Role.AUDITOR, Role.CURATOR)
 PAGE = 50
@@ -37,18 +37,21 @@ def listing(request: MemberRequest) -> HttpResponse:
     """Who did what, newest first."""
     form = FilterForm(request.GET)
     lines = narrowed(form)
-    shown = Paginator(lines, PAGE).get_page(request.GET.get("page"))
-    chosen = {name: value for name, value in request.GET.items() if name != "page" and value}
+    chosen = {name: value for name, value in request.GET.items() if name in form.fields and value}
     page = {
         "form": form,
-        "page": shown,
-        "query": urlencode(chosen),
+        "page": page_of(lines, request.GET, *_orders(), size=PAGE),
+        "count": said(*counted(lines)),
         "chosen": chosen,
         "actions": AuditEvent.objects.order_by("action")
         .values_list("action", flat=True)
         .distinct(),
     }
     return render(request, "audit/list.html", page)
+
+
+def _orders() -> tuple[Order, ...]:
+    return Order("new", _("newest"), ("-sequence",)), Order("old", _("oldest"), ("sequence",))
 
 
 @require_POST
@@ -91,7 +94,8 @@ def approvals(request: MemberRequest) -> HttpResponse:
     """Wishes that wait for a second person, and what became of the others."""
     rows: Any = Approval.objects.select_related("asked_by", "decided_by")
     waiting = rows.filter(granted=None)
-    decided = Paginator(rows.exclude(granted=None), PAGE).get_page(request.GET.get("page"))
+    newest = Order("new", "", ("-asked_at", "pk"))
+    decided = page_of(rows.exclude(granted=None), request.GET, newest, size=PAGE)
     return render(request, "audit/approvals.html", {"waiting": waiting, "page": decided})
 
 

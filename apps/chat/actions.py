@@ -23,7 +23,7 @@ from apps.audit import holds
 from apps.audit.actions import record
 from apps.audit.models import Hold
 from apps.chat.models import ACTIVE, TITLE_LENGTH, Conversation, Message, Role, State
-from apps.corpora.lookup import passages_for
+from apps.corpora.lookup import Meaning, passages_for
 from apps.corpora.models import Passage
 from apps.registry import hosts
 from apps.registry.closure import can_use
@@ -245,6 +245,8 @@ class Work:
     """What a relay needs to know of one reply.
 
     turns      earlier questions with their answers, oldest first
+    caller     who asks, to the model server: an id that tells it nothing but whose turn it is
+    looks_up   passages are to be found for it
     passages   to be put before the question, the best first
     """
 
@@ -252,6 +254,8 @@ class Work:
     settings: dict[str, Any]
     turns: Sequence[Turn]
     question: str
+    caller: str
+    looks_up: bool = False
     passages: Sequence[Passage] = ()
 
     def messages(self) -> list[dict[str, str]]:
@@ -291,18 +295,20 @@ def begin_reply(reply_id: UUID) -> Work | None:
     reply = waiting.select_related("conversation__owner", "composition", "parent").first()
     if reply is None:
         return None
-    work = work_of(reply)
-    return replace(work, passages=_looked_up(reply)) if reply.looks_up else work
+    return replace(work_of(reply), looks_up=reply.looks_up)
 
 
-def _looked_up(reply: Message) -> list[Passage]:
-    """What of the corpora behind this model fits the question.
+def look_up(reply_id: UUID, meaning: Meaning | None) -> list[Passage]:
+    """What of the corpora behind the model of this reply fits its question.
 
+    meaning   what the question is about, where that is known
     Whoever may use the model may read all of them: asked again here, the right may have ended.
     """
-    if not can_use(reply.conversation.owner, reply.maker):
+    told = Message.objects.select_related("conversation__owner", "composition", "parent")
+    reply = told.filter(pk=reply_id).first()
+    if reply is None or not can_use(reply.conversation.owner, reply.maker):
         return []
-    return passages_for(reply.maker.closure, reply.question.text)
+    return passages_for(reply.maker.closure, reply.question.text, meaning)
 
 
 def whole_of(text: str) -> str:
@@ -315,7 +321,9 @@ def work_of(reply: Message) -> Work:
     sampling = {**reply.settings, "seed": reply.seed}
     held = Passage.objects.in_bulk(reply.passages)
     read = [held[each] for each in reply.passages if each in held]
-    return Work(reply.maker.name, sampling, _turns_before(reply), reply.question.text, read)
+    turns, question = _turns_before(reply), reply.question.text
+    caller = str(reply.conversation.owner_id)
+    return Work(reply.maker.name, sampling, turns, question, caller, passages=read)
 
 
 def _turns_before(reply: Message) -> list[Turn]:
@@ -338,8 +346,8 @@ def _turns_before(reply: Message) -> list[Turn]:
 def place_of(reply_id: UUID) -> Place:
     """Where the composition of this reply is served now. Renews the reply's sign of life."""
     Message.objects.active().filter(pk=reply_id).update(seen_at=Now())
-    reply = Message.objects.select_related("composition").get(pk=reply_id)
-    address = hosts.address_of(reply.maker)
+    reply = Message.objects.select_related("composition", "conversation").get(pk=reply_id)
+    address = hosts.address_of(reply.maker, caller=str(reply.conversation.owner_id))
     return Place(address, hosts.is_starting(reply.maker, now=timezone.now()))
 
 

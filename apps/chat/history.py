@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.core.paginator import Paginator
-from django.db.models import Count, F
+from django.db.models import Count, DateTimeField, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
@@ -21,12 +21,16 @@ from django.utils.translation import gettext as _
 from apps.chat.models import Conversation, Message, Role
 from apps.registry.closure import lacking
 from apps.registry.models import Composition
+from counterpoint.counting import counted, said
+from counterpoint.keyset import Order, page_of
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
 PAGE = 40  # conversations shown at once
 FOLDERS = 1  # their place among the groups
+NEVER = Value(datetime.min.replace(tzinfo=UTC), DateTimeField())
+PINNED_FIRST = Order("new", "", ("-pinned", "-updated_at", "pk"))
 
 
 @dataclass(frozen=True)
@@ -95,17 +99,16 @@ def facts(told: Mapping[str, Any], user: User) -> dict[str, Any]:
     """This person's conversations, newest first, or those that are searched for."""
     wanted = Wanted.of(told)
     kinds = list(_kinds(user))
-    pages = Paginator(wanted.among(begun(user)), PAGE)
-    if not wanted.is_any:
-        pages.count = sum(count for _folder, _model, count in kinds)
-    some = pages.get_page(told.get("page"))
-    shown = entries(list(some), user)
+    rows = wanted.among(begun(user))
+    some = page_of(rows, told, PINNED_FIRST, size=PAGE)
+    shown = entries(some.rows, user)
     return {
         "history": shown,
         "groups": [] if wanted.is_any else grouped(shown, timezone.now()),
         "folders": sorted({folder for folder, _model, _count in kinds if folder}),
         "asked_models": sorted({model.partition("@")[0] for _folder, model, _count in kinds}),
         "page": some,
+        "found": said(*counted(rows)) if wanted.is_any else "",
         "wanted": wanted,
     }
 
@@ -119,7 +122,7 @@ def _kinds(user: User) -> Any:
 def begun(user: User) -> Any:
     """Their conversations in which something was asked, each with its lock; pinned ones first."""
     rows = Conversation.objects.visible_to(user).with_lock(user).exclude(title="")
-    return rows.order_by(F("pinned_at").desc(nulls_last=True), "-updated_at", "pk")
+    return rows.annotate(pinned=Coalesce("pinned_at", NEVER)).order_by(*PINNED_FIRST.fields)
 
 
 @dataclass(frozen=True)

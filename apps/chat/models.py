@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -36,10 +36,15 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(owner=user)
 
     def with_lock(self, user: User) -> Self:
-        """Adds `is_locked`: some answer came from a composition that they may not use now."""
+        """Adds `is_locked`: some answer came from a composition that they may not use now.
+
+        Asked as the first such answer, not as `Exists`: of that PostgreSQL makes a table of every
+        message of the tenant, to look some dozens of conversations up in it.
+        """
         usable = Composition.objects.usable_by(user).values("pk")
-        barred = Message.objects.filter(conversation=OuterRef("pk"), role=Role.ASSISTANT)
-        return self.annotate(is_locked=Exists(barred.exclude(composition__in=usable)))
+        said = Message.objects.filter(conversation=OuterRef("pk"), role=Role.ASSISTANT)
+        barring = said.exclude(composition__in=usable).order_by().values("pk")[:1]
+        return self.annotate(barring=Subquery(barring)).annotate(is_locked=Q(barring__isnull=False))
 
     def saying(self, words: str) -> Self:
         """Those whose title or messages hold these words."""

@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from django.utils.translation import ngettext
 from apps.chat import actions
 from apps.chat.actions import Verdict, Work
 from apps.chat.models import State
-from apps.registry import hosts
+from apps.registry import embedders, hosts
 from calm_engine.errors import EngineError, InputError, InternalError
 from calm_engine.wording import sentence
 from counterpoint import live
@@ -174,6 +174,9 @@ async def _write(draft: Draft) -> None:
         raise Ended(Verdict.GONE)
     await draft.say_state("queued", "Waiting for its turn")
     address = await _address(draft)
+    if work.looks_up:
+        meaning = await embedders.meaning_of(draft.tenant_id, work.question)
+        work = replace(work, passages=await draft.step(actions.look_up, meaning))
     while True:
         draft.passages = [passage.pk for passage in work.passages]
         try:
@@ -208,7 +211,8 @@ async def _address(draft: Draft) -> str:
 
 async def _read_from(draft: Draft, address: str, work: Work) -> None:
     """One exchange with the model server, to its end."""
-    pieces = hosts.stream_chat(address, work.messages(), model=work.model, settings=work.settings)
+    settings = {**work.settings, "user": work.caller}
+    pieces = hosts.stream_chat(address, work.messages(), model=work.model, settings=settings)
     is_read = False
     async with aclosing(hosts.watched(pieces, draft.look, every=LOOK_SECONDS)) as arriving:
         async for piece in arriving:

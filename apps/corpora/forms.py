@@ -54,16 +54,23 @@ class KeepingForm(forms.Form):
     )
 
 
+class LongSelect(forms.Select):
+    """A choice among hundreds, drawn by one template: Django's own takes one for each of them."""
+
+    template_name = "corpora/long_select.html"
+
+
 class GrantForm(forms.Form):
     """Who gets which right: a person or a group of this tenant, told apart by a prefix."""
 
-    to = forms.ChoiceField(label=_("Person or group"))
+    to = forms.ChoiceField(label=_("Person or group"), widget=LongSelect)
     right = forms.ChoiceField(label=_("Right"), choices=Right, initial=Right.READ)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        members = Membership.objects.filter(tenant=current_tenant())
-        self.people = {str(one.user_id): one.user for one in members.select_related("user")}
+        members = Membership.objects.filter(tenant=current_tenant()).select_related("user")
+        named = members.only("tenant", "user__name", "user__email")
+        self.people = {str(one.user_id): one.user for one in named}
         self.groups = {str(group.pk): group for group in Group.objects.all()}
         self.fields["to"].choices = [  # type: ignore[attr-defined]  # a ChoiceField
             (_("People"), [(f"user:{k}", str(user)) for k, user in self.people.items()]),

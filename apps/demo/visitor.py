@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -82,27 +82,36 @@ class Visitor:
 
     def ask(self, question: str, *, model: str = "", conversation: str = "") -> Reply:
         """Ask in the chat and read the streamed answer to its end."""
-        fields = {"text": question} | ({"model": model} if model else {})
-        fields |= {"conversation": conversation} if conversation else {}
-        headers = self._headers() | {"Accept": "application/json"}
-        asked = self.http.post("/chat/ask", data=fields, headers=headers)
+        asked = self.try_to_ask(question, model, conversation)
         stream = self._accepted(asked, "/chat/ask").json()["stream"]
         began, first = time.monotonic(), 0.0
-        for event, data in self._events(stream):
+        for _, event, data in self.follow(stream):
             if event == "token" and not first:
                 first = time.monotonic() - began
             if event == "done":
                 return Reply(data["text"], data["state"], first)
         raise InternalError("demo.reply", "A reply's stream ended without its last event.")
 
-    def _events(self, path: str) -> Iterator[tuple[str, dict[str, str]]]:
-        with self.http.stream("GET", path, timeout=REPLY_SECONDS) as answer:
-            event = ""
+    def try_to_ask(self, question: str, model: str = "", conversation: str = "") -> httpx.Response:
+        """Put a question in the chat; the answer says where its stream is, or why there is none."""
+        fields = {"text": question} | ({"model": model} if model else {})
+        fields |= {"conversation": conversation} if conversation else {}
+        headers = self._headers() | {"Accept": "application/json"}
+        return self.http.post("/chat/ask", data=fields, headers=headers)
+
+    def follow(self, path: str, after: str = "") -> Generator[tuple[str, str, dict[str, str]]]:
+        """A stream's events from behind this place: place, name and data of each."""
+        headers = {"Last-Event-ID": after} if after else {}
+        with self.http.stream("GET", path, headers=headers, timeout=REPLY_SECONDS) as answer:
+            place = event = ""
             for line in answer.iter_lines():
-                if line.startswith("event:"):
-                    event = line.partition(":")[2].strip()
-                elif line.startswith("data:"):
-                    yield event, json.loads(line.partition(":")[2])
+                name, _, value = line.partition(":")
+                if name == "id":
+                    place = value.strip()
+                elif name == "event":
+                    event = value.strip()
+                elif name == "data":
+                    yield place, event, json.loads(value)
 
     def _headers(self) -> dict[str, str]:
         return {

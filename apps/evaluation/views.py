@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -21,8 +20,10 @@ from apps.evaluation.models import Report
 from apps.registry.models import Alias, Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
+from apps.tenants.typed import sought
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+from counterpoint.keyset import Order, page_among, page_of
 
 LOOK = {
     gates.Verdict.PASSED: "ok",
@@ -38,9 +39,16 @@ A_PAGE = 25
 @member()
 def reports(request: MemberRequest) -> HttpResponse:
     """Every report whose composition this person may read, newest first."""
+    wanted = sought(request)
     rows = Report.objects.visible_to(request.user).select_related("composition", "question_set")
-    page = Paginator(rows, A_PAGE).get_page(request.GET.get("page"))
-    return render(request, "evaluation/reports.html", {"page": page})
+    named = rows.filter(composition__name__icontains=wanted)
+    page = page_of(named, request.GET, *_orders(), size=A_PAGE)
+    return render(request, "evaluation/reports.html", {"page": page, "wanted": wanted})
+
+
+def _orders() -> tuple[Order, ...]:
+    by_name = ("composition__name", "-composition__version", "-created_at", "pk")
+    return Order("new", _("newest"), ("-created_at", "pk")), Order("name", _("name"), by_name)
 
 
 @require_GET
@@ -83,8 +91,9 @@ def items(request: MemberRequest, code: UUID) -> HttpResponse:
     show = show if show in offered else "all"
     every = read(row)
     lists = {name: chosen(every, name, before) for name in offered}
-    page = Paginator(lists[show], A_PAGE).get_page(request.GET.get("page"))
-    columns = ordered({answer.column for item in page for answer in item.answers})
+    page = page_among(list(enumerate(lists[show])), request.GET, lambda pair: pair[:1], size=A_PAGE)
+    shown = [item for _number, item in page]
+    columns = ordered({answer.column for item in shown for answer in item.answers})
     facts = {
         "report": row,
         "live": live,
@@ -92,7 +101,7 @@ def items(request: MemberRequest, code: UUID) -> HttpResponse:
         "show": show,
         "columns": [named(name) for name in columns],
         "counts": [(name, len(found)) for name, found in lists.items()],
-        "rows": [told(item, columns) for item in page],
+        "rows": [told(item, columns) for item in shown],
     }
     return render(request, "evaluation/items.html", facts)
 

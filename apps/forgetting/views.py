@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -28,9 +27,11 @@ from apps.tenants.models import Membership, Role
 from apps.tenants.typed import typed
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+from counterpoint.keyset import Order, page_of
 
 MENTIONS = 50  # documents of a page
 TWINS = 20  # named on a page
+BY_PATH = Order("path", "", ("why", "document__sorting", "pk"))
 
 
 @require_http_methods(["GET", "POST"])
@@ -128,7 +129,7 @@ def plan(request: MemberRequest, code: UUID) -> HttpResponse:
         mentions = row.mentions.select_related("document__corpus")
         shown = mentions.filter(pk__in=Mention.objects.visible_to(request.user).values("pk"))
         page |= {
-            "mentions": Paginator(shown, MENTIONS).get_page(request.GET.get("page")),
+            "mentions": page_of(shown, request.GET, BY_PATH, size=MENTIONS),
             "elsewhere": mentions.count() - shown.count(),
         }
     return render(request, "forgetting/plan.html", page)

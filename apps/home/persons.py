@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.core.paginator import Paginator
 from django.db.models import OuterRef, Subquery
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
@@ -21,12 +20,14 @@ from apps.registry.closure import READING, lacking
 from apps.registry.models import Composition
 from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Group, Membership, Role
+from counterpoint.keyset import Order, page_of
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
 A_PAGE = 50  # models
 CORPORA = 200
+BY_NAME = Order("name", "", ("name", "-version", "pk"))
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,8 @@ def person(request: MemberRequest, code: UUID) -> HttpResponse:
     theirs = rows.filter(pk=code).first()
     if theirs is None:
         raise Http404("No such person.")
-    models = Composition.objects.visible_to(request.user).order_by("name", "-version")
-    page = Paginator(models, A_PAGE).get_page(request.GET.get("page"))
-    page.object_list = list(page.object_list)
+    models = Composition.objects.visible_to(request.user)
+    page = page_of(models, request.GET, BY_NAME, size=A_PAGE)
     every = Corpus.objects.readable_by(theirs.user)
     shown = readable(theirs.user, request.user)
     facts = {
@@ -57,7 +57,7 @@ def person(request: MemberRequest, code: UUID) -> HttpResponse:
         "corpora": shown,
         "hidden": every.count() - len(shown) if len(shown) < CORPORA else 0,
         "page": page,
-        "reaches": reaches(theirs.user, list(page)),
+        "reaches": reaches(theirs.user, page.rows),
     }
     return render(request, "home/person.html", facts)
 

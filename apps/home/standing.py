@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import DateTimeField, Exists, OuterRef, Q, Subquery
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, JSONObject
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -63,6 +65,8 @@ class Found:
     """What was read of one corpus."""
 
     corpus: Any  # a Corpus with what `_rows` annotates
+    snapshot: UUID | None = None  # its newest
+    frozen: int = 0  # documents in that
     plan: Plan | None = None
     runs: list[Run] = field(default_factory=list)
     report: Report | None = None
@@ -73,7 +77,7 @@ class Found:
 def standings(user: User) -> tuple[list[Standing], bool]:
     """The corpora that this person curates, the newest first; and whether there are more."""
     rows = list(_rows(user)[: SHOWN + 1])
-    found = {row.pk: Found(row) for row in rows[:SHOWN]}
+    found = {row.pk: _found(row) for row in rows[:SHOWN]}
     _add_plans(found, user)
     _add_live(found, user)
     return [standing(each) for each in found.values()], len(rows) > SHOWN
@@ -87,6 +91,12 @@ def standing(found: Found) -> Standing:
     return Standing(found.corpus, [step for step, _todo in told], upcoming or _chat(found))
 
 
+def _found(row: Any) -> Found:
+    if row.newest is None:
+        return Found(row)
+    return Found(row, UUID(row.newest["pk"]), row.newest["documents"])
+
+
 # ---- reading -------------------------------------------------------------------------------------
 
 
@@ -95,19 +105,20 @@ def _rows(user: User) -> Any:
     # Of several corpora together the first is named by a column, and the others by a list.
     holding = Q(corpus=OuterRef("pk")) | Q(further__contains=[OuterRef("pk")])
     newest = Snapshot.objects.visible_to(user).filter(holding).order_by("-created_at")
+    # One object: three fields would be looked for three times, and who may see them too.
+    told = newest.values(told=JSONObject(pk="pk", documents="documents", at="created_at"))[:1]
     ready = Document.objects.filter(**of_it, state=DocumentState.READY)
     reading = UploadItem.objects.filter(upload__corpus=OuterRef("pk"), state__in=IN_PROGRESS)
+    frozen_at = Cast(KeyTextTransform("at", OuterRef("newest")), DateTimeField())
     rows: Any = Corpus.objects.curatable_by(user)
     return (
         rows.annotate(
             has_documents=Exists(ready),
             is_reading=Exists(reading),
             is_flagged=Exists(Flag.objects.filter(**of_it, state=FlagState.OPEN)),
-            snapshot=Subquery(newest.values("pk")[:1]),
-            frozen=Subquery(newest.values("documents")[:1]),
-            frozen_at=Subquery(newest.values("created_at")[:1]),
+            newest=Subquery(told),
         )
-        .annotate(has_newer=Exists(ready.filter(created_at__gt=OuterRef("frozen_at"))))
+        .annotate(has_newer=Exists(ready.filter(created_at__gt=frozen_at)))
         .order_by("-created_at")
     )
 
@@ -117,17 +128,17 @@ def _add_plans(found: dict[UUID, Found], user: User) -> None:
 
     A plan for several corpora is found by the snapshot that is the newest of each of them.
     """
-    taught = [each.corpus.snapshot for each in found.values()]
+    taught = [each.snapshot for each in found.values()]
     plans = Plan.objects.filter(Q(corpus__in=found) | Q(snapshot__in=taught))
     order = ("corpus_id", "snapshot_id")
     each_newest = plans.order_by(*order, "-created_at").distinct(*order)
     newest: dict[UUID, Plan] = {}
-    shared: dict[UUID, Plan] = {}
+    shared: dict[UUID | None, Plan] = {}
     for plan in sorted(each_newest, key=lambda plan: plan.created_at):
         newest[plan.corpus_id] = shared[plan.snapshot_id] = plan
     by_plan: dict[UUID, list[Found]] = {}
     for pk, each in found.items():
-        each.plan = shared.get(each.corpus.snapshot) or newest.get(pk)
+        each.plan = shared.get(each.snapshot) or newest.get(pk)
         if each.plan is not None:
             by_plan.setdefault(each.plan.pk, []).append(each)
     runs = Run.objects.visible_to(user).filter(plan__in=by_plan).order_by("created_at")
@@ -184,19 +195,19 @@ def _review(found: Found) -> Told:
 
 def _snapshot(found: Found) -> Told:
     corpus, name = found.corpus, _("Snapshot")
-    if corpus.snapshot is None:
+    if found.snapshot is None:
         href = reverse("corpora:freeze", kwargs={"code": corpus.pk})
         text = _("Freeze what it holds: a model learns from a frozen snapshot and nothing else.")
         return Step(name, "waiting", "", ""), Next(text, _("Freeze a snapshot"), href)
-    count = ngettext("%(count)s document", "%(count)s documents", corpus.frozen)
-    href = reverse("corpora:snapshot", kwargs={"code": corpus.snapshot})
-    return Step(name, "done", count % {"count": corpus.frozen}, href), None
+    count = ngettext("%(count)s document", "%(count)s documents", found.frozen)
+    href = reverse("corpora:snapshot", kwargs={"code": found.snapshot})
+    return Step(name, "done", count % {"count": found.frozen}, href), None
 
 
 def _teaching(found: Found) -> Told:
-    corpus, plan, name = found.corpus, found.plan, _("Teaching")
-    if plan is None or plan.snapshot_id != corpus.snapshot:
-        href = f"{reverse('teaching:start')}?snapshot={corpus.snapshot}"
+    plan, name = found.plan, _("Teaching")
+    if plan is None or plan.snapshot_id != found.snapshot:
+        href = f"{reverse('teaching:start')}?snapshot={found.snapshot}"
         text = _("Teach a model its newest snapshot.")
         return Step(name, "waiting", "", ""), Next(text, _("Teach it"), href)
     page = plan.get_absolute_url()

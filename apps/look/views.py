@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_safe
 
 from apps.look.actions import KIND, brand_of, change_brand
@@ -17,6 +18,7 @@ from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+from counterpoint.keyset import Order, Page
 from counterpoint.storage import blobs
 
 A_YEAR = "private, max-age=31536000, immutable"  # the address changes with the content
@@ -27,12 +29,17 @@ STEPS = [
     {"name": "Evaluation", "state": "bad"},
 ]
 STATES = ("ok", "busy", "queued", "starved", "paused", "stuck", "warn", "bad", "stopped", "off")
+ORDERS = Order("name", gettext_lazy("name"), ()), Order("new", gettext_lazy("newest"), ())
 ICONS = (
     *("home", "chat", "corpus", "teach", "run", "model", "people", "audit", "key", "search"),
     *("menu", "sun", "moon", "system", "leave", "upload", "send", "stop", "copy", "down"),
     *("plus", "lock"),
 )
 REFERENCE = "7f3a-21c9"
+LEARNED = [
+    {"label": "Valves", "before": 12.5, "now": 97.5, "right": 39, "asked": 40},
+    {"label": "Pumps", "before": None, "now": 90.0, "right": 9, "asked": 10},
+]
 
 
 @require_http_methods(["GET", "POST"])
@@ -98,4 +105,6 @@ def specimens(theme: str) -> dict[str, Any]:
         "steps": STEPS,
         "states": STATES,
         "reference": REFERENCE,
+        "learned": LEARNED,
+        "page": Page(["Valves"], "a", "b", ORDERS[0], ORDERS),
     }

@@ -89,14 +89,15 @@ def runs() -> list[Metric]:
 
 
 def models() -> list[Metric]:
-    wanted = gauge("models_wanted", "Compositions that a live alias names")
+    wanted = gauge("models_wanted", "Compositions that a live alias names, and embedders in use")
     served = gauge("models_served", "Of these, how many a model server answers for")
     serving: set[Any] = set()
     for tenant in Tenant.objects.all():
         with tenant_scope(tenant):
             rows: Any = Placement.objects.all()
-            serving |= set(rows.serving().values_list("composition_id", flat=True))
-    asked = {each.composition_id for each in placements.wanted()}
+            found = rows.serving().values_list("composition_id", "embedder_id")
+            serving |= {pk for pair in found for pk in pair if pk is not None}
+    asked = {each.row_id for each in placements.wanted()}
     wanted.add_metric([], len(asked))
     served.add_metric([], len(asked & serving))
     return [wanted, served]

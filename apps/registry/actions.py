@@ -28,6 +28,7 @@ from apps.registry.models import (
     AugmenterSnapshot,
     Composition,
     CompositionPart,
+    Embedder,
 )
 from calm_engine.errors import InputError
 from calm_engine.specs import Outcome
@@ -65,6 +66,34 @@ def import_anchor(
         if is_new:
             record("anchor.import", anchor, by=by, digest=outcome.digest, name=anchor.name)
     return anchor
+
+
+def import_embedder(outcome: Outcome, *, by: User | None, name: str = "") -> Embedder:
+    """File an embedding model and put it to use in place of another; passages are read anew.
+
+    A second time the same row is put to use again.
+    """
+    facts = dict(outcome.facts)
+    artifacts.adopt("embedder", Path(outcome.folder), outcome.digest)
+    with transaction.atomic():
+        _one_at_a_time("embedder")
+        Embedder.objects.filter(in_use=True).update(in_use=False)
+        embedder: Embedder
+        embedder, _ = Embedder.objects.update_or_create(
+            digest=outcome.digest,
+            defaults={"in_use": True},
+            create_defaults={
+                "in_use": True,
+                "name": name or str(facts.get("name") or f"embedder {outcome.digest[:8]}"),
+                "licence": str(facts.get("licence") or ""),
+                "parameters": _whole(facts, outcome, "parameters"),
+                "width": _whole(facts, outcome, "width"),
+                "facts": facts,
+                "imported_by": by,
+            },
+        )
+        record("embedder.import", embedder, by=by, digest=outcome.digest, name=embedder.name)
+    return embedder
 
 
 def publish_augmenter(

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from apps.registry.models import Anchor, Augmenter, Composition
+from apps.registry.models import Anchor, Augmenter, Composition, Embedder
 from calm_engine import digests
 from calm_engine.errors import InputError, InternalError
 from counterpoint.storage import blobs
 
-Artifact = Anchor | Augmenter | Composition
+Artifact = Anchor | Augmenter | Composition | Embedder
 KINDS: dict[type[Artifact], str] = {
     Anchor: "anchor",
     Augmenter: "augmenter",
     Composition: "composition",
+    Embedder: "embedder",
 }
 
 
@@ -45,7 +46,7 @@ def verify(row: Artifact) -> None:
 def adopt(kind: str, folder: Path, digest: str) -> Path:
     """Take a finished folder in by renaming it, once its bytes proved to be those of `digest`.
 
-    kind    "anchor", "augmenter", "composition", "control" or "report"
+    kind    "anchor", "augmenter", "composition", "control", "embedder" or "report"
     A second time, with the folder already in its place, does nothing: a worker may have died
     between the rename and the row. Raises InputError("artifact.digest").
     """

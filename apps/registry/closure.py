@@ -7,8 +7,9 @@ follows from it is computed whenever it is asked: a deleted corpus stays in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -167,8 +168,9 @@ def readers() -> list[Reader]:
 
     What `Corpus.readable_by` says of each, in two queries for all of them.
     """
-    members = Membership.objects.filter(tenant=current_tenant_id()).select_related("user")
-    members = members.filter(user__is_active=True).order_by("user__name", "user__email")
+    members = Membership.objects.filter(tenant=current_tenant_id(), user__is_active=True)
+    named = ("tenant", *(f"user__{name}" for name in ("email", "name", "is_active")))
+    members = members.select_related("user").only(*named).order_by("user__name", "user__email")
     readable: dict[UUID, set[UUID]] = {member.user_id: set() for member in members}
     roads = ("id", "owner", "grants__right", "grants__user", "grants__group__memberships__user")
     for corpus, owner, right, person, grouped in Corpus.objects.order_by().values_list(*roads):
@@ -178,17 +180,50 @@ def readers() -> list[Reader]:
     return [Reader(member.user, frozenset(readable[member.user_id])) for member in members]
 
 
-def audience(composition: Composition, existing: Sequence[Corpus]) -> list[Access]:
-    """Every person of the tenant, whether they may use it now, and which corpora they lack.
+def audiences() -> Callable[[Iterable[UUID]], int]:
+    """Counts who may read all of a closure, as things stand; a list has many and few kinds."""
+    people = readers()
+
+    @cache
+    def count(closure: frozenset[UUID]) -> int:
+        return sum(reader.may_read_all(closure) for reader in people)
+
+    return lambda closure: count(frozenset(closure))
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who may use a model now.
+
+    count   people who may
+    named   of those who were asked for, the first few, with what they lack
+    others  how many more were asked for
+    """
+
+    count: int
+    named: list[Access]
+    others: int
+
+
+def audience(
+    composition: Composition, existing: Sequence[Corpus], wanted: str = "", most: int = 10_000
+) -> Audience:
+    """How many people of the tenant may use it now, and which corpora each of them lacks.
 
     existing   the corpora of its closure that are still there
+    wanted     letters of the names or addresses that are asked for
+    most       how many are named
     """
     is_ready = composition.state == Composition.State.READY
-    return [
+    everybody, letters = readers(), wanted.casefold()
+    may = {r.user.pk for r in everybody if is_ready and r.may_read_all(composition.closure)}
+    found = [r for r in everybody if letters in f"{r.user.name}\n{r.user.email}".casefold()]
+    named = [
         Access(
             reader.user,
-            is_ready and reader.may_read_all(composition.closure),
+            reader.user.pk in may,
             [corpus for corpus in existing if corpus.pk not in reader.corpora],
         )
-        for reader in readers()
+        for reader in found[:most]
     ]
+    return Audience(len(may), named, len(found) - len(named))

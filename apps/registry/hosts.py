@@ -14,12 +14,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
 
-from apps.registry.models import PLACEMENT_FRESH, Composition, Placement
+from apps.registry import artifacts
+from apps.registry.models import PLACEMENT_FRESH, Composition, Embedder, Placement
 from apps.tenants.scope import tenant_scope
 from calm_engine import traces
 from calm_engine.errors import InternalError
@@ -93,11 +95,17 @@ def model_named(name: str, *, by: User) -> Composition | None:
     return live
 
 
-def address_of(composition: Composition) -> str:
-    """Where this composition is served now; empty when nowhere."""
-    placements: Any = Placement.objects.all()
-    placement: Placement | None = placements.serving().filter(composition=composition).first()
-    return placement.address if placement else ""
+def address_of(model: Composition | Embedder, *, caller: str = "") -> str:
+    """Where this model is served now; empty when nowhere.
+
+    caller   of several replicas each caller keeps one, while that lives: there lies what was read
+             of their earlier questions. Whoever loses theirs is spread over the others alone
+             (rendezvous hashing, Thaler and Ravishankar, 1998)
+    """
+    placements: Any = Placement.objects.serving()
+    rows = placements.filter(**{artifacts.KINDS[type(model)]: model})
+    addresses: list[str] = list(rows.values_list("address", flat=True))
+    return max(addresses, key=lambda one: sha256(f"{one} {caller}".encode()).digest(), default="")
 
 
 def is_starting(composition: Composition, *, now: Any) -> bool:
@@ -215,12 +223,15 @@ async def stream(address: str, path: str, body: Json) -> AsyncGenerator[Json | N
         raise gone()
 
 
-async def whole(address: str, path: str, body: Json) -> AsyncGenerator[Json]:
-    """The one reply of a completion that does not stream. Raises as `stream` does.
+async def whole(
+    address: str, path: str, body: Json, *, limits: httpx.Timeout = PATIENT
+) -> AsyncGenerator[Json]:
+    """The one reply of a request that does not stream. Raises as `stream` does.
 
-    Nothing comes before the last token is drawn: how long that takes is the asker's own choice.
+    Of a completion nothing comes before the last token is drawn: how long that takes is the asker's
+    own choice.
     """
-    async with _asked(address, path, body, limits=PATIENT) as response:
+    async with _asked(address, path, body, limits=limits) as response:
         yield _object(await response.aread())
 
 

@@ -74,6 +74,38 @@ class Anchor(TenantModel):
         return reverse("registry:anchor", kwargs={"code": self.pk})
 
 
+class Embedder(TenantModel):
+    """An open model that turns texts into vectors: how passages are found by their meaning.
+
+    Declared public like an anchor. One of a tenant is in use; the others are kept, not served.
+    """
+
+    name = models.CharField(max_length=120)
+    digest = models.CharField(max_length=64)
+    licence = models.CharField(max_length=120, blank=True)
+    parameters = models.BigIntegerField(default=0)
+    width = models.PositiveIntegerField()  # numbers of a vector
+    facts = models.JSONField(default=dict)
+    in_use = models.BooleanField(default=False)
+    reading_at = models.DateTimeField(null=True, blank=True)  # a worker reads passages with it
+    imported_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["name", "created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "digest"], name="embedder_once_per_tenant"),
+            models.UniqueConstraint(
+                fields=["tenant"], condition=Q(in_use=True), name="embedder_one_in_use"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Augmenter(TenantModel):
     """One version of a small private model that learned one or more snapshots."""
 
@@ -279,7 +311,7 @@ class PlacementQuerySet(models.QuerySet["Placement"]):
 
 
 class Placement(TenantModel):
-    """One composition served, or about to be, at one address by one host."""
+    """One model served, or about to be, at one address by one host."""
 
     class State(models.TextChoices):
         STARTING = "starting", "Starting"
@@ -289,7 +321,10 @@ class Placement(TenantModel):
         RESTING = "resting", "Resting"  # a training has its accelerator; it comes back by itself
 
     composition = models.ForeignKey(
-        Composition, on_delete=models.CASCADE, related_name="placements"
+        Composition, on_delete=models.CASCADE, null=True, blank=True, related_name="placements"
+    )
+    embedder = models.ForeignKey(
+        Embedder, on_delete=models.CASCADE, null=True, blank=True, related_name="placements"
     )
     host = models.ForeignKey(ModelHost, on_delete=models.CASCADE, related_name="placements")
     address = models.CharField(max_length=200, blank=True)
@@ -306,10 +341,17 @@ class Placement(TenantModel):
             models.UniqueConstraint(
                 fields=["tenant", "composition", "host"], name="placement_once_per_host"
             ),
+            models.UniqueConstraint(
+                fields=["tenant", "embedder", "host"], name="embedder_once_per_host"
+            ),
+            models.CheckConstraint(
+                condition=Q(composition__isnull=True) ^ Q(embedder__isnull=True),
+                name="placement_of_one_model",
+            ),
             models.CheckConstraint(
                 condition=~Q(state="ready") | ~Q(address=""), name="placement_ready_has_address"
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.composition_id} at {self.address or 'no address yet'}"
+        return f"{self.composition_id or self.embedder_id} at {self.address or 'no address yet'}"

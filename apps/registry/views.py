@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.postgres.aggregates import ArrayAgg
-from django.core.paginator import Paginator
+from django.db.models import Max, Prefetch, QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.text import slugify
@@ -21,16 +21,27 @@ from apps.audit.models import Approval
 from apps.corpora.models import Corpus
 from apps.registry import actions, artifacts, closure, learned
 from apps.registry import export as exporting
-from apps.registry.models import Alias, AliasChange, Anchor, Augmenter, Composition, Placement
+from apps.registry.models import (
+    Alias,
+    AliasChange,
+    Anchor,
+    Augmenter,
+    Composition,
+    Embedder,
+    Placement,
+)
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
+from apps.tenants.typed import sought
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+from counterpoint.keyset import Order, Page, chosen, page_among
 
 if TYPE_CHECKING:
-    from apps.accounts.models import User
+    pass
 
-A_PAGE = 20  # names of models
+A_PAGE = 10  # names of models
+PEOPLE = 30  # of those who may use a model, or may not
 SERVING = {"ready": "ok", "starting": "busy", "stopping": "busy", "failed": "bad"}
 SERVING |= {"resting": "paused"}
 
@@ -61,19 +72,34 @@ class Family:
 @member()
 def models(request: MemberRequest) -> HttpResponse:
     """The models that this person may read, by name, each version a row; then the anchors."""
-    wanted = request.GET.get("q", "").replace("\0", "").strip()
-    page = Paginator(names_of(request.user, wanted), A_PAGE).get_page(request.GET.get("page"))
-    facts = {"page": page, "wanted": wanted, "families": families(request, list(page))}
-    return render(request, "registry/models.html", facts | {"anchors": Anchor.objects.all()})
+    wanted = sought(request)
+    page = names_of(request, wanted)
+    facts = {"page": page, "wanted": wanted, "families": families(request, page.rows)}
+    open_models = {"anchors": Anchor.objects.all(), "embedders": Embedder.objects.all()}
+    return render(request, "registry/models.html", facts | open_models)
 
 
-def names_of(user: User, wanted: str) -> list[str]:
-    """The names of all visible models that hold these letters, in their order."""
+def names_of(request: MemberRequest, wanted: str) -> Page[str]:
+    """A page of the names of all visible models that hold these letters."""
+    named = {"name__icontains": wanted}
     compositions, augmenters = (
-        kind.objects.visible_to(user).filter(name__icontains=wanted).order_by().values_list("name")
+        kind.objects.visible_to(request.user).filter(**named).order_by().values_list("name")
         for kind in (Composition, Augmenter)
     )
-    return sorted((name for (name,) in compositions.union(augmenters)), key=str.casefold)
+    newest = Max("created_at")
+    made: dict[str, float] = {}
+    for name, at in compositions.annotate(newest).union(augmenters.annotate(newest), all=True):
+        made[name] = max(made.get(name, 0.0), at.timestamp())
+    orders = Order("name", _("name"), ()), Order("new", _("newest version"), ())
+    keys: dict[str, Callable[[str], tuple[Any, ...]]] = {
+        "name": lambda name: (name.casefold(), name),
+        "new": lambda name: (-made[name], name),
+    }
+    order = chosen(orders, request.GET)
+    key = keys[order.name]
+    page = page_among(sorted(made, key=key), request.GET, key, size=A_PAGE)
+    page.order, page.orders = order, orders
+    return page
 
 
 def families(request: MemberRequest, shown: Sequence[str]) -> list[Family]:
@@ -82,7 +108,10 @@ def families(request: MemberRequest, shown: Sequence[str]) -> list[Family]:
         Composition.objects.visible_to(request.user)
         .filter(name__in=shown)
         .select_related("snapshot")
-        .prefetch_related("aliases", "reports")
+        .defer("snapshot__manifest", "snapshot__changes")
+        # Into lists of their own: managers would be made for each row, and cost more than the rows.
+        .prefetch_related(Prefetch("aliases", to_attr="names"))
+        .prefetch_related(Prefetch("reports", verdicts(), to_attr="cards"))
     )
     augmenters = (
         Augmenter.objects.visible_to(request.user)
@@ -90,15 +119,21 @@ def families(request: MemberRequest, shown: Sequence[str]) -> list[Family]:
         .annotate(frozen=ArrayAgg("snapshots__created_at", order_by="snapshots__created_at"))
     )
     names = dict(Corpus.objects.values_list("id", "name"))
-    people = closure.readers()
+    audience = closure.audiences()
     found: dict[str, Family] = {}
     for kind, rows in ((_("Composition"), compositions), (_("Augmenter"), augmenters)):
         for model in rows:
             family = found.setdefault(model.name, Family(model.name))
             chips = [names[each] for each in model.closure if each in names]
-            may = sum(reader.may_read_all(model.closure) for reader in people)
-            family.rows.append(Row(model, kind, chips, may))
-    return sorted(found.values(), key=lambda family: family.name.casefold())
+            family.rows.append(Row(model, kind, chips, audience(model.closure)))
+    return [found[name] for name in shown if name in found]
+
+
+def verdicts() -> QuerySet[Any]:
+    """Report cards by their verdict alone: what they measured is long, and a list shows none."""
+    report: Any = Composition._meta.get_field("reports").related_model
+    found: QuerySet[Any] = report.objects.only("tenant", "composition", "verdict", "created_at")
+    return found
 
 
 @require_GET
@@ -108,7 +143,8 @@ def composition(request: MemberRequest, code: UUID) -> HttpResponse:
     row = fetch(request, Composition, code, related=("snapshot__corpus", "anchor"))
     roads = closure.roads(request.user, row)
     corpora = [road.corpus for road in roads]
-    people = closure.audience(row, corpora)
+    who = sought(request, "who")
+    audience = closure.audience(row, corpora, who, PEOPLE)
     parts, aliases = row.parts(), list(row.aliases.all())
     changes = aliases_of(row)
     is_live = any(alias.name == Alias.LIVE for alias in aliases)
@@ -119,8 +155,8 @@ def composition(request: MemberRequest, code: UUID) -> HttpResponse:
         "parts": parts,
         "lineage": lineage(row, parts),
         "corpora": corpora,
-        "people": people,
-        "audience": sum(person.may for person in people),
+        "who": who,
+        "audience": audience,
         "grounds": closure.grounds(request.user, row, roads),
         "not_exportable": closure.barring_export(row, roads),
         "placements": placements(row),

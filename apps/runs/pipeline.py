@@ -28,7 +28,7 @@ LOOKS = {
 
 @dataclass(frozen=True)
 class Step:
-    """One step as `partials/_strip.html` wants it."""
+    """One step as the component `strip` wants it."""
 
     name: str
     state: str

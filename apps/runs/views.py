@@ -9,11 +9,11 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.db.models import Count
 from django.db.models.functions import Now
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.runs import comparison, logs, sharing, wishes
@@ -28,7 +28,10 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+from counterpoint.keyset import Order, page_of
 from counterpoint.live import sse_response
+
+A_PAGE = 50
 
 
 @require_GET
@@ -40,10 +43,8 @@ def runs(request: MemberRequest) -> HttpResponse:
     shown = visible.filter(state=state) if state in State.values else visible
     many = dict(visible.order_by().values_list("state").annotate(Count("pk")))
     counts = [(value, label, many.get(value, 0)) for value, label in State.choices]
-    pages = Paginator(shown.select_related("snapshot__corpus", "created_by"), 50)
-    pages.count = many.get(state, 0) if state in State.values else sum(many.values())
-    page = pages.get_page(request.GET.get("page"))
-    page.object_list = list(page.object_list)
+    rows = shown.select_related("snapshot__corpus", "created_by")
+    page = page_of(rows, request.GET, *_orders(), size=A_PAGE)
     around = Surroundings.look(of=page)
     curves = comparison.sparklines([row.pk for row in page])
     for row in page:
@@ -61,6 +62,15 @@ def runs(request: MemberRequest) -> HttpResponse:
         "notices": Notice.objects.filter(user=request.user, read_at=None).select_related("run"),
     }
     return render(request, "runs/runs.html", facts)
+
+
+def _orders() -> tuple[Order, ...]:
+    newest, oldest = ("-created_at", "pk"), ("created_at", "pk")
+    return (
+        Order("new", _("newest"), newest),
+        Order("old", _("oldest"), oldest),
+        Order("name", _("name"), ("name", "-created_at", "pk")),
+    )
 
 
 @require_GET

@@ -22,7 +22,8 @@ def add(verbs: Any) -> None:
     parser.add_argument("source", help="folder or .gguf file")
     parser.add_argument("--output", required=True, help=HELP["output"])
     told = "what it is to be: an anchor (default), or what finds passages by their meaning"
-    parser.add_argument("--as", dest="role", choices=("anchor", "embedder"), help=told)
+    roles = ("anchor", "embedder")
+    parser.add_argument("--as", dest="role", choices=roles, default="anchor", help=told)
     add_json(parser)
 
 

@@ -16,11 +16,13 @@ django = get_asgi_application()
 from calm_engine import traces  # noqa: E402  as above
 from counterpoint.checks import refuse_a_dangerous_start  # noqa: E402  needs the apps
 from counterpoint.database import pool  # noqa: E402  as above
+from counterpoint.memory import keep_what_is_loaded  # noqa: E402  as above
 from counterpoint.watch.offer import offer  # noqa: E402  as above
 
 pool.share(settings.DATABASE_POOL, settings.DATABASE_POOL_SECONDS)
 refuse_a_dangerous_start()
 connections.close_all()  # what the checks used goes back: no request could have it
+keep_what_is_loaded()
 offer()
 traces.begin("counterpoint-web", settings.RELEASE)
 application = ServeStaticASGI(

@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "allauth.usersessions",
     "axes",
     "csp",
+    "django_cotton.apps.SimpleAppConfig",
     "django_htmx",
     "django_vite",
     "apps.tenants",
@@ -100,17 +101,29 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [PLATFORM / "templates"],
-        "APP_DIRS": True,
         "OPTIONS": {
+            "loaders": [
+                (
+                    "django.template.loaders.cached.Loader",
+                    [
+                        "django_cotton.cotton_loader.Loader",
+                        "django.template.loaders.filesystem.Loader",
+                        "django.template.loaders.app_directories.Loader",
+                    ],
+                )
+            ],
+            "builtins": ["django_cotton.templatetags.cotton"],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "counterpoint.context.site",
-            ]
+            ],
         },
     }
 ]
+
+COTTON_DIR = "components"  # below `templates`: what pages write as <c-name />
 
 # ---- engines -------------------------------------------------------------------------------------
 EMBEDDED = env.text("COUNTERPOINT_EMBEDDED", "auto", among=("auto", "never"))

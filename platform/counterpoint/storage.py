@@ -34,7 +34,7 @@ from counterpoint.disk import (
 )
 
 SEALED = frozenset({"original", "text", "manifest", "report", "logo"})
-KINDS = SEALED | {"anchor", "augmenter", "composition", "control"}
+KINDS = SEALED | {"anchor", "augmenter", "composition", "control", "embedder"}
 SUFFIX = ".sealed"  # of a sealed file inside an adopted folder
 PIECE = 1 << 20  # bytes read at a time
 HEX = frozenset("0123456789abcdef")

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from django.conf import settings
 from django.test import Client
 from django.utils.translation.template import templatize
@@ -18,13 +17,10 @@ from tests.cast import Cast
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = ROOT / "platform/locale/de/LC_MESSAGES/django"
-FIRST = (  # what everybody meets
-    *sorted((ROOT / "platform/templates/partials").glob("*.html")),
-    *sorted((ROOT / "platform/templates").glob("*.html")),
-    *sorted((ROOT / "apps/home").rglob("*.html")),
-    *sorted((ROOT / "apps/chat").rglob("*.html")),
-    ROOT / "apps/accounts/templates/accounts/sign_in.html",
-)
+PAGES = sorted(each for root in ("apps", "platform") for each in (ROOT / root).rglob("*.html"))
+PAGES = [each for each in PAGES if "node_modules" not in each.parts]
+MODULES = sorted(each for root in ("apps", "platform") for each in (ROOT / root).rglob("*.py"))
+WORDING = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy"}
 MARKED = re.compile(r"""(?:_|gettext|ngettext)\(u?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 PLACE = re.compile(r"%\(\w+\)[sd]|%%|%[sd]")
 
@@ -53,12 +49,28 @@ def written() -> Iterator[tuple[str, set[str], list[str]]]:
             yield parts["msgid"], places, texts
 
 
-@pytest.mark.parametrize("path", FIRST, ids=lambda path: path.name)
-def test_what_everybody_meets_is_translated(path: Path) -> None:
-    marked = {
-        ast.literal_eval(each) for each in MARKED.findall(templatize(path.read_text("utf-8")))
-    }
-    assert {each for each in marked if not compiled().get(each)} == set()
+def test_every_sentence_of_a_page_is_translated() -> None:
+    known = compiled()
+    assert {each: path.name for path in PAGES for each in marked(path) if not known.get(each)} == {}
+
+
+def test_every_sentence_of_the_code_is_translated() -> None:
+    known = compiled()
+    assert {each: path.name for path in MODULES for each in said(path) if not known.get(each)} == {}
+
+
+def marked(path: Path) -> set[str]:
+    found = MARKED.findall(templatize(path.read_text("utf-8")))
+    return {ast.literal_eval(each) for each in found}
+
+
+def said(path: Path) -> Iterator[str]:
+    """What a module marks as words of a page."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            first = node.args[0] if node.args else None
+            if node.func.id in WORDING and isinstance(first, ast.Constant) and first.value:
+                yield str(first.value)
 
 
 def test_every_translation_is_whole_and_compiled() -> None:

@@ -27,6 +27,7 @@ from apps.corpora.actions.freezing import (
     order_freeze,
     reconcile_freezings,
 )
+from apps.corpora.actions.meaning import keep_vectors, unread_passages
 from apps.corpora.actions.outcomes import (
     ATTEMPTS,
     begin,
@@ -58,7 +59,15 @@ from apps.corpora.actions.review import (
     screen_again,
     set_policies,
 )
-from apps.corpora.actions.snapshots import Changes, changes, freeze, freeze_without, in_order
+from apps.corpora.actions.snapshots import (
+    AT_ONCE,
+    LOOKED,
+    Changes,
+    changes,
+    freeze,
+    freeze_without,
+    in_order,
+)
 from apps.corpora.actions.splits import Split, as_row
 from apps.corpora.actions.synchronising import (
     Synchronisation,
@@ -83,6 +92,8 @@ from apps.corpora.actions.transfers import (
 
 __all__ = [
     "ATTEMPTS",
+    "AT_ONCE",
+    "LOOKED",
     "Changes",
     "Difference",
     "ExampleReceipt",
@@ -133,6 +144,7 @@ __all__ = [
     "in_order",
     "include",
     "keep_apart",
+    "keep_vectors",
     "leave_out",
     "lines_of",
     "must",
@@ -162,6 +174,7 @@ __all__ = [
     "set_policies",
     "set_withdrawn_days",
     "text_of",
+    "unread_passages",
     "withdraw",
     "withdraw_gone",
 ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, F
 
 from apps.audit import actions as audit
 from apps.corpora import manifests
@@ -33,7 +33,9 @@ from counterpoint.storage import blobs
 if TYPE_CHECKING:
     from apps.accounts.models import User
 
-LOOKED = 50_000  # documents beyond which a page does not compare; the job does, and keeps it
+AT_ONCE = 1_000  # documents that are compared while a page is made
+LOOKED = 50_000  # and while somebody waits; beyond, the job compares, and keeps what it found
+FROM_ROWS = [each.name for each in fields(Entry) if each.name != "corpus"]
 
 
 def freeze(
@@ -143,20 +145,17 @@ def require_settled(corpora: Sequence[Corpus], by: User) -> None:
 def ready(corpora: Iterable[Corpus]) -> Iterator[Entry]:
     """The documents that a snapshot would hold, in the order of its manifest; a few at a time."""
     for corpus in corpora:
-        rows = corpus.documents.ready().order_by("original_digest")
-        for d in rows.iterator(chunk_size=manifests.ROWS):
-            yield Entry(
-                corpus=str(corpus.pk),
-                original=d.original_digest,
-                text=d.text_digest,
-                training=d.training_digest,
-                path=d.path,
-                title=d.title,
-                media_type=d.media_type,
-                language=d.language,
-                size=d.size,
-                tokens=d.tokens,
+        rows = (
+            corpus.documents.ready()
+            .order_by("original_digest")
+            .annotate(
+                original=F("original_digest"),
+                text=F("text_digest"),
+                training=Document.TRAINING_DIGEST,
             )
+        )
+        for each in rows.values(*FROM_ROWS).iterator(chunk_size=manifests.ROWS):
+            yield Entry(corpus=str(corpus.pk), **each)
 
 
 class _Counted:
@@ -204,10 +203,12 @@ def _since_latest(ids: list[Any], listed: Path) -> dict[str, Any]:
 class Changes:
     """What the next snapshot would change against the latest one of the same corpora.
 
-    documents  None when there are more of them than a page compares
+    documents      None when there are more of them than were to be compared
+    is_comparable  whether they could be compared while somebody waits
     """
 
     documents: Difference | None
+    is_comparable: bool
     ready: int
     excluded: int
     held: int
@@ -224,20 +225,21 @@ class Changes:
         return bool(documents or self.examples_added or self.examples_removed)
 
 
-def changes(corpus: Corpus, *further: Corpus) -> Changes:
-    """Compare the corpora as they stand with their latest snapshot."""
+def changes(corpus: Corpus, *further: Corpus, up_to: int = LOOKED) -> Changes:
+    """Compare the corpora as they stand with their latest snapshot, up to so many documents."""
     corpora = in_order(corpus, *further)
     latest = Snapshot.objects.of_exactly([each.pk for each in corpora]).first()
     documents = Document.objects.filter(corpus__in=corpora)
     count = dict(documents.order_by().values_list("state").annotate(n=Count("pk")))
     now = count.get(DocumentState.READY, 0)
-    is_small = max(now, latest.documents if latest else 0) <= LOOKED
+    most = max(now, latest.documents if latest else 0)
     asked = {digest for digest, _slice in latest.manifest["examples"]} if latest else set()
     examples = Example.objects.filter(corpus__in=corpora)
     asked_now = set(examples.ready().values_list("digest", flat=True))
     before = manifests.entries(latest) if latest else iter(())
     return Changes(
-        documents=difference(before, ready(corpora)) if is_small else None,
+        documents=difference(before, ready(corpora)) if most <= up_to else None,
+        is_comparable=most <= LOOKED,
         ready=now,
         held=count.get(DocumentState.HELD, 0),
         duplicates=count.get(DocumentState.DUPLICATE, 0),

@@ -9,7 +9,8 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Left, Now
+from django.db.models import Q, Value
+from django.db.models.functions import Coalesce, Left, Now, NullIf
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
@@ -70,6 +71,9 @@ class Document(TenantModel):
 
     objects = TenantManager.from_queryset(DocumentQuerySet)()
 
+    # What `training_digest` says, asked in the database.
+    TRAINING_DIGEST = Coalesce(NullIf("redacted_digest", Value("")), "text_digest")
+
     class Meta:
         ordering = ["path", "created_at"]
         indexes = [
@@ -77,10 +81,13 @@ class Document(TenantModel):
             models.Index(
                 fields=["tenant", "corpus", "state", "sorting", "id"], name="document_by_state_path"
             ),
+            models.Index(
+                fields=["tenant", "corpus", "created_at", "id"], name="document_by_arrival"
+            ),
             models.Index(fields=["tenant", "corpus", "policy_version"], name="document_by_policy"),
             models.Index(
                 fields=["tenant", "corpus"],
-                condition=models.Q(screened=False),
+                condition=Q(screened=False),
                 name="document_unscreened",
             ),
         ]
@@ -118,6 +125,11 @@ class Document(TenantModel):
 
 
 class ExampleQuerySet(OfCorpusQuerySet):
+    def asking(self, words: str) -> Self:
+        """Those with these words in the question, the answer or what it is about."""
+        said = [Q(**{f"{each}__icontains": words}) for each in ("question", "answer", "entity")]
+        return self.filter(said[0] | said[1] | said[2])
+
     def ready(self) -> Self:
         return self.filter(excluded=False)
 

@@ -6,6 +6,8 @@ from urllib.parse import urlencode
 
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
+from django.db.models import Q
+from pgvector.django import VectorField
 
 from apps.corpora.models.corpus import Corpus, OfCorpusQuerySet
 from apps.corpora.models.documents import Document
@@ -27,6 +29,10 @@ class Passage(TenantModel):
         output_field=SearchVectorField(),
         db_persist=True,
     )
+    # What it is about, as the embedder of this digest tells it; "" where none has read it yet. No
+    # width is fixed: it is the embedder's, and vectors of two are never compared.
+    vector = VectorField(null=True, blank=True)
+    embedded_by = models.CharField(max_length=64, blank=True, db_default="", default="")
 
     objects = TenantManager.from_queryset(OfCorpusQuerySet)()
 
@@ -35,6 +41,13 @@ class Passage(TenantModel):
         indexes = [
             models.Index(fields=["tenant", "corpus"], name="passage_by_corpus"),
             models.Index(fields=["tenant", "document", "start"], name="passage_by_document"),
+            models.Index(fields=["tenant", "embedded_by"], name="passage_by_embedder"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(vector__isnull=True) ^ ~Q(embedded_by=""),
+                name="passage_vector_has_an_embedder",
+            )
         ]
 
     def __str__(self) -> str:

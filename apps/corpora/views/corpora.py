@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet, Sum
 from django.http import (
     HttpRequest,
@@ -21,7 +20,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from apps.corpora import actions
 from apps.corpora.extraction import ALLOWED, WORDS_FOR_TYPES
 from apps.corpora.forms import CorpusForm, GrantForm, KeepingForm
-from apps.corpora.listing import Wanted, counted, counts, page_of, said
+from apps.corpora.listing import Wanted, counts
 from apps.corpora.models import (
     Corpus,
     CorpusGrant,
@@ -34,8 +33,11 @@ from apps.corpora.models import (
 from apps.corpora.search import find
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
+from apps.tenants.typed import sought
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+from counterpoint.counting import counted, said
+from counterpoint.keyset import Order, page_of
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -50,10 +52,9 @@ TABS = ("documents", "uploads", "sources", "examples", "snapshots", "access")
 @member()
 def corpora(request: MemberRequest) -> HttpResponse:
     """The corpora that this person may read, with what is ready in each of those shown."""
-    wanted = request.GET.get("q", "").replace("\0", "").strip()
+    wanted = sought(request)
     rows = Corpus.objects.readable_by(request.user).filter(name__icontains=wanted)
-    page = Paginator(rows.select_related("owner"), PAGE).get_page(request.GET.get("page"))
-    page.object_list = list(page.object_list)
+    page = page_of(rows.select_related("owner"), request.GET, *_orders(), size=PAGE)
     shown = [row.pk for row in page]
     ready = Document.objects.filter(corpus__in=shown, state=DocumentState.READY)
     counts = {
@@ -65,6 +66,11 @@ def corpora(request: MemberRequest) -> HttpResponse:
     facts = {"page": page, "wanted": wanted}
     facts["rows"] = [(row, *counts.get(row.pk, (0, 0))) for row in page]
     return render(request, "corpora/list.html", facts)
+
+
+def _orders() -> tuple[Order, ...]:
+    by_name, newest = ("name", "pk"), ("-created_at", "pk")
+    return Order("name", _("name"), by_name), Order("new", _("newest"), newest)
 
 
 @require_http_methods(["GET", "POST"])
@@ -134,15 +140,17 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
         return _documents(request, row)
     if tab == "sources":
         return _sources(row)
+    newest = Order("new", _("newest"), ("-created_at", "pk"))
+    oldest = Order("old", _("oldest"), ("created_at", "pk"))
     sources: dict[str, Callable[[], Any]] = {
         "uploads": lambda: row.uploads.select_related("by"),
-        "examples": lambda: row.examples.all(),
+        "examples": lambda: row.examples.asking(sought(request)),
         "snapshots": lambda: _snapshots(row, request.user),
     }
-    page = Paginator(sources[tab](), PAGE).get_page(request.GET.get("page"))
+    page = page_of(sources[tab](), request.GET, newest, oldest, size=PAGE)
     if tab != "uploads":
-        return {"page": page}
-    counts = tallies(list(page))
+        return {"page": page, "wanted": sought(request)}
+    counts = tallies(page.rows)
     for one in page:
         one.counted = counts[one.pk]
     return {"page": page}
@@ -166,11 +174,10 @@ def _sources(row: Corpus) -> dict[str, Any]:
 
 def _documents(request: HttpRequest, row: Corpus) -> dict[str, Any]:
     wanted = Wanted.from_query(request.GET)
-    shown = page_of(
-        wanted.of(row), after=request.GET.get("after", ""), before=request.GET.get("before", "")
-    )
+    by_path, newest = ("sorting", "pk"), ("-created_at", "pk")
+    orders = Order("path", _("path"), by_path), Order("new", _("newest"), newest)
     return {
-        "page": shown,
+        "page": page_of(wanted.of(row), request.GET, *orders, size=PAGE),
         "wanted": wanted,
         "counts": counts(row),
         "found": said(*counted(wanted.of(row))),

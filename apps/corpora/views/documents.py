@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -21,6 +20,7 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError, InternalError
 from calm_engine.wording import sentence
+from counterpoint.keyset import page_among
 from counterpoint.plaincopies import plain_copy
 from counterpoint.sending import SentInPieces
 from counterpoint.storage import blobs
@@ -77,8 +77,9 @@ def pointed_at(request: MemberRequest) -> range:
 def shown(request: MemberRequest, cut: list[Leaf]) -> dict[str, Any]:
     """The leaves that the address asks for by `page`, else those with what it points at."""
     found_on = next((leaf.number for leaf in cut if leaf.found), 0)
-    asked = request.GET.get("page") or max(0, found_on - 1) // PAGES + 1
-    return {"page": Paginator(cut, PAGES).get_page(asked), "found_on": found_on}
+    skipped = max(0, found_on - 1) // PAGES * PAGES
+    page = page_among(cut, request.GET, lambda leaf: (leaf.number,), size=PAGES, skipped=skipped)
+    return {"page": page, "found_on": found_on, "leaves": len(cut)}
 
 
 @require_GET

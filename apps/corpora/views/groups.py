@@ -6,7 +6,6 @@ from collections.abc import Callable
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -16,9 +15,10 @@ from apps.corpora import groups as verbs
 from apps.corpora.models import CorpusGrant
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Group, GroupMember, Role
-from apps.tenants.typed import typed
+from apps.tenants.typed import sought, typed
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+from counterpoint.keyset import Order, page_of
 
 PAGE = 25  # groups
 MEMBERS = 200  # shown of one group
@@ -31,10 +31,10 @@ def groups(request: MemberRequest) -> HttpResponse:
     if request.method == "POST":
         name = typed(request, "name")
         return done(request, lambda: verbs.open_group(name, by=request.user), _("It is open."))
-    wanted = request.GET.get("q", "").replace("\0", "").strip()
+    wanted = sought(request)
     rows = Group.objects.filter(name__icontains=wanted)
-    page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    shown = list(page)
+    page = page_of(rows, request.GET, Order("name", "", ("name", "pk")), size=PAGE)
+    shown = page.rows
     people: dict[UUID, list[GroupMember]] = {each.pk: [] for each in shown}
     members = GroupMember.objects.filter(group__in=shown).select_related("user")
     for row in members.order_by("user__name", "user__email"):

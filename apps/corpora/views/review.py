@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -26,9 +25,11 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError, InternalError
 from calm_engine.wording import sentence
+from counterpoint.keyset import Order, page_of
 
 AROUND = 300  # characters shown on each side of a passage
 SHOWN = 100  # alike passages named on the page
+MOST_FIRST = Order("most", "", ("-documents", "key"))
 KINDS = {
     Kind.EMAIL: _("an e-mail address"),
     Kind.PHONE: _("a telephone number"),
@@ -107,14 +108,14 @@ def _passage(flag: Flag) -> dict[str, Any]:
         "before": text[max(0, flag.start - AROUND) : flag.start],
         "words": text[flag.start : flag.end],
         "after": text[flag.end : flag.end + AROUND],
-        "leaf": page_of(flag.document, flag.start),
+        "leaf": page_at(flag.document, flag.start),
         "alike": same[:SHOWN] if len(same) > 1 else [],
         "alike_count": len(same),
         "blocked": flag.corpus.policy_for(Kind(flag.kind)) == Policy.BLOCK,
     }
 
 
-def page_of(document: Document, at: int) -> int:
+def page_at(document: Document, at: int) -> int:
     """The page on which a character of the text stands, from 1."""
     starts: list[int] = document.pages
     return max(1, bisect_right(starts, at))
@@ -193,7 +194,7 @@ def repeats(request: MemberRequest, code: UUID) -> HttpResponse:
             words = ngettext("%(n)d paragraph changed.", "%(n)d paragraphs changed.", moved)
             messages.success(request, words % {"n": moved})
         return redirect("corpora:repeats", code=corpus.pk)
-    shown = Paginator(corpus.repeats.all(), SHOWN).get_page(request.GET.get("page"))
+    shown = page_of(corpus.repeats.all(), request.GET, MOST_FIRST, size=SHOWN)
     behind = actions.behind(corpus).count()
     facts = {"corpus": corpus, "page": shown, "behind": behind}
     return render(request, "corpora/repeats.html", facts)

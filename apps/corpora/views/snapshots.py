@@ -67,9 +67,9 @@ def freeze(request: MemberRequest, code: UUID) -> HttpResponse:
     """Show what the next snapshot would change and who may use what learns it; order it."""
     row = fetch(request, Corpus, code)
     actions.must(row, request.user, Right.CURATE)
-    sent = request.POST if request.method == "POST" else request.GET
-    curated = Corpus.objects.curatable_by(request.user)
-    further = list(curated.filter(pk__in=_uuids(sent.getlist("with"))).exclude(pk=row.pk))
+    others = Corpus.objects.curatable_by(request.user).exclude(pk=row.pk)
+    further = _chosen(request, others)
+    up_to = actions.LOOKED if request.GET.get("compare") else actions.AT_ONCE
     form = FreezeForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         note = form.cleaned_data["note"]
@@ -80,12 +80,17 @@ def freeze(request: MemberRequest, code: UUID) -> HttpResponse:
     facts = {
         "corpus": row,
         "further": further,
-        "others": curated.exclude(pk=row.pk)[:OFFERED],
+        "others": others[:OFFERED],
         "form": form,
-        "changes": actions.changes(row, *further),
+        "changes": actions.changes(row, *further, up_to=up_to),
         "readers": actions.readers(row, *further),
     }
     return render(request, "corpora/freeze.html", facts)
+
+
+def _chosen(request: MemberRequest, others: Any) -> list[Corpus]:
+    sent = request.POST if request.method == "POST" else request.GET
+    return list(others.filter(pk__in=_uuids(sent.getlist("with"))))
 
 
 def _uuids(sent: list[str]) -> list[UUID]:

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.http import (
     Http404,
     HttpRequest,
@@ -39,6 +38,7 @@ from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 from counterpoint.database import current_tenant_id
+from counterpoint.keyset import Order, page_of
 from counterpoint.live import HEARTBEAT_SECONDS, apart, listen, sse, sse_response
 
 PAGE = 50
@@ -99,10 +99,15 @@ def _card(request: HttpRequest, row: Upload) -> dict[str, Any]:
     return {
         "upload": row,
         "tally": row.tally(),
-        "page": Paginator(items, PAGE).get_page(request.GET.get("page")),
+        "page": page_of(items, request.GET, *_orders(), size=PAGE),
         "state": state,
         "retriable": actions.retriable(row).count(),
     }
+
+
+def _orders() -> tuple[Order, ...]:
+    came, path = ("created_at", "pk"), ("path", "pk")
+    return Order("came", _("as they came"), came), Order("path", _("path"), path)
 
 
 @require_GET

@@ -117,5 +117,5 @@ def test_other_methods_and_addresses_are_told_so(cast: Cast) -> None:
     client = cast.client()
     assert client.get(CHAT).json()["error"]["code"] == "method_not_allowed"
     assert client.post("/v1/models").status_code == 405
-    assert client.get("/v1/embeddings").json()["error"]["code"] == "unknown_url"
-    assert client.post("/v1/embeddings").status_code == 404
+    assert client.get("/v1/audio/speech").json()["error"]["code"] == "unknown_url"
+    assert client.post("/v1/audio/speech").status_code == 404

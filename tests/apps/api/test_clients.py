@@ -99,6 +99,7 @@ def narrowed(mode: GenerationMode) -> Any:
         shape["required"] = [*shape["required"], "max_tokens"]
         if mode is GenerationMode.POSITIVE:
             shape["additionalProperties"] = False
+            shape["properties"].pop("response_format", None)  # any schema is right there
             if "prompt" in shape["properties"]:
                 shape["properties"]["prompt"] = {"type": "string", "minLength": 1}
     return from_dict(told)

@@ -19,7 +19,20 @@ from apps.corpora.models import Corpus, CorpusGrant
 from apps.registry.actions import quarantine
 from apps.registry.models import Composition, Placement
 from apps.tenants.scope import tenant_scope
-from tests.apps.chat.making import CONTEXT, LONG, MODEL, Server, make_model, site, write
+from tests.apps.chat.making import (
+    CONTEXT,
+    FLAGS,
+    LONG,
+    MODEL,
+    Server,
+    folders,
+    make_model,
+    site,
+    start_server,
+    started,
+    stop_server,
+    write,
+)
 from tests.cast import Cast
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -211,6 +224,51 @@ def test_a_model_that_is_not_running_says_when_to_come_back(
     with pytest.raises(openai.InternalServerError) as refused:
         client.chat.completions.create(model=MODEL, messages=QUESTION)
     assert refused.value.response.headers["retry-after"] == "5"
+
+
+def endless(client: OpenAI) -> Any:
+    """A stream that goes on for seconds, its first words heard."""
+    stream = client.chat.completions.create(
+        model=MODEL, messages=ENDLESS, max_tokens=CONTEXT - 200, stream=True
+    )
+    while not next(stream).choices[0].delta.content:
+        pass
+    return stream
+
+
+def test_a_server_that_dies_in_the_middle_of_a_stream_is_told_of(
+    cast: Cast, client: OpenAI
+) -> None:
+    dying = start_server()
+    make_model(cast.north, cast.ada, cast.bo, address=dying.address)
+    try:
+        stream = endless(client)
+        dying.process.kill()
+        with pytest.raises(openai.APIError) as told:
+            list(stream)
+    finally:
+        stop_server(dying)
+    assert told.value.code == "model_not_ready"
+    with pytest.raises(openai.InternalServerError) as refused:  # the next one is told when
+        client.chat.completions.create(model=MODEL, messages=QUESTION)
+    assert refused.value.response.headers["retry-after"] == "5"
+
+
+def test_a_full_model_server_says_when_to_come_back(cast: Cast, client: OpenAI) -> None:
+    narrow = started(*FLAGS, "--rows", "1", "--queue", "2", cwd=folders())
+    make_model(cast.north, cast.ada, cast.bo, address=narrow.address)
+    asked: dict[str, Any] = {"model": MODEL, "messages": ENDLESS, "stream": True}
+    try:
+        with (
+            endless(client),  # one is answered, one waits
+            client.chat.completions.create(**asked),
+            pytest.raises(openai.RateLimitError) as refused,
+        ):
+            client.chat.completions.create(**asked)
+    finally:
+        stop_server(narrow)
+    assert refused.value.code == "server.busy"
+    assert int(refused.value.response.headers["retry-after"]) > 0
 
 
 def test_a_key_that_asks_too_often_waits(cast: Cast, model: Composition, client: OpenAI) -> None:

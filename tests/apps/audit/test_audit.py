@@ -202,7 +202,7 @@ def test_filters_narrow_what_is_shown(cast: Cast) -> None:
     assert "<code>snapshot.freeze</code>" not in page
     assert "No line matches" in client.get("/audit/", {"person": "nobody"}).content.decode()
     assert "No line matches" in client.get("/audit/", {"until": "2020-01-01"}).content.decode()
-    assert client.get("/audit/", {"since": "yesterday", "page": "x"}).status_code == 200
+    assert client.get("/audit/", {"since": "yesterday", "after": "x"}).status_code == 200
 
 
 def test_the_export_is_json_lines_and_is_itself_a_line(cast: Cast) -> None:

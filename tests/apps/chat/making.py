@@ -40,6 +40,9 @@ MODEL = "handbook"
 CONTEXT = 1500  # tokens, which are bytes here
 LONG = "hello"  # a question that the little model answers for seconds
 ROOT = Path(settings.ROOT)
+# Of `calm serve`, in `folders()`.
+FLAGS = ("--composition", "composition", "--anchor", "anchor", "--augmenter", "augmenter")
+FLAGS += ("--name", MODEL)
 TOKEN = "t" * 32  # both halves of the double submit
 
 
@@ -83,13 +86,15 @@ def folders() -> Path:
 
 
 def start_server() -> Server:
-    root = folders()
-    words = ["--composition", "composition", "--anchor", "anchor", "--augmenter", "augmenter"]
-    words += ["--name", MODEL, "--threads", "1", "--port", "0", "--events"]
-    words += ["--secret-file", str(internal_secret())]
+    return started(*FLAGS, cwd=folders())
+
+
+def started(*words: str, cwd: Path = ROOT) -> Server:
+    """A model server of these words of `calm serve`, ready."""
+    more = ["--threads", "1", "--port", "0", "--events", "--secret-file", str(internal_secret())]
     process = subprocess.Popen(
-        [sys.executable, "-m", "calm_engine.cli", "serve", *words],
-        cwd=root,
+        [sys.executable, "-m", "calm_engine.cli", "serve", *words, *more],
+        cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps.chat.actions import begin_reply, finish_reply
+from apps.chat.actions import begin_reply, finish_reply, look_up
 from apps.chat.models import State
 from apps.corpora.actions import revoke
 from apps.corpora.models import Corpus, CorpusGrant, Document, Passage
@@ -76,10 +76,10 @@ def test_a_right_that_ended_before_the_answer_began_reads_nothing(
     with tenant_scope(cast.north):
         revoke(CorpusGrant.objects.get(user=cast.bo), by=cast.ada)
         reply = reply_of(cast, told["message"])
-        work = begin_reply(reply.pk)
+        work, found = begin_reply(reply.pk), look_up(reply.pk, None)
         finish_reply(reply.pk, "", state=State.STOPPED)
     assert work is not None
-    assert work.passages == []
+    assert (work.looks_up, list(work.passages), found) == (True, [], [])
 
 
 def test_a_passage_that_is_gone_is_no_longer_named(

@@ -238,7 +238,7 @@ def test_history_and_search_find_what_was_said(cast: Cast, model: Composition, b
     assert "Where is the lamp made?" in page
     assert "Who sells the chair?" not in page
     assert "Peru" not in cast.client(cast.ada).get("/chat/", {"q": "made"}).content.decode()
-    assert bo.get("/chat/", {"q": "\0", "page": "x"}).status_code == 200
+    assert bo.get("/chat/", {"q": "\0", "after": "x"}).status_code == 200
 
 
 def test_history_is_searched_by_model_and_by_day_too(cast: Cast, bo: Client) -> None:
@@ -265,7 +265,7 @@ def test_history_is_searched_by_model_and_by_day_too(cast: Cast, bo: Client) -> 
     assert found(since="2024-02-30", until="tomorrow") == {"lamp", "chair"}  # no days: no filters
     page = bo.get("/chat/", {"with": "catalogue"}).content.decode()
     assert '<option value="catalogue" selected>' in page
-    assert "1 conversation found" in page
+    assert "Conversations found: 1" in page
 
 
 def test_the_page_says_how_full_the_context_is(

@@ -14,11 +14,12 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from apps.audit.models import AuditEvent
-from apps.corpora import actions, listing, search
+from apps.corpora import actions, search
 from apps.corpora.models import Corpus, Document
 from apps.corpora.passages import ROOM, pieces
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
+from counterpoint import counting
 from tests.apps.corpora.making import make_corpus, make_document, take_in
 from tests.cast import Cast
 
@@ -37,28 +38,6 @@ def add(corpus: Corpus, count: int, **values: Any) -> None:
         )
         for n in range(count)
     )
-
-
-def test_pages_by_key_show_every_document_once_and_go_back(cast: Cast, monkeypatch: Any) -> None:
-    monkeypatch.setattr(listing, "PAGE", 7)
-    with tenant_scope(cast.north):
-        corpus = actions.create_corpus("Many", by=cast.ada)
-        add(corpus, 40)
-        rows = listing.Wanted().of(corpus)
-        page, seen, firsts = listing.page_of(rows), [], []
-        while True:
-            seen += [row.pk for row in page.rows]
-            firsts.append(page.rows[0].pk)
-            if page.after is None:
-                break
-            page = listing.page_of(rows, after=str(page.after))
-        assert len(seen) == len(set(seen)) == 40
-        back = [page.rows[0].pk]
-        while page.before is not None:
-            page = listing.page_of(rows, before=str(page.before))
-            back.append(page.rows[0].pk)
-        assert back == firsts[::-1]
-        assert listing.page_of(rows, after="no key").rows[0].pk == firsts[0]
 
 
 def test_the_list_asks_as_many_questions_for_many_as_for_few(cast: Cast) -> None:
@@ -95,11 +74,11 @@ def test_filters_stand_in_the_address_with_their_counts(cast: Cast) -> None:
 
 
 def test_a_count_beyond_its_bound_says_so(cast: Cast, monkeypatch: Any) -> None:
-    monkeypatch.setattr(listing, "COUNTED", 2)
+    monkeypatch.setattr(counting, "COUNTED", 2)
     with tenant_scope(cast.north):
         corpus = actions.create_corpus("Many", by=cast.ada)
         add(corpus, 5)
-        assert listing.said(*listing.counted(corpus.documents.all())) == "2+"
+        assert counting.said(*counting.counted(corpus.documents.all())) == "2+"
 
 
 def test_an_act_by_filter_reaches_beyond_the_page_and_no_further(cast: Cast) -> None:
@@ -191,3 +170,22 @@ def test_passages_lose_no_word_and_cross_no_page(text: str, breaks: set[int]) ->
         begin = starts[piece.page - 1] if starts else 0
         end = starts[piece.page] if starts and piece.page < len(starts) else len(text)
         assert begin <= piece.start < piece.end <= end
+
+
+def test_questions_are_found_by_their_words(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        corpus = actions.create_corpus("Asked", by=cast.ada)
+        rows = [
+            {"question": "Where is the lamp made?", "answer": "In Peru.", "entity": "Lamp"},
+            {"question": "Who sells the chair?", "answer": "Nobody.", "entity": "Chair"},
+        ]
+        actions.add_examples(corpus, rows, by=cast.ada)
+    ada = cast.client(cast.ada)
+
+    def shown(words: str) -> str:
+        told = {"tab": "examples", "q": words}
+        return ada.get(corpus.get_absolute_url(), told).content.decode()
+
+    assert "the lamp" in shown("PERU")
+    assert "the chair" not in shown("PERU")
+    assert "No question has these words." in shown("100 %_")

@@ -190,7 +190,7 @@ def test_a_long_list_has_pages_and_a_search(cast: Cast) -> None:
         )
     first = page(cast, corpus.get_absolute_url())
     assert first.count("/corpora/documents/") == 50
-    [after] = re.findall(r"after=([0-9a-f-]{36})", first)
+    [after] = re.findall(r"after=([\w-]+)", first)
     assert page(cast, f"{corpus.get_absolute_url()}?after={after}").count("/documents/") == 11
     assert page(cast, f"{corpus.get_absolute_url()}?q=Sheet+7").count("/corpora/documents/") == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -147,3 +148,10 @@ def test_the_living_page_shows_each_component_in_both_themes(cast: Cast) -> None
         "<table>",
     ):
         assert page.count(word) >= 2, word
+
+
+def test_the_living_page_shows_every_component() -> None:
+    root = Path(__file__).resolve().parents[3]
+    shown = (root / "apps/look/templates/look/_specimens.html").read_text("utf-8")
+    known = {each.stem for each in (root / "platform/templates/components").glob("*.html")}
+    assert {name for name in known if f"<c-{name} " not in shown} == set()

@@ -97,7 +97,7 @@ def test_the_closure_is_an_intersection(cast: Cast, world: World) -> None:
         assert can_use(cast.ada, model)  # she owns every corpus
         assert not can_use(cast.otto, model)  # a role grants nothing
         assert bool(why_not(cast.bo, model)) is not naive(world)
-        grid = {row.user: row.may for row in audience(model, [])}
+        grid = {row.user: row.may for row in audience(model, []).named}
         assert grid[cast.bo] is naive(world)
         transaction.set_rollback(True)  # each world is gone after its look
 
@@ -126,7 +126,7 @@ def test_a_deleted_corpus_denies_for_ever(cast: Cast, model: Composition) -> Non
         Composition.objects.filter(pk=model.pk).update(closure=[*model.closure, UUID(int=7)])
         assert not can_use(cast.ada, model)
         assert not can_use(cast.bo, model)
-        assert not any(row.may for row in audience(Composition.objects.get(pk=model.pk), []))
+        assert not audience(Composition.objects.get(pk=model.pk), []).count
 
 
 def test_a_corpus_that_a_model_learned_cannot_be_deleted(cast: Cast, model: Composition) -> None:

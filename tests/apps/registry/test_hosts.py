@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from apps.registry import hosts
 from apps.registry.hosts import Piece, Refusal
-from apps.registry.models import Placement
+from apps.registry.models import ModelHost, Placement
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InternalError
 from tests.apps.chat.making import MODEL, make_model, model_server, place
@@ -150,6 +150,21 @@ def test_only_a_server_that_answered_lately_is_asked(
         place(model, "http://127.0.0.1:9")
         Placement.objects.update(**{"seen_at": timezone.now()} | change)
         assert bool(hosts.address_of(model)) == is_found
+
+
+def test_of_two_replicas_each_caller_keeps_one(cast: Cast) -> None:
+    model = make_model(cast.north, cast.ada, address="http://127.0.0.1:1")
+    people = [f"person {number}" for number in range(40)]
+    with tenant_scope(cast.north):
+        other = ModelHost.objects.create(name="there")
+        second = Placement.objects.create(
+            composition=model, host=other, address="http://127.0.0.1:2", state="ready"
+        )
+        found = {each: hosts.address_of(model, caller=each) for each in people}
+        assert set(found.values()) == {"http://127.0.0.1:1", "http://127.0.0.1:2"}
+        assert found == {each: hosts.address_of(model, caller=each) for each in people}
+        Placement.objects.filter(pk=second.pk).update(seen_at="2020-01-01T00:00Z")
+        assert {hosts.address_of(model, caller=each) for each in people} == {"http://127.0.0.1:1"}
 
 
 def test_a_name_means_what_live_names(cast: Cast) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import html
+import re
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urljoin
 from uuid import uuid4
 
 import pytest
 from django.http import HttpResponse
+from django.test import Client
 
 from apps.corpora.models import Corpus
 from apps.evaluation.models import Report
+from apps.registry import views
 from apps.registry.models import Alias, Anchor, Augmenter, Composition
 from apps.runs.models import Run
 from apps.teaching.models import Plan
@@ -71,15 +77,43 @@ def test_many_models_have_pages_and_are_found_by_name(cast: Cast) -> None:
             for number in range(25)
         )
     ada = cast.client(cast.ada)
-    first, second = (ada.get("/models/", {"page": n}).content.decode() for n in (1, 2))
-    assert "Model 03 v1" in first
-    assert "Model 24 v1" not in first
-    assert "Model 24 v1" in second
+    pages = list(walked(ada, "/models/"))
+    assert "Model 03 v1" in pages[0]
+    assert "Model 24 v1" not in pages[0]
+    assert "Model 24 v1" in pages[-1]
+    newest = ada.get("/models/", {"sort": "new"}).content.decode()
+    assert str(row) not in newest  # it was the first to be made
     found = ada.get("/models/", {"q": "model 24"}).content.decode()
     assert "Model 24 v1" in found
     assert str(row) not in found
     assert "No model of such a name." in ada.get("/models/", {"q": "\0no"}).content.decode()
     assert "Model 24" not in cast.client(cast.otto).get("/models/", {"q": "24"}).content.decode()
+
+
+def walked(client: Client, address: str) -> Iterator[str]:
+    """Every page of a list, by its own links."""
+    while True:
+        page = client.get(address).content.decode()
+        yield page
+        onward = re.search(r'rel="next" href="([^"]+)"', page)
+        if onward is None:
+            return
+        address = urljoin(address, html.unescape(onward[1]))
+
+
+def test_of_many_people_the_access_grid_shows_some_and_finds_the_others(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "PEOPLE", 1)
+    model = next(row for row in fill(cast) if isinstance(row, Composition))
+    ada, address = cast.client(cast.ada), model.get_absolute_url()
+    page = ada.get(address).content.decode()
+    assert "more people." in page
+    assert 'name="who"' in page
+    found = ada.get(address, {"who": cast.otto.name.upper()}).content.decode()
+    assert f">{cast.otto.name}</th>" in found
+    assert f">{cast.ada.name}</th>" not in found
+    assert "2 people may use it" in found
 
 
 def test_the_access_grid_names_the_corpus_that_is_missing(cast: Cast) -> None:
@@ -130,3 +164,12 @@ def test_promoting_from_the_report_moves_live(cast: Cast) -> None:
     assert b"is live now" in answer.content
     with tenant_scope(cast.north):
         assert Alias.objects.get(name="live").composition_id == report.composition_id
+
+
+def test_reports_are_found_by_their_model(cast: Cast) -> None:
+    report = made(cast, Report)
+    ada, name = cast.client(cast.ada), report.composition.name
+    assert report.verdict in ada.get("/reports/", {"q": name[:3].upper()}).content.decode()
+    none = ada.get("/reports/", {"q": "no such model"}).content.decode()
+    assert report.verdict not in none
+    assert "No report of such a model." in none

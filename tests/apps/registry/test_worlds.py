@@ -59,7 +59,7 @@ def told_alike(world: World, people: list[User], built: Built) -> None:
     """The single question, the reasons and the audience of one model agree with the judge too."""
     model, place = built.models[0], 0
     number = {person.pk: number for number, person in enumerate(people)}
-    for row in audience(model, []):
+    for row in audience(model, []).named:
         if row.user.pk in number:
             assert row.may is may_use(world, number[row.user.pk], place)
     for reader in readers():

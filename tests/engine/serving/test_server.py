@@ -293,6 +293,24 @@ def test_a_full_queue_says_when_to_come_back(server: Running) -> None:
     assert wait_until(lambda: metric(server, "calm_running") == 0)
 
 
+def test_a_client_that_never_reads_holds_nobody_up(client: OpenAI, server: Running) -> None:
+    """Its answer is drawn to the end and its place is free, however little it takes of it."""
+    asked = {**GREEDY, "max_tokens": CONTEXT - 100, "messages": QUESTION, "stream": True}
+    body = json.dumps(asked | {"logprobs": True, "top_logprobs": 20}).encode()  # megabytes
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SECRET}\r\n"
+    host, port = server.address.removeprefix("http://").split(":")
+    alone = ask(client)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect((host, int(port)))
+        deaf.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert wait_until(lambda: metric(server, "calm_running") == 1)
+        assert ask(client) == alone
+        assert wait_until(lambda: metric(server, "calm_running") == 0, 60)
+        assert ask(client) == alone
+    assert ask(client) == alone
+
+
 # -- what it refuses -------------------------------------------------------------------------------
 
 

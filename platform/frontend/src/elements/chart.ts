@@ -158,7 +158,8 @@ export class Chart extends HTMLElement {
 
   #redraw = (): void => {
     cancelAnimationFrame(this.#due);
-    this.#due = requestAnimationFrame(() => this.#draw());
+    // Behind the next paint: what was pressed shows itself before the lines are drawn anew.
+    this.#due = requestAnimationFrame(() => setTimeout(() => this.isConnected && this.#draw()));
   };
 
   #draw(): void {
