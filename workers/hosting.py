@@ -220,6 +220,7 @@ def main() -> int:
         engine=Engine(
             env.text("COUNTERPOINT_HOST_ENGINE", "torch", among=("torch", "vllm")),
             env.number("COUNTERPOINT_HOST_CACHE_GB", 0),
+            env.text("COUNTERPOINT_HOST_PYTHON", sys.executable),
         ),
     )
     alive.keep(settings.ALIVE_FILE)

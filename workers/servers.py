@@ -65,10 +65,12 @@ class Engine:
     """Which engine plays the models: "torch", or "vllm" where that is installed.
 
     cache_gb   GiB that vLLM may fill with keys and values; 0: what it finds free
+    python     interpreter of the environment where it is installed, by default this one
     """
 
     name: str = "torch"
     cache_gb: int = 0
+    python: str = sys.executable
 
     @property
     def flags(self) -> list[str]:
@@ -114,7 +116,7 @@ class Server:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603  our own command, no shell
-                [sys.executable, "-m", "calm_engine.cli", *words],
+                [self.engine.python, "-m", "calm_engine.cli", *words],
                 env=environment(threads),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

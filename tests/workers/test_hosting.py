@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.cast import Cast
 from tests.waiting import PATIENCE
 from tests.workers.making import make_anchor, make_snapshot, publish
 from workers.hosting import Host
+from workers.servers import Engine
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,6 +67,19 @@ def ticked(host: Host, until: Callable[[], bool]) -> None:
 def serving(cast: Cast) -> list[UUID]:
     with tenant_scope(cast.north):
         return list(Placement.objects.serving().values_list("composition_id", flat=True))
+
+
+def test_servers_run_in_the_environment_that_the_host_is_told_of(
+    cast: Cast, host: Host, tmp_path: Path
+) -> None:
+    """As vLLM's, which has one of its own."""
+    other = tmp_path / "python"
+    other.write_text(f'#!/bin/sh\ntouch "{tmp_path}/used"\nexec "{sys.executable}" "$@"\n')
+    other.chmod(0o700)
+    host.engine = Engine(python=str(other))
+    row = live(cast, tmp_path)
+    ticked(host, lambda: serving(cast) == [row.pk])
+    assert (tmp_path / "used").exists()
 
 
 def test_what_is_live_is_served_and_brought_back_when_it_dies(

@@ -15,11 +15,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.deploy.helm import ROOT
 
@@ -34,6 +35,7 @@ root=$1 user=$2; shift 2
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
+mount --bind /sys "$root/sys" && mount -o remount,bind,ro "$root/sys"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -t tmpfs -o mode=0770,gid=0 tmpfs "$root/data"
 for each in $MOUNTS; do mkdir -p "$root$each" && mount --bind "$each" "$root$each"; done
@@ -66,21 +68,29 @@ class Image:
         entry: Sequence[str] = (),
         told: Mapping[str, str] | None = None,
         see: Sequence[Path] = (),
-    ) -> Iterator[subprocess.Popen[str]]:
+    ) -> Iterator[Started]:
         """Its entry point with these words, as nobody in particular, on a read-only root.
 
         entry  another entry point
         told   variables beside the image's own
         see    folders of this machine that it sees at the same place
         """
-        with self._start([*(entry or self.config["Entrypoint"]), *words], told, see) as process:
+        command = [*(entry or self.config["Entrypoint"]), *words]
+        # A file: a pipe that nobody reads would stop it.
+        with tempfile.TemporaryFile("w+") as log, self._start(command, told, see, log) as process:
+            started = Started(process, log)
             try:
-                yield process
+                yield started
             finally:
-                process.kill()
+                if not started.has_ended():
+                    started.end(signal.SIGKILL)
 
     def _start(
-        self, command: list[str], told: Mapping[str, str] | None, see: Sequence[Path]
+        self,
+        command: list[str],
+        told: Mapping[str, str] | None,
+        see: Sequence[Path],
+        log: IO[str],
     ) -> subprocess.Popen[str]:
         known = dict(word.split("=", 1) for word in self.config["Env"]) | dict(told or {})
         variables = [f"{name}={value}" for name, value in known.items()]
@@ -90,17 +100,36 @@ class Image:
         return subprocess.Popen(
             [*spaces, *asked],
             env=os.environ | places,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=log,
+            stderr=log,
             text=True,
         )
 
 
-def stop(process: subprocess.Popen[str], seconds: float = 30.0) -> int:
-    """SIGTERM to its first process, as a cluster sends it; how that ended."""
-    first = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(first[0]), signal.SIGTERM)
-    return process.wait(seconds)
+@dataclass(frozen=True)
+class Started:
+    """An image at work, and what it says."""
+
+    process: subprocess.Popen[str]
+    log: IO[str]
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def wait(self, seconds: float = 300.0) -> int:
+        """How it ended."""
+        return self.process.wait(seconds)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """A signal to its first process, as a cluster sends it; how that ended."""
+        ours = self.process.pid
+        for first in Path(f"/proc/{ours}/task/{ours}/children").read_text().split():
+            os.kill(int(first), how)
+        return self.process.wait(30)
+
+    def said(self) -> str:
+        self.log.seek(0)
+        return self.log.read()
 
 
 class Builder:

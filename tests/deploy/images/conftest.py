@@ -43,6 +43,13 @@ def host(made: Builder, worker: Image) -> Image:
     return made.build("host", WORKER=worker.digest)
 
 
+@pytest.fixture(scope="session")
+def host_vllm(made: Builder, base: str, worker: Image) -> Image:
+    """For the processor: what accelerators want is gigabytes, and none is here."""
+    torch = torch_of_this_machine()
+    return made.build("host-vllm", BASE=base, WORKER=worker.digest, TORCH=torch, LOCK="vllm.txt")
+
+
 @pytest.fixture(params=["web", "worker", "host"])
 def image(request: pytest.FixtureRequest) -> Image:
     found: Image = request.getfixturevalue(request.param)

@@ -18,10 +18,11 @@ from django.conf import settings
 
 from counterpoint.celery import app
 from tests.deploy.helm import ROOT
-from tests.deploy.images.building import NOBODY, Image, stop
+from tests.deploy.images.building import NOBODY, Image
 from tests.deploy.test_images import pinned
 from tests.end_to_end.test_upgrade import answers
 from tests.engine.learning import make_augment
+from tests.engine.vllm.playing import keep_composition
 from tests.waiting import free_port, wait_until
 
 pytestmark = pytest.mark.slow
@@ -52,10 +53,9 @@ OPEN = ("/data", "/tmp")  # noqa: S108  the image's
 
 def output(image: Image, *command: str, **how: Any) -> str:
     """What another command than the image's own says."""
-    with image.running(*command, entry=["/usr/bin/tini", "--"], **how) as process:
-        told, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    return str(told)
+    with image.running(*command, entry=["/usr/bin/tini", "--"], **how) as started:
+        assert started.wait() == 0, started.said()
+        return started.said()
 
 
 def engines() -> dict[str, str]:
@@ -66,9 +66,8 @@ def engines() -> dict[str, str]:
 
 
 def test_an_image_says_that_it_starts(image: Image) -> None:
-    with image.running("--check") as process:
-        told, _ = process.communicate(timeout=120)
-    assert (process.returncode, told.strip()) == (0, "well")
+    with image.running("--check") as started:
+        assert (started.wait(), started.said().strip()) == (0, "well")
     print(f"{image.name}: {image.megabytes} MB")  # noqa: T201  for docs/operate/images.md
 
 
@@ -106,28 +105,33 @@ def test_its_bill_of_materials_names_everything_with_its_licence(image: Image) -
 def test_the_site_answers_and_leaves_when_it_is_asked_to(web: Image) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    with web.running("web", "--port", str(port), told=engines()) as process:
-        assert wait_until(lambda: process.poll() is not None or answers(f"{address}/readyz"))
+    with web.running("web", "--port", str(port), told=engines()) as started:
+        assert wait_until(lambda: started.has_ended() or answers(f"{address}/readyz"))
         page = httpx.get(f"{address}/accounts/sign-in/", trust_env=False).text
         assert (script := re.search(r'src="(/[^"]+\.js)"', page)), page
         assert httpx.get(f"{address}{script[1]}", trust_env=False).status_code == 200
-        assert stop(process) in {0, 143}
+        assert started.end() in {0, 143}
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_takes_tasks(worker: Image) -> None:
     told = engines() | {"ALIVE_FILE": "/tmp/alive"}  # noqa: S108  the image's
-    with worker.running("worker", "--queues", "short", told=told) as process:
-        assert wait_until(lambda: process.poll() is not None or app.control.ping(timeout=1))
-        assert process.poll() is None, process.communicate()
-        assert stop(process) == 0
+    with worker.running("worker", "--queues", "short", told=told) as started:
+        assert wait_until(lambda: started.has_ended() or app.control.ping(timeout=1))
+        assert not started.has_ended(), started.said()
+        assert started.end() == 0
+
+
+def give_away(folder: Path) -> None:
+    """To the user whom no image knows."""
+    for each in (folder, *folder.rglob("*")):
+        os.chown(each, NOBODY, 0)
 
 
 def test_a_worker_trains_without_a_home_of_its_own(worker: Image, tmp_path: Path) -> None:
     spec = make_augment(tmp_path)
     (tmp_path / "spec.json").write_text(spec.to_json())
-    for each in (tmp_path, *tmp_path.rglob("*")):
-        os.chown(each, NOBODY, 0)
+    give_away(tmp_path)
     words = ["-m", "calm_engine.cli", "augment", "--spec", str(tmp_path / "spec.json")]
     output(worker, "python", *words, see=[tmp_path])
     assert (Path(spec.output) / "model.safetensors").stat().st_size > 0
@@ -135,7 +139,29 @@ def test_a_worker_trains_without_a_home_of_its_own(worker: Image, tmp_path: Path
 
 @pytest.mark.django_db(transaction=True)
 def test_a_host_waits_for_models(host: Image) -> None:
-    with host.running(*host.config["Cmd"], told=engines()) as process:
+    with host.running(*host.config["Cmd"], told=engines()) as started:
         time.sleep(5)
-        assert process.poll() is None, process.communicate()
-        assert stop(process) in {0, 143}
+        assert not started.has_ended(), started.said()
+        assert started.end() in {0, 143}
+
+
+def test_a_model_server_plays_by_vllm_in_an_environment_of_its_own(
+    host_vllm: Image, tmp_path: Path
+) -> None:
+    keep_composition(tmp_path / "together", "llama", "llama")
+    give_away(tmp_path)
+    known = dict(word.split("=", 1) for word in host_vllm.config["Env"])
+    assert known["COUNTERPOINT_HOST_ENGINE"] == "vllm"
+    port, parents = free_port(), tmp_path / "parents"
+    words = ["-m", "calm_engine.cli", "serve", "--engine", "vllm", "--cache-gb", "1"]
+    words += ["--composition", str(tmp_path / "together"), "--anchor", str(parents / "anchor")]
+    words += ["--augmenter", str(parents / "augmenter_0"), "--name", "x", "--port", str(port)]
+    entry = [*host_vllm.config["Entrypoint"][:2], known["COUNTERPOINT_HOST_PYTHON"]]
+    address = f"http://127.0.0.1:{port}"
+    with host_vllm.running(*words, entry=entry, see=[tmp_path]) as started:
+        assert wait_until(lambda: started.has_ended() or answers(f"{address}/healthz"), 900)
+        assert not started.has_ended(), started.said()
+        asked = {"model": "x", "prompt": "Where is it made?", "max_tokens": 4}
+        told = httpx.post(f"{address}/v1/completions", json=asked, trust_env=False, timeout=120)
+        assert told.status_code == 200, told.text
+        assert told.json()["usage"]["completion_tokens"] == 4
