@@ -116,7 +116,8 @@ def test_no_list_search_or_form_holds_a_word_of_a_corpus_without_the_right(
 ) -> None:
     fill(cast)
     client = cast.client(PEOPLE[who](cast))
-    for asked in ({}, {"q": "measure", "page": "2", "state": "succeeded", "show": "all"}):
+    told = {"q": "measure", "after": "x", "sort": "new", "state": "succeeded", "show": "all"}
+    for asked in ({}, told):
         assert leaks(client.get(reverse(name), asked)) == []
     for method in METHODS[1:]:
         assert leaks(getattr(client, method)(reverse(name))) == [], method

@@ -81,9 +81,9 @@ def usage(request: MemberRequest) -> HttpResponse:
 
 def choices(request: MemberRequest) -> list[tuple[str, str]]:
     """Everybody together, each group, each person of the tenant."""
-    people = Membership.objects.of(request.tenant).select_related("user").order_by("user__name")
+    people = Membership.objects.of(request.tenant).order_by("user__name")
     groups = [(f"group:{group.pk}", group.name) for group in Group.objects.all()]
-    persons = [(f"user:{each.user_id}", each.user.name) for each in people]
+    persons = [(f"user:{pk}", name) for pk, name in people.values_list("user_id", "user__name")]
     return [("", _("everybody together")), *groups, *persons]
 
 

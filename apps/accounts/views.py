@@ -40,6 +40,7 @@ from apps.tenants.typed import sought
 from apps.tenants.ways import own_providers
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
+from counterpoint.counting import counted, said
 from counterpoint.keyset import Order, page_of
 
 log = structlog.get_logger(__name__)
@@ -139,7 +140,7 @@ def people(request: MemberRequest) -> HttpResponse:
     by_name, newest = ("user__name", "user__email"), ("-created_at", "pk")
     orders = Order("name", _("name"), by_name), Order("new", _("newest"), newest)
     shown = page_of(named, request.GET, *orders, size=A_PAGE)
-    page = {"form": form, "page": shown, "wanted": wanted}
+    page = {"form": form, "page": shown, "wanted": wanted, "count": said(*counted(named))}
     return render(request, "accounts/people.html", page)
 
 

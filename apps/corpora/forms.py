@@ -54,16 +54,10 @@ class KeepingForm(forms.Form):
     )
 
 
-class LongSelect(forms.Select):
-    """A choice among hundreds, drawn by one template: Django's own takes one for each of them."""
-
-    template_name = "corpora/long_select.html"
-
-
 class GrantForm(forms.Form):
     """Who gets which right: a person or a group of this tenant, told apart by a prefix."""
 
-    to = forms.ChoiceField(label=_("Person or group"), widget=LongSelect)
+    to = forms.ChoiceField(label=_("Person or group"))
     right = forms.ChoiceField(label=_("Right"), choices=Right, initial=Right.READ)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from apps.corpora.models import Corpus, Document, DocumentState
-from counterpoint.counting import counted, said
+from counterpoint.counting import COUNTED, counted, said
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,19 @@ class Wanted:
     @property
     def is_all(self) -> bool:
         return self == Wanted()
+
+
+def narrowed(corpus: Corpus, wanted: Wanted) -> tuple[QuerySet[Document], str]:
+    """The documents that are looked for, and how many there are.
+
+    Letters of a name are sought in every document; the few that have them are then known by id.
+    """
+    rows = wanted.of(corpus)
+    if not wanted.name:
+        return rows, said(*counted(rows))
+    keys = list(rows.order_by().values_list("pk", flat=True)[: COUNTED + 1])
+    few = rows.model.objects.filter(pk__in=keys) if len(keys) <= COUNTED else rows
+    return few, said(len(keys))
 
 
 def counts(corpus: Corpus) -> list[tuple[str, str, str]]:

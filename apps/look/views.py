@@ -92,7 +92,12 @@ def components(request: MemberRequest) -> HttpResponse:
     return render(
         request,
         "look/components.html",
-        {"sides": [specimens(theme) for theme in ("light", "dark")], "icons": ICONS},
+        {
+            "sides": [specimens(theme) for theme in ("light", "dark")],
+            "icons": ICONS,
+            "learned": LEARNED,
+            "page": Page(["Valves"], "a", "b", ORDERS[0], ORDERS),
+        },
     )
 
 
@@ -105,6 +110,4 @@ def specimens(theme: str) -> dict[str, Any]:
         "steps": STEPS,
         "states": STATES,
         "reference": REFERENCE,
-        "learned": LEARNED,
-        "page": Page(["Valves"], "a", "b", ORDERS[0], ORDERS),
     }

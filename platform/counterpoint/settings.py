@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "allauth.usersessions",
     "axes",
     "csp",
+    "django.forms",
     "django_cotton.apps.SimpleAppConfig",
     "django_htmx",
     "django_vite",
@@ -123,6 +124,7 @@ TEMPLATES = [
     }
 ]
 
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"  # our templates before Django's
 COTTON_DIR = "components"  # below `templates`: what pages write as <c-name />
 
 # ---- engines -------------------------------------------------------------------------------------

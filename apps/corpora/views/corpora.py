@@ -20,7 +20,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from apps.corpora import actions
 from apps.corpora.extraction import ALLOWED, WORDS_FOR_TYPES
 from apps.corpora.forms import CorpusForm, GrantForm, KeepingForm
-from apps.corpora.listing import Wanted, counts
+from apps.corpora.listing import Wanted, counts, narrowed
 from apps.corpora.models import (
     Corpus,
     CorpusGrant,
@@ -176,11 +176,12 @@ def _documents(request: HttpRequest, row: Corpus) -> dict[str, Any]:
     wanted = Wanted.from_query(request.GET)
     by_path, newest = ("sorting", "pk"), ("-created_at", "pk")
     orders = Order("path", _("path"), by_path), Order("new", _("newest"), newest)
+    rows, found = narrowed(row, wanted)
     return {
-        "page": page_of(wanted.of(row), request.GET, *orders, size=PAGE),
+        "page": page_of(rows, request.GET, *orders, size=PAGE),
         "wanted": wanted,
         "counts": counts(row),
-        "found": said(*counted(wanted.of(row))),
+        "found": found,
     }
 
 

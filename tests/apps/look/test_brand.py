@@ -152,6 +152,9 @@ def test_the_living_page_shows_each_component_in_both_themes(cast: Cast) -> None
 
 def test_the_living_page_shows_every_component() -> None:
     root = Path(__file__).resolve().parents[3]
-    shown = (root / "apps/look/templates/look/_specimens.html").read_text("utf-8")
+    pages = [
+        root / f"apps/look/templates/look/{name}.html" for name in ("components", "_specimens")
+    ]
+    shown = "".join(each.read_text("utf-8") for each in pages)
     known = {each.stem for each in (root / "platform/templates/components").glob("*.html")}
     assert {name for name in known if f"<c-{name} " not in shown} == set()

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urljoin
 from uuid import uuid4
 
 import pytest
 from django.http import HttpResponse
-from django.test import Client
 
 from apps.corpora.models import Corpus
 from apps.evaluation.models import Report
@@ -22,6 +17,7 @@ from apps.teaching.models import Plan
 from apps.tenants.scope import tenant_scope
 from tests.browser.making import fill
 from tests.cast import Cast
+from tests.walking import walked
 
 
 def made(cast: Cast, model: type) -> Any:
@@ -88,17 +84,6 @@ def test_many_models_have_pages_and_are_found_by_name(cast: Cast) -> None:
     assert str(row) not in found
     assert "No model of such a name." in ada.get("/models/", {"q": "\0no"}).content.decode()
     assert "Model 24" not in cast.client(cast.otto).get("/models/", {"q": "24"}).content.decode()
-
-
-def walked(client: Client, address: str) -> Iterator[str]:
-    """Every page of a list, by its own links."""
-    while True:
-        page = client.get(address).content.decode()
-        yield page
-        onward = re.search(r'rel="next" href="([^"]+)"', page)
-        if onward is None:
-            return
-        address = urljoin(address, html.unescape(onward[1]))
 
 
 def test_of_many_people_the_access_grid_shows_some_and_finds_the_others(
