@@ -159,10 +159,10 @@ def former_site(folder: Path) -> Iterator[Site]:
     """An installation of the former release with nothing in it; gone at the end."""
     site = Site(folder, f"former_{uuid4().hex[:8]}")
     folder.mkdir(mode=0o711)
-    owner = urlsplit(os.environ["DATABASE_OWNER_URL"])._replace(path="/postgres").geturl()
-    with psycopg.connect(owner, autocommit=True) as maker:
+    # The superuser: an owner may end nobody else's sessions, which linger where processes are gone.
+    with psycopg.connect(superuser("postgres"), autocommit=True) as maker:
         named = sql.Identifier(site.name)
-        maker.execute(sql.SQL("CREATE DATABASE {}").format(named))
+        maker.execute(sql.SQL("CREATE DATABASE {} OWNER app_owner").format(named))
         try:
             site.migrate_to_former()
             yield site

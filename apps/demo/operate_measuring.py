@@ -22,6 +22,7 @@ import httpx
 import psutil
 import psycopg
 from django.conf import settings
+from psycopg import sql
 
 from apps.corpora.models import Corpus, Document
 from apps.demo.visitor import Visitor
@@ -29,7 +30,7 @@ from calm_engine.errors import InternalError
 from calm_engine.figures import Figure
 from counterpoint import env
 from counterpoint.embedded.children import free_port
-from counterpoint.operate import processes
+from counterpoint.operate import backup, processes
 from counterpoint.storage import blobs
 
 PROCESSES = {
@@ -45,6 +46,7 @@ STARTS = 3
 COLD_START = 5.0  # seconds
 SLOWER = 1.3  # how much slower a page may be while a backup is taken
 BATCH = 500  # rows
+LINGER = 30.0  # seconds that a session may outlast its process
 
 
 # ---- processes -----------------------------------------------------------------------------------
@@ -173,8 +175,9 @@ def restored(backups: Path, home: Path) -> Iterator[Figure]:
         keys = {name: str(getattr(settings, name)) for name in ("AUDIT_KEY", "SITE_KEY")}
         finished(command("restore", "--newest-in", str(backups), home=home, **urls, **keys))
         took = time.perf_counter() - began
-        with psycopg.connect(urls["DATABASE_OWNER_URL"]) as there:
-            there.execute("SET ROLE app_system")
+        seeing_all = urlsplit(backup.backup_login())
+        place = urlsplit(urls["DATABASE_URL"]).path
+        with psycopg.connect(seeing_all._replace(path=place).geturl()) as there:
             row = there.execute("SELECT count(*) FROM corpora_document").fetchone()
     here, back = (digests(each / "blobs") for each in (Path(settings.HOME), home))
     told = f"{len(back):,} files and {row[0] if row else 0:,} documents restored in {took:.0f} s"
@@ -195,7 +198,24 @@ def empty_database() -> Iterator[dict[str, str]]:
             "DATABASE_URL": urlsplit(runtime["database_url"])._replace(path=f"/{name}").geturl(),
             "REDIS_URL": runtime["redis_url"],
         }
-        maker.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        drop(maker, name)
+
+
+def drop(maker: psycopg.Connection[tuple[object, ...]], name: str) -> None:
+    """The owner may end nobody else's sessions: those of processes that are gone end by themselves.
+
+    Raises psycopg.errors.ObjectInUse when somebody stays.
+    """
+    deadline = time.monotonic() + LINGER
+    while True:
+        try:
+            maker.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+        except psycopg.errors.ObjectInUse:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 def digests(folder: Path) -> dict[str, str]:
