@@ -16,6 +16,7 @@ from counterpoint.operate.archive import Archive
 
 Verb = Callable[[argparse.Namespace], int]
 ROOT = Path(__file__).resolve().parents[3]
+GENTLE = 10  # of niceness: people work while a backup is taken
 
 
 def become(command: list[str]) -> int:
@@ -188,6 +189,7 @@ def manage(words: list[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(prog="counterpoint", description=__doc__)
+    top.set_defaults(gives_way=False)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     _processes(verbs)
     _keeping(verbs)
@@ -234,7 +236,7 @@ def _keeping(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     each.set_defaults(do=support)
     each.add_argument("--to", type=Path, required=True, metavar="FILE.tar.gz")
     each = verbs.add_parser("backup", help="database and files, while everything runs")
-    each.set_defaults(do=backup)
+    each.set_defaults(do=backup, gives_way=True)
     each.add_argument("--to", type=Path, required=True, metavar="FOLDER")
     each.add_argument("--keep", type=int, default=7, help="backups that are kept (default 7)")
     each = verbs.add_parser("verify", help="open a backup and prove every digest")
@@ -278,11 +280,14 @@ def _carrying(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def main(words: list[str] | None = None) -> int:
+    is_whole_process = words is None
     words = sys.argv[1:] if words is None else words
     try:
         if words[:1] == ["manage"]:
             return manage(words[1:])
         told = parser().parse_args(words)
+        if told.gives_way and is_whole_process:
+            os.nice(GENTLE)  # what it starts is as gentle
         do: Verb = told.do
         return do(told)
     except EngineError as error:
