@@ -9,7 +9,6 @@ import copy
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import (
     BertConfig,
@@ -48,6 +47,7 @@ from transformers import (
     SmolLM3ForCausalLM,
 )
 
+from calm_engine.bench.tiny import SPECIALS, byte_tokenizer
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import BridgeSpec
 
@@ -69,33 +69,13 @@ FAMILIES = (
     "qwen2_moe",
     "qwen3_moe",
 )
-SPECIALS = ("<|pad|>", "<|begin|>", "<|end|>")
 VOCABULARY = 256 + len(SPECIALS)
 POSITIONS = 96
-
-CHAT = (
-    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant: {% endif %}"
-)
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, after the special ones: any text goes through and back."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {word: index for index, word in enumerate([*SPECIALS, *letters])}
-    bare = Tokenizer(models.BPE(vocab=words, merges=[]))
-    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    bare.decoder = decoders.ByteLevel()
-    pad, begin, end = SPECIALS
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bare,
-        pad_token=pad,
-        bos_token=begin,
-        eos_token=end,
-        padding_side="left",
-        chat_template=CHAT,
-        clean_up_tokenization_spaces=False,
-    )
+    return byte_tokenizer(padding_side="left", clean_up_tokenization_spaces=False)
 
 
 def make_model(

@@ -41,7 +41,7 @@ from apps.tenants.ways import own_providers
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 from counterpoint.counting import counted, said
-from counterpoint.keyset import Order, page_of
+from counterpoint.keyset import NEWEST, Order, page_of
 
 log = structlog.get_logger(__name__)
 
@@ -137,9 +137,8 @@ def people(request: MemberRequest) -> HttpResponse:
     wanted = sought(request)
     rows = request.tenant.memberships.filter(user__answers=None).select_related("user")
     named = rows.filter(Q(user__name__icontains=wanted) | Q(user__email__icontains=wanted))
-    by_name, newest = ("user__name", "user__email"), ("-created_at", "pk")
-    orders = Order("name", _("name"), by_name), Order("new", _("newest"), newest)
-    shown = page_of(named, request.GET, *orders, size=A_PAGE)
+    by_name = Order("name", _("name"), ("user__name", "user__email"))
+    shown = page_of(named, request.GET, by_name, NEWEST, size=A_PAGE)
     page = {"form": form, "page": shown, "wanted": wanted, "count": said(*counted(named))}
     return render(request, "accounts/people.html", page)
 

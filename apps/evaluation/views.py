@@ -23,7 +23,7 @@ from apps.tenants.models import Role
 from apps.tenants.typed import sought
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
-from counterpoint.keyset import Order, page_among, page_of
+from counterpoint.keyset import NEWEST, Order, page_among, page_of
 
 LOOK = {
     gates.Verdict.PASSED: "ok",
@@ -48,7 +48,7 @@ def reports(request: MemberRequest) -> HttpResponse:
 
 def _orders() -> tuple[Order, ...]:
     by_name = ("composition__name", "-composition__version", "-created_at", "pk")
-    return Order("new", _("newest"), ("-created_at", "pk")), Order("name", _("name"), by_name)
+    return NEWEST, Order("name", _("name"), by_name)
 
 
 @require_GET

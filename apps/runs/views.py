@@ -28,7 +28,7 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
-from counterpoint.keyset import Order, page_of
+from counterpoint.keyset import NEWEST, OLDEST, Order, page_of
 from counterpoint.live import sse_response
 
 A_PAGE = 50
@@ -65,12 +65,7 @@ def runs(request: MemberRequest) -> HttpResponse:
 
 
 def _orders() -> tuple[Order, ...]:
-    newest, oldest = ("-created_at", "pk"), ("created_at", "pk")
-    return (
-        Order("new", _("newest"), newest),
-        Order("old", _("oldest"), oldest),
-        Order("name", _("name"), ("name", "-created_at", "pk")),
-    )
+    return NEWEST, OLDEST, Order("name", _("name"), ("name", "-created_at", "pk"))
 
 
 @require_GET

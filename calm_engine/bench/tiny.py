@@ -28,7 +28,7 @@ CHAT = (
 
 def write(root: Path) -> dict[str, str]:
     """Digest of each part's folder, by its name."""
-    tokenizer = _tokenizer()
+    tokenizer = byte_tokenizer()
     for seed, (name, width) in enumerate((("anchor", 48), ("augmenter", 32))):
         _model(tokenizer, width, seed).save_pretrained(root / name)
         tokenizer.save_pretrained(root / name)
@@ -44,7 +44,8 @@ def write(root: Path) -> dict[str, str]:
     return {name: write_manifest(root / name) for name in ("anchor", "augmenter", "composition")}
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer(**options: Any) -> PreTrainedTokenizerFast:
+    """One token a byte, after the special ones: any text goes through and back."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {word: index for index, word in enumerate([*SPECIALS, *letters])}
     bare = Tokenizer(models.BPE(vocab=words, merges=[]))
@@ -53,7 +54,12 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     pad, begin, end = SPECIALS
     make: Any = PreTrainedTokenizerFast  # untyped there
     tokenizer: PreTrainedTokenizerFast = make(
-        tokenizer_object=bare, pad_token=pad, bos_token=begin, eos_token=end, chat_template=CHAT
+        tokenizer_object=bare,
+        pad_token=pad,
+        bos_token=begin,
+        eos_token=end,
+        chat_template=CHAT,
+        **options,
     )
     return tokenizer
 

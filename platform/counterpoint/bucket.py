@@ -24,6 +24,7 @@ from django.conf import settings
 
 from calm_engine.errors import EngineError, InputError, InternalError
 from counterpoint import outbound
+from counterpoint.seeking import Seekable
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -150,29 +151,14 @@ class Bucket:
         return connected(self._named)
 
 
-class Ranges(io.RawIOBase):
+class Ranges(Seekable):
     """One long object, read in pieces; another one in its place is noticed, and not mixed in."""
 
     def __init__(self, store: S3Store, name: str, size: int, mark: str | None) -> None:
-        self._store, self._name, self._size, self._mark = store, name, size, mark
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
+        self._store, self._name, self.size, self._mark = store, name, size, mark
 
     def readinto(self, buffer: Any) -> int:
-        end = min(self._at + len(buffer), self._size)
+        end = min(self._at + len(buffer), self.size)
         if end <= self._at:
             return 0
         options: dict[str, Any] = {"range": (self._at, end)}

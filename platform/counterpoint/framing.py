@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from counterpoint.seeking import Seekable
+
 TAG_BYTES, NONCE_BYTES = 16, 12
 
 
@@ -41,7 +43,7 @@ class FrameWriter:
         self._number += 1
 
 
-class FrameReader(io.RawIOBase):
+class FrameReader(Seekable):
     """The plain bytes of a sealed stream, from where `source` stands; it can be sought in.
 
     The last frame is opened first: of a stream that was cut off, or is another one than `about`
@@ -64,23 +66,9 @@ class FrameReader(io.RawIOBase):
         sealed = source.seek(0, io.SEEK_END) - self._start
         self._count = max(1, -(-sealed // (length + TAG_BYTES)))
         self.size = sealed - self._count * TAG_BYTES
-        self._at, self._held = 0, -1
+        self._held = -1
         self._frame = b""
         self._open(self._count - 1)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
 
     def readinto(self, buffer: Any) -> int:
         if self._at >= self.size:

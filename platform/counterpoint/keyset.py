@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db.models import Field, Q, QuerySet
 from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 T = TypeVar("T")
 LONGEST = 2_000  # characters of a key; a longer one is nobody's
@@ -36,6 +37,10 @@ class Order:
     name: str
     label: str | Promise
     fields: tuple[str, ...]
+
+
+NEWEST = Order("new", _("newest"), ("-created_at", "pk"))
+OLDEST = Order("old", _("oldest"), ("created_at", "pk"))
 
 
 @dataclass

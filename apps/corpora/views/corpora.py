@@ -37,7 +37,7 @@ from apps.tenants.typed import sought
 from calm_engine.errors import InputError
 from calm_engine.wording import sentence
 from counterpoint.counting import counted, said
-from counterpoint.keyset import Order, page_of
+from counterpoint.keyset import NEWEST, OLDEST, Order, page_of
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -69,8 +69,7 @@ def corpora(request: MemberRequest) -> HttpResponse:
 
 
 def _orders() -> tuple[Order, ...]:
-    by_name, newest = ("name", "pk"), ("-created_at", "pk")
-    return Order("name", _("name"), by_name), Order("new", _("newest"), newest)
+    return Order("name", _("name"), ("name", "pk")), NEWEST
 
 
 @require_http_methods(["GET", "POST"])
@@ -140,14 +139,12 @@ def _shown(request: MemberRequest, row: Corpus, tab: str) -> dict[str, Any]:
         return _documents(request, row)
     if tab == "sources":
         return _sources(row)
-    newest = Order("new", _("newest"), ("-created_at", "pk"))
-    oldest = Order("old", _("oldest"), ("created_at", "pk"))
     sources: dict[str, Callable[[], Any]] = {
         "uploads": lambda: row.uploads.select_related("by"),
         "examples": lambda: row.examples.asking(sought(request)),
         "snapshots": lambda: _snapshots(row, request.user),
     }
-    page = page_of(sources[tab](), request.GET, newest, oldest, size=PAGE)
+    page = page_of(sources[tab](), request.GET, NEWEST, OLDEST, size=PAGE)
     if tab != "uploads":
         return {"page": page, "wanted": sought(request)}
     counts = tallies(page.rows)
@@ -174,11 +171,10 @@ def _sources(row: Corpus) -> dict[str, Any]:
 
 def _documents(request: HttpRequest, row: Corpus) -> dict[str, Any]:
     wanted = Wanted.from_query(request.GET)
-    by_path, newest = ("sorting", "pk"), ("-created_at", "pk")
-    orders = Order("path", _("path"), by_path), Order("new", _("newest"), newest)
+    by_path = Order("path", _("path"), ("sorting", "pk"))
     rows, found = narrowed(row, wanted)
     return {
-        "page": page_of(rows, request.GET, *orders, size=PAGE),
+        "page": page_of(rows, request.GET, by_path, NEWEST, size=PAGE),
         "wanted": wanted,
         "counts": counts(row),
         "found": found,
