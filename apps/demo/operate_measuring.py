@@ -144,8 +144,8 @@ def pages(visitor: Visitor, addresses: list[str], until: Callable[[], bool]) -> 
 
 
 def beside(quiet: list[float], busy: list[float], told: str) -> Iterator[Figure]:
-    """Pages during the backup beside pages before it; uploads and a chat go on in both."""
-    against = f"{len(busy)} pages during {told}, beside {len(quiet)} before; uploads, a chat go on"
+    """Pages during the backup beside pages without it; uploads and a chat go on in both."""
+    against = f"{len(busy)} pages during {told}, beside {len(quiet)} before and after it"
     yield Figure("page_during_backup", median(busy) / median(quiet), "ratio", against, SLOWER)
     late = [quantiles(some, n=20)[-1] for some in (busy, quiet)]
     yield Figure("page_during_backup_p95", late[0] / late[1], "ratio", against)

@@ -32,8 +32,8 @@ from apps.tenants.scope import tenant_scope
 from calm_engine.figures import Figure
 
 MODELS = tuple(enumerate(("first", "second", "third")))
-QUIET = 20.0  # seconds of pages before the backup
-THINKS = 1.0  # seconds between an answer of the chat and the next question
+QUIET = 45.0  # seconds of pages before the backup, and again after it
+THINKS = 1.0  # seconds between ten files and the next, an answer of the chat and a question
 
 
 class Command(BaseCommand):
@@ -88,9 +88,9 @@ class AtWork:
     def send(self, ending: threading.Event) -> None:
         delivery = Delivery(self.sender, self.page)
         for number in count():
-            if ending.is_set():
-                return
             delivery.send(mixed.files(10, seed=number, size=2_000))
+            if ending.wait(THINKS):
+                return
 
     def chat(self, ending: threading.Event) -> None:
         models = cycle(name for _, name in MODELS)
@@ -103,13 +103,18 @@ def backed_up(
 ) -> Iterator[Figure]:
     """Pages without and with a backup under way, uploads and a chat going on all the time."""
     with measuring.people(at_work.send, at_work.chat):
-        began = time.monotonic()
-        quiet = measuring.pages(reader, addresses, lambda: time.monotonic() - began > QUIET)
+        quiet = without_a_backup(reader, addresses)
         began = time.monotonic()
         backup = measuring.command("backup", "--to", str(backups))
         busy = measuring.pages(reader, addresses, lambda: backup.poll() is not None)
         said = measuring.finished(backup)
         took = time.monotonic() - began
+        quiet += without_a_backup(reader, addresses)  # what has grown meanwhile is no backup's work
     told = f"a backup of {took:.0f} s ({said.strip().splitlines()[-1]})"
     yield from measuring.beside(quiet, busy, told)
     yield measuring.chats(at_work.states)
+
+
+def without_a_backup(reader: Visitor, addresses: list[str]) -> list[float]:
+    began = time.monotonic()
+    return measuring.pages(reader, addresses, lambda: time.monotonic() - began > QUIET)
