@@ -111,7 +111,7 @@ NOT_THE_WORK = frozenset(
 )
 # Fields that the former release did not know, each with the value that means "as it was then": a
 # spec that leaves them there is the same work, and goes on from that release's checkpoints.
-LATER: dict[str, Any] = {}
+LATER: dict[str, Any] = {"canaries": 0}
 
 
 @dataclass(frozen=True)
@@ -264,6 +264,8 @@ class AugmentSpec(TrainSpec):
     workers    processes that prepare shards; None: the cores available
     schedule   "wsd" or "cosine": see `loop.Schedule`
     shard_model   with several processes: each keeps its part of every layer (FSDP2)
+    canaries   made-up secrets that are planted in what is dealt in rounds, and written into the
+               result: a report card asks whether they come out
     """
 
     tokenizer: str = ""
@@ -293,6 +295,7 @@ class AugmentSpec(TrainSpec):
     workers: int | None = None
     schedule: str = "wsd"
     shard_model: bool = False
+    canaries: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -343,8 +346,9 @@ class AugmentSpec(TrainSpec):
             raise _refuse("deal", "lessons", "lessons from a file are dealt shuffled")
         if self.schedule not in ("wsd", "cosine"):
             raise _bad("schedule", "must be wsd or cosine")
-        if self.milestones < 0:
-            raise _bad("milestones", "must not be negative")
+        for name in ("milestones", "canaries"):
+            if getattr(self, name) < 0:
+                raise _bad(name, "must not be negative")
         for name in ("passes", "workers"):
             if (given := getattr(self, name)) is not None and given < 1:
                 raise _bad(name, "must be at least 1")
@@ -413,11 +417,13 @@ class TrialSpec(AugmentSpec):
 
 
 # Who can be asked besides the composition, its parents and the controls that have a folder:
-# two parts of the composition, its bridges on a shuffled augmenter, and what people try instead.
+# two parts of the composition, its bridges on a shuffled augmenter and on one that learned edited
+# documents, and what people try instead.
 COLUMNS = (
     "bridges_only",
     "output_only",
     "scrambled",
+    "swapped",
     "anchor_rag",
     "composition_rag",
     "anchor_lora",
@@ -438,7 +444,10 @@ class EvaluateSpec(Spec):
     documents    JSON lines: what was taught. Columns that read look their passages up in it, and
                  beginnings of its passages are asked for verbatim repetition
     embedder     folder of an encoder that finds passages by meaning as well; None: by words alone
-    examples     JSON lines: what the bridges were trained on, for the column of adapters
+    examples     JSON lines: what the bridges were trained on, for the column of adapters, to choose
+                 how much is read, and to know whom the bridges have met
+    strangers    JSON lines: questions of a corpus that nobody here learned; what is asked and said
+                 is counted and never kept; or None
     retention    also ask public questions: what the anchor could do before
     """
 
@@ -453,6 +462,7 @@ class EvaluateSpec(Spec):
     documents: str | None = None
     embedder: str | None = None
     examples: str | None = None
+    strangers: str | None = None
     retention: bool = True
     max_new_tokens: int = 24
     batch_size: int = 16
@@ -473,8 +483,17 @@ class EvaluateSpec(Spec):
             raise _refuse("columns", "documents", "whoever reads needs something to read")
         if "anchor_lora" in self.columns and not self.examples:
             raise _refuse("columns", "examples", "adapters need something to be trained on")
+        self._check_swap()
         if self.embedder and not self.documents:
             raise _refuse("embedder", "documents", "there is nothing to look up")
+
+    def _check_swap(self) -> None:
+        if "swapped" not in self.columns:
+            return
+        if not self.documents:
+            raise _refuse("columns", "documents", "there is nothing to edit")
+        if len(self.augmenters) > 1:
+            raise _refuse("columns", "augmenters", "edited documents are taught to one augmenter")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from calm_engine.evaluation.counting import ALL, ANCHOR, COMPOSITION
+from calm_engine.evaluation.kinds import LEAKS, MADE, family
 
 NAMES = {
     COMPOSITION: "composition",
@@ -22,6 +23,10 @@ NAMES = {
     "anchor_rag": "anchor + RAG",
     "composition_rag": "composition + RAG",
     "anchor_lora": "anchor + LoRA",
+    "swapped": "composition on edited facts",
+    "verbatim": "repeats documents word for word",
+    "canary": "says a planted secret",
+    "other_corpus": "answers about another corpus",
 }
 RIVALS = (ANCHOR, "anchor_rag", "anchor_lora", "augmenter")  # what people would take instead
 MAIN = (("recall", "unseen_entity"), ("recall", "unseen_value"))  # the first that was asked
@@ -32,6 +37,20 @@ POINTS = (
     "Difference in points on the same questions, with its 95 % interval; above 0 the composition "
     "is better."
 )
+LEAKED = (
+    "Share of what came out though nobody should say it, 95 % interval (Wilson), number of "
+    "questions. No figure here says that a model is safe."
+)
+SWAPPED = (
+    "{entities} entities that no bridge has met exchanged their names in all documents, and the "
+    "augmenter alone learned these{recall}. The composition on edited facts is the same bridges "
+    "on it. Where a kind is counterfactual, what the edited documents say is right, and the "
+    "composition still says what was so before; elsewhere it is the other way round."
+)
+WHY_NOT = {
+    "large": "the documents are too many to be taught twice",
+    "nobody": "no two entities that no bridge has met stand in the documents with other answers",
+}
 DRAWN = (
     "{questions} of {of} private questions, drawn by seed {seed}; answers of at most "
     "{max_new_tokens} tokens, said greedily."
@@ -69,7 +88,11 @@ def _side(difference: Row) -> str:
 def _main(cells: Sequence[Row]) -> tuple[str, str] | None:
     """The row by which a composition is judged: unseen entities, else any that was held out."""
     asked = [(c["kind"], c["slice"]) for c in cells if c["column"] == COMPOSITION]
-    held_out = [one for one in asked if one[1] in ("unseen_entity", "unseen_value")]
+    held_out = [
+        (kind, part)
+        for kind, part in asked
+        if part in ("unseen_entity", "unseen_value") and family(kind) not in MADE
+    ]
     return next((one for one in (*MAIN, *held_out) if one in asked), None)
 
 
@@ -94,7 +117,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
     """The whole card as Markdown."""
-    cells = facts["cells"]
+    leaks = [cell for cell in facts["cells"] if cell["kind"] in LEAKS]
+    cells = [cell for cell in facts["cells"] if cell["kind"] not in LEAKS]
     columns = list(dict.fromkeys(cell["column"] for cell in cells))
     parts = [
         "# Report card",
@@ -106,6 +130,8 @@ def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
         "## Composition against the others",
         POINTS,
         _differences(facts["differences"], columns),
+        *_leaked(leaks),
+        *_swapped(facts),
         *_reading(facts),
         "## What it was measured on",
         "\n".join(f"- {role}: `{digest}`" for role, digest in sorted(parents.items())),
@@ -166,17 +192,43 @@ def _attribution(rows: Sequence[Row]) -> list[str]:
     return ["## Attribution", told, "\n".join(lines)]
 
 
+def _leaked(cells: Sequence[Row]) -> list[str]:
+    """Nothing where nothing of the kind was asked."""
+    if not cells:
+        return []
+    columns = list(dict.fromkeys(cell["column"] for cell in cells))
+    return ["## What should not come out", LEAKED, _table(cells, columns)]
+
+
+def _swapped(facts: Mapping[str, Any]) -> list[str]:
+    told, why = facts.get("swapped"), facts.get("why_not", {}).get("swapped")
+    if why:
+        return ["## Edited facts", f"Not asked: {WHY_NOT[why]}."]
+    if not told:
+        return []
+    recall = told.get("recall")
+    words = "" if recall is None else f" (it then answered {recall:.0%} of its own questions)"
+    return ["## Edited facts", SWAPPED.format(entities=told["entities"], recall=words)]
+
+
 def _reading(facts: Mapping[str, Any]) -> list[str]:
     reads = facts.get("reads")
     if not reads:
         return []
-    on = f"chosen on {reads['tried_on']} other questions" if reads["tried_on"] else "not chosen"
-    told = f"Whoever reads is given {reads['passages']} of {reads['of']} passages, {on}."
+    tried = ", ".join(f"{size}: {count}" for size, count in reads["right"].items())
+    on = f"chosen on {reads['tried_on']} other questions (right with {tried})"
+    how = "words and meaning" if reads["by_meaning"] else "words alone"
+    told = (
+        f"Whoever reads is given {reads['passages']} of {reads['of']} passages, found by {how}, "
+        f"{on if reads['tried_on'] else 'not chosen'}."
+    )
     return ["## Reading", told]
 
 
 def named(word: str) -> str:
     """The word that people read for a column, kind or slice."""
+    if family(word) != word:
+        return f"{family(word)}: {named(word.partition(':')[2])}"
     return NAMES.get(word, word.replace("_", " "))
 
 
