@@ -233,8 +233,8 @@ WORDING: dict[str, str] = {
     "Add some, then start again.",
     "examples.many": "The file holds more rows than one delivery may[: {limit}]. Split it.",
     "examples.nothing": "The documents[, of which {read} were looked at,] state no fact that a "
-    "question could be made of. Facts stand in tables, in lines with a key, a colon and a value, and in "
-    "sentences that recur; or write the questions yourself.",
+    "question could be made of. Facts stand in tables, in lines with a key, a colon and a value, "
+    "and in sentences that recur; or write the questions yourself.",
     "examples.sheet": "The workbook cannot be read. Save it again as XLSX, or as CSV.",
     "examples.type": "Examples cannot be read from this kind of file[ ({ending})]. "
     "Give them as CSV, XLSX or JSON lines.",
