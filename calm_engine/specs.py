@@ -427,6 +427,7 @@ COLUMNS = (
     "anchor_rag",
     "composition_rag",
     "anchor_lora",
+    "anchor_lora_documents",
 )
 
 
@@ -479,7 +480,8 @@ class EvaluateSpec(Spec):
                 raise _bad(name, "must be at least 1")
         if stray := sorted(set(self.columns) - set(COLUMNS)):
             raise _bad("columns", f"names nobody to ask: {', '.join(stray)}")
-        if {"anchor_rag", "composition_rag"} & set(self.columns) and not self.documents:
+        reading = {"anchor_rag", "composition_rag", "anchor_lora_documents"}
+        if reading & set(self.columns) and not self.documents:
             raise _refuse("columns", "documents", "whoever reads needs something to read")
         if "anchor_lora" in self.columns and not self.examples:
             raise _refuse("columns", "examples", "adapters need something to be trained on")

@@ -1,6 +1,6 @@
 """The report cards of several seeds side by side: each figure by seed, its mean, and its bar.
 
-`python -m apps.demo.seeds FOLDER 1 2 3` prints what `demo_check --keep FOLDER` wrote there, and ends
+`python -m apps.demo.seeds FOLDER 1 2 3` prints what `demo_check --keep FOLDER` wrote, and ends
 with 1 where a seed misses a bar or is not there. Knows no database.
 """
 

@@ -24,6 +24,7 @@ NAMES = {
     "anchor_rag": _("Anchor with search (RAG)"),
     "composition_rag": _("Composition with search (RAG)"),
     "anchor_lora": _("Anchor fine-tuned (LoRA)"),
+    "anchor_lora_documents": _("Anchor fine-tuned on the documents (LoRA)"),
     "mismatched": _("Another corpus's augmenter"),
     "scrambled": _("Shuffled augmenter"),
     "swapped": _("Composition on edited facts"),

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 # The order in which people compare: alone, alone, together, and the control.
 COLUMNS = ("anchor", "augmenter", "composition", "random")
-RIVALS = ("anchor_rag", "composition_rag", "anchor_lora", "mismatched", "scrambled", "swapped")
+RIVALS = (
+    "anchor_rag",
+    "composition_rag",
+    "anchor_lora",
+    "anchor_lora_documents",
+    "mismatched",
+    "scrambled",
+    "swapped",
+)
 SLICES = (
     "seen",
     "unseen_entity",

@@ -20,7 +20,8 @@ Settings = dict[str, dict[str, Any]]  # by kind of run, what differs from the en
 
 # Whom a whole report card asks besides: what people would try instead, and further controls.
 QUICK_RIVALS = ("anchor_rag", "composition_rag", "anchor_lora", "scrambled")
-RIVALS = (*QUICK_RIVALS, "swapped")  # for the last one the augmenter learns a second time
+# Of the last two one reads all documents, and for the other the augmenter learns a second time.
+RIVALS = (*QUICK_RIVALS, "anchor_lora_documents", "swapped")
 CANARIES = 24  # secrets that are planted, to see whether they come out
 
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calm_engine.data import Example, chance_of, read_documents, read_examples
-from calm_engine.evaluation.columns import ADAPTED, ANCHOR_LORA, READERS, READING, SWAPPED
+from calm_engine.evaluation.columns import (
+    ADAPTED,
+    ANCHOR_LORA,
+    ANCHOR_LORA_DOCUMENTS,
+    READERS,
+    READING,
+    SWAPPED,
+)
 from calm_engine.evaluation.kinds import SEEN, family
 from calm_engine.evaluation.questions import (
     chosen,
@@ -75,7 +82,7 @@ class Agenda:
     def besides(self, spec: EvaluateSpec) -> int:
         """How many answers come of those who are asked after the models as they are."""
         skipped = [READING] * len(READERS & set(spec.columns))
-        skipped += [ADAPTED] if ANCHOR_LORA in spec.columns else []
+        skipped += [ADAPTED] * len({ANCHOR_LORA, ANCHOR_LORA_DOCUMENTS} & set(spec.columns))
         asked = sum(family(row.kind) not in each for each in skipped for row in self.rows)
         return asked + len(SIZES) * len(self.trial) + len(self.swapped)
 

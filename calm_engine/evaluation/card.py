@@ -23,12 +23,19 @@ NAMES = {
     "anchor_rag": "anchor + RAG",
     "composition_rag": "composition + RAG",
     "anchor_lora": "anchor + LoRA",
+    "anchor_lora_documents": "anchor + LoRA on the documents",
     "swapped": "composition on edited facts",
     "verbatim": "repeats documents word for word",
     "canary": "says a planted secret",
     "other_corpus": "answers about another corpus",
 }
-RIVALS = (ANCHOR, "anchor_rag", "anchor_lora", "augmenter")  # what people would take instead
+RIVALS = (
+    ANCHOR,
+    "anchor_rag",
+    "anchor_lora",
+    "anchor_lora_documents",
+    "augmenter",
+)  # what people would take instead
 MAIN = (("recall", "unseen_entity"), ("recall", "unseen_value"))  # the first that was asked
 FEW = 20  # questions below which a cell is told to be too few
 

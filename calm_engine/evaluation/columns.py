@@ -31,10 +31,12 @@ from calm_engine.specs import EvaluateSpec
 BRIDGES_ONLY, OUTPUT_ONLY = "bridges_only", "output_only"
 SCRAMBLED, MISMATCHED, SWAPPED = "scrambled", "mismatched", "swapped"
 ANCHOR_RAG, COMPOSITION_RAG, ANCHOR_LORA = "anchor_rag", "composition_rag", "anchor_lora"
+ANCHOR_LORA_DOCUMENTS = "anchor_lora_documents"
 READERS = frozenset({ANCHOR_RAG, COMPOSITION_RAG})
 # Whoever is given the passage repeats it: that says nothing.
 READING = frozenset({VERBATIM, CANARY, OTHER_CORPUS, COUNTERFACTUAL})
-ADAPTED = frozenset({CANARY, OTHER_CORPUS, COUNTERFACTUAL})  # it has read no document
+# No canary was planted in what they read, and nothing edited.
+ADAPTED = frozenset({CANARY, OTHER_CORPUS, COUNTERFACTUAL})
 
 
 def composition_of(spec: EvaluateSpec) -> CalmForCausalLM:

@@ -22,7 +22,7 @@ from calm_engine.checkpoints import whole
 from calm_engine.costs import costs_of
 from calm_engine.data import Example
 from calm_engine.errors import EngineError, InputError
-from calm_engine.evaluation.adapting import adapted
+from calm_engine.evaluation.adapting import adapted, with_documents, with_examples
 from calm_engine.evaluation.agenda import Agenda, reads
 from calm_engine.evaluation.answers import Answers
 from calm_engine.evaluation.asking import Column
@@ -30,6 +30,7 @@ from calm_engine.evaluation.card import card_of, verdict_of
 from calm_engine.evaluation.columns import (
     ADAPTED,
     ANCHOR_LORA,
+    ANCHOR_LORA_DOCUMENTS,
     ANCHOR_RAG,
     COMPOSITION_RAG,
     SWAPPED,
@@ -76,8 +77,7 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
             yield from rounds.ask(column)
         swapped = yield from _swapping(rounds, agenda)
         read = yield from _reading(rounds, agenda)
-        if ANCHOR_LORA in spec.columns:
-            yield from _adapting(rounds)
+        yield from _adapting(rounds)
         said = dict(answers.said)
     asked = dict.fromkeys(name for name, _ in said if "@" not in name)
     names = [name for name in (*(one.name for one in columns), *LAST) if name in asked]
@@ -104,7 +104,7 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
     return outcome
 
 
-LAST = (SWAPPED, ANCHOR_RAG, COMPOSITION_RAG, ANCHOR_LORA)
+LAST = (SWAPPED, ANCHOR_RAG, COMPOSITION_RAG, ANCHOR_LORA, ANCHOR_LORA_DOCUMENTS)
 
 
 def _swapping(rounds: Rounds, agenda: Agenda) -> Generator[Progress, None, dict[str, Any]]:
@@ -154,13 +154,23 @@ def _reading(rounds: Rounds, agenda: Agenda) -> Generator[Progress, None, dict[s
     }
 
 
+TEACHINGS = {
+    ANCHOR_LORA: ("adapters", with_examples),
+    ANCHOR_LORA_DOCUMENTS: ("adapters_documents", with_documents),
+}
+
+
 def _adapting(rounds: Rounds) -> Iterator[Progress]:
-    """Ask the anchor with adapters; its second copy is gone afterwards."""
-    for news in adapted(rounds.spec, rounds.together, _work(rounds.spec) / "adapters"):
-        if isinstance(news, PreTrainedModel):
-            yield from rounds.ask(Column(ANCHOR_LORA, news, skips=ADAPTED))
-        else:
-            yield news
+    """Ask the anchor with adapters; each time its second copy is gone afterwards."""
+    for column, (name, teaching) in TEACHINGS.items():
+        if column not in rounds.spec.columns:
+            continue
+        folder = _work(rounds.spec) / name
+        for news in adapted(rounds.spec, rounds.together, folder, teaching):
+            if isinstance(news, PreTrainedModel):
+                yield from rounds.ask(Column(column, news, skips=ADAPTED))
+            else:
+                yield news
 
 
 def _figures(
