@@ -416,6 +416,45 @@ class TrialSpec(AugmentSpec):
     compose: ComposeSpec | None = None
 
 
+@dataclass(frozen=True)
+class ExamplesSpec(Spec):
+    """Make examples for bridges, and questions that are held out, from documents alone.
+
+    documents     JSON lines {"digest", "title", "text"}
+    examples      JSON lines of a curator's own, which are never sifted; or None
+    anchor        folder: with `augmenters` every example is tested (`sieve`); with `writes` it also
+                  writes questions, each with its passage in view
+    augmenters    folders of those that the composition is to have
+    unanswerable  questions about made-up names for each entity, answered with a refusal
+    weights       by kind of question, the share of them that is kept; all where none is named
+    """
+
+    output: str
+    documents: str = ""
+    examples: str | None = None
+    anchor: str | None = None
+    augmenters: tuple[str, ...] = ()
+    writes: bool = False
+    unanswerable: float = 0.0
+    weights: dict[str, float] = field(default_factory=dict)
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("output", "documents"):
+            if not getattr(self, name):
+                raise _bad(name, "must be given")
+        if self.writes and self.anchor is None:
+            raise _refuse("writes", "anchor", "there is nobody to write")
+        if self.augmenters and self.anchor is None:
+            raise _refuse("augmenters", "anchor", "the three-way test asks both")
+        if self.unanswerable < 0:
+            raise _bad("unanswerable", "must not be negative")
+        if not all(0.0 <= share <= 1.0 for share in self.weights.values()):
+            raise _bad("weights", "must lie in [0, 1]")
+
+
 # Who can be asked besides the composition, its parents and the controls that have a folder:
 # two parts of the composition, its bridges on a shuffled augmenter and on one that learned edited
 # documents, and what people try instead.
