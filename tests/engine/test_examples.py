@@ -158,7 +158,7 @@ def test_the_passage_with_the_fact_is_put_before_the_question() -> None:
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mistral"])
 def test_a_facts_likelihood_is_that_of_its_tokens_after_the_question(family: str) -> None:
     model, tokenizer = make_model(family, positions=256, seed=3), make_tokenizer()
-    rows: Sequence[Example] = [
+    rows = [
         *ROWS,
         Example("x", "?", "Cuba and more", "Cuba", "recall", "", "Cuba"),
     ]
