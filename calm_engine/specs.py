@@ -111,7 +111,7 @@ NOT_THE_WORK = frozenset(
 )
 # Fields that the former release did not know, each with the value that means "as it was then": a
 # spec that leaves them there is the same work, and goes on from that release's checkpoints.
-LATER: dict[str, Any] = {"canaries": 0}
+LATER: dict[str, Any] = {"canaries": 0, "passages": None, "teacher_share": 0.5}
 
 
 @dataclass(frozen=True)
@@ -365,6 +365,9 @@ class ComposeSpec(TrainSpec):
                     with the documents it does not know. 0: not asked
     general_share   share of batches of public text with the bare anchor's distribution as target
     control         "none", or "random": replace each augmenter by one of random weights, same shape
+    passages        JSON lines of documents: where the anchor with a passage of them in view would
+                    say an example's answer, what else it thinks of is learned as well; or None
+    teacher_share   its part in the loss there, the rest is the answer's own cross-entropy
     held_out        JSON lines as `examples`, only to tell the loss on what is not learned (rows of
                     the slice "seen" are passed over); or None
     kept_bytes      disk for states that no training changes, read once for each example and deleted
@@ -381,6 +384,8 @@ class ComposeSpec(TrainSpec):
     least_recall: float = 0.0
     general_share: float = 0.25
     control: str = "none"
+    passages: str | None = None
+    teacher_share: float = 0.5
     held_out: str | None = None
     kept_bytes: int = 4 * 2**30
     shard_anchor: bool = False
@@ -399,6 +404,8 @@ class ComposeSpec(TrainSpec):
             raise _bad("least_recall", "must lie in [0, 1]")
         if not 0.0 <= self.general_share < 1.0:
             raise _bad("general_share", "must lie in [0, 1)")
+        if not 0.0 < self.teacher_share <= 1.0:
+            raise _bad("teacher_share", "must lie in (0, 1]")
         if self.control not in ("none", "random"):
             raise _bad("control", "must be none or random")
         if self.kept_bytes < 0:
