@@ -50,7 +50,8 @@ DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
 HELD_OUT, STUDY = "@held_out", "@study"
 EMBEDDER, STRANGERS = "@embedder", "@strangers"
 FOLDERS = frozenset(
-    {"output", "work", "tokenizer", "documents", "examples", "held_out", "anchor", "augmenters"}
+    {"output", "work", "tokenizer", "documents", "examples", "held_out", "passages"}
+    | {"anchor", "augmenters"}
     | {"control", "study_cache"}
     | starts.FOLDERS
 )

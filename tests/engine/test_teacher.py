@@ -89,9 +89,7 @@ def test_where_the_teacher_is_not_followed_the_loss_is_that_of_the_answer(
     assert torch.allclose(followed(logits, batch, alone, 0.5), expected, atol=1e-5)
 
 
-def test_followed_whole_a_student_that_says_the_same_loses_nothing_and_any_other_something() -> (
-    None
-):
+def test_followed_whole_a_student_that_says_the_same_loses_nothing() -> None:
     torch.manual_seed(1)
     logits = torch.randn(5, LIKELIEST)
     best = logits.log_softmax(-1).topk(LIKELIEST)
