@@ -495,6 +495,9 @@ class EvaluateSpec(Spec):
                  how much is read, and to know whom the bridges have met
     strangers    JSON lines: questions of a corpus that nobody here learned; what is asked and said
                  is counted and never kept; or None
+    judge        folder of a chat model that decides long answers which no rule can, or None
+    labels       JSON lines {"question", "expected", "answer", "right"}: what people said of such
+                 answers, to tell how far the judge agrees with them; or None
     retention    also ask public questions: what the anchor could do before
     """
 
@@ -510,6 +513,8 @@ class EvaluateSpec(Spec):
     embedder: str | None = None
     examples: str | None = None
     strangers: str | None = None
+    judge: str | None = None
+    labels: str | None = None
     retention: bool = True
     max_new_tokens: int = 24
     batch_size: int = 16
@@ -532,6 +537,8 @@ class EvaluateSpec(Spec):
         if "anchor_lora" in self.columns and not self.examples:
             raise _refuse("columns", "examples", "adapters need something to be trained on")
         self._check_swap()
+        if self.labels and not self.judge:
+            raise _refuse("labels", "judge", "there is no judge to compare with people")
         if self.embedder and not self.documents:
             raise _refuse("embedder", "documents", "there is nothing to look up")
 

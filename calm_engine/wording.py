@@ -103,6 +103,8 @@ WORDING: dict[str, str] = {
     "output.exists": "There is already something else in the output folder[: {path}]. "
     "Choose another folder, or remove it first.",
     "questions.empty": "There is no question to ask[: {path}]. Add some, then start again.",
+    "judge.missing": "There is no judge at {path}. Install a model there, or leave the judge out: "
+    "then rules alone decide.",
     "questions.many": "The file has {rows} questions, and at most {most} are read. "
     "Leave some out; a report card asks a few dozen of each kind.",
     "questions.slice": "The question {id} does not say which slice it belongs to. "

@@ -21,7 +21,7 @@ from apps.tenants.scope import tenant_scope
 
 ASKED = 24  # questions through each door: enough to see a door that answers otherwise
 RECALL, TIMES_PUBLIC = "recall", "private_times_public"
-HELD_OUT = ("unseen_entity", "unseen_value")
+HELD_OUT: tuple[str, ...] = ("unseen_entity", "unseen_value")
 
 # name -> (column, kind, slices); the bar is a floor or a ceiling
 CELLS: dict[str, tuple[str, str, tuple[str, ...]]] = {

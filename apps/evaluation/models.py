@@ -106,8 +106,8 @@ class Report(TenantModel):
     """One composition beside its parents and its control, on one question set. Immutable.
 
     figures   what the engine counted besides: paired "differences" to the other columns,
-              "attribution", how much was "reads", how facts were "swapped" or "why_not", at what
-              "pace", and what it "costs"
+              "attribution", how much was "reads", how facts were "swapped" or "why_not", what
+              a "judge" decided, at what "pace", and what it "costs"
     """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="reports")

@@ -45,3 +45,28 @@ def reading(report: Report) -> str:
     if not told["tried_on"]:
         return how % facts
     return f"{how % facts} {_('How many was chosen on %(tried)s other questions.') % facts}"
+
+
+def judge(report: Report) -> str:
+    """What a model decided where no rule could, and what its word is worth; "" without one."""
+    told = report.figures.get("judge")
+    if not told:
+        return ""
+    flipped, agreement = told["flipped"], told["agreement"]
+    facts = {"count": told["decided"], "flips": _share(flipped)}
+    words = (
+        _("A model decided %(count)s answers that no rule could; of these it flipped %(flips)s.")
+        % facts
+    )
+    if not agreement["n"]:
+        return f"{words} {_('It was not compared with people.')}"
+    with_people = _("With people it agrees in %(share)s of their labels.")
+    return f"{words} {with_people % {'share': _share(agreement)}}"
+
+
+def _share(share: dict[str, float]) -> str:
+    """Such as "94% (88 to 97, n=60)"; of nothing asked, a dash."""
+    if not share["n"]:
+        return "\N{EN DASH}"
+    interval = f"{share['low'] * 100:.0f} {_('to')} {share['high'] * 100:.0f}"
+    return f"{share['value']:.0%} ({interval}, n={share['n']})"

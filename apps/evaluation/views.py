@@ -17,7 +17,7 @@ from apps.evaluation import actions, gates
 from apps.evaluation.items import Item, card_of, chosen, read, right_in
 from apps.evaluation.matrix import ALL, leaks, matrix, named, ordered
 from apps.evaluation.models import Report
-from apps.evaluation.saying import edited, reading
+from apps.evaluation.saying import edited, judge, reading
 from apps.registry.models import Alias, Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
@@ -65,6 +65,7 @@ def report(request: MemberRequest, code: UUID) -> HttpResponse:
         "leaks": leaks(row),
         "edited": edited(row),
         "reading": reading(row),
+        "judge": judge(row),
         "gates": [(gate, LOOK[gate.verdict]) for gate in judged],
         "all_passed": gates.passed(judged),
         "live": live,

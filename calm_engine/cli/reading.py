@@ -85,8 +85,8 @@ def check_paths(spec: Any) -> None:
     folders = [getattr(spec, name, None) for name in (*parents, *others)]
     need_folders(*filter(None, folders), *getattr(spec, "augmenters", ()))
     files = ("documents", "examples", "questions", "previous_documents", "lessons", "general")
-    files += ("strangers", "passages")
-    for name in files:
+    more = ("strangers", "passages", "labels")
+    for name in (*files, *more):
         path = getattr(spec, name, None)
         if path and not Path(path).is_file():
             raise InputError("data.file", path=path)

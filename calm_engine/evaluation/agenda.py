@@ -75,6 +75,10 @@ class Agenda:
         return cls(len(every), len(drawn), *told, exchange, why_not)
 
     @property
+    def by_id(self) -> dict[str, Example]:
+        return {row.id: row for row in self.rows}
+
+    @property
     def swapped(self) -> list[Example]:
         """What the augmenter of edited documents is asked: their facts, and what was so before."""
         return [*self.exchange.edited(self.rows), *self.exchange.former(self.rows)]

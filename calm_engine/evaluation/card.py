@@ -140,6 +140,7 @@ def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
         *_leaked(leaks),
         *_swapped(facts),
         *_reading(facts),
+        *_judged(facts),
         "## What it was measured on",
         "\n".join(f"- {role}: `{digest}`" for role, digest in sorted(parents.items())),
         DRAWN.format(**facts),
@@ -230,6 +231,30 @@ def _reading(facts: Mapping[str, Any]) -> list[str]:
         f"{on if reads['tried_on'] else 'not chosen'}."
     )
     return ["## Reading", told]
+
+
+def _judged(facts: Mapping[str, Any]) -> list[str]:
+    told = facts.get("judge")
+    if not told:
+        return []
+    decided = (
+        f"A model decided {told['decided']} answers that no rule could, each asked in both orders; "
+        "where it contradicted itself the answer counts as wrong."
+    )
+    words = [decided, f"Of these it flipped {_share_in_words(told['flipped'])}."]
+    if told["agreement"]["n"]:
+        words.append(
+            f"With people it agrees in {_share_in_words(told['agreement'])} of their labels "
+            f"({told['false_accepts']} wrong ones accepted, {told['false_rejects']} right ones "
+            f"rejected), and flips {_share_in_words(told['flips'])}."
+        )
+    else:
+        words.append("It was not compared with people.")
+    return ["## The judge", " ".join(words)]
+
+
+def _share_in_words(share: Row) -> str:
+    return _in_words(share) if share["n"] else "none (n=0)"
 
 
 def named(word: str) -> str:

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from calm_engine.evaluation.columns import (
     swapped_column,
 )
 from calm_engine.evaluation.counting import attribution_of, cells_of, differences_of
+from calm_engine.evaluation.judging import Ruling, judge_in, read_labels, ruled, told_of
 from calm_engine.evaluation.kinds import OTHER_CORPUS
 from calm_engine.evaluation.questions import MOST, MOST_SEEN
 from calm_engine.evaluation.retrieval import SIZES, Library
@@ -60,7 +61,8 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
     "embedder.folder" and "output.exists", and `Cancelled` between two batches when the process was
     asked to stop.
     """
-    agenda = Agenda.made(spec)
+    agenda, labels = Agenda.made(spec), read_labels(spec.labels)
+    judge = judge_in(spec.judge, "cpu") if spec.judge else None
     parents = _parents(spec)
     work = _key(spec, parents)
     if (done := _finished(spec, work)) is not None:
@@ -81,8 +83,14 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
         said = dict(answers.said)
     asked = dict.fromkeys(name for name, _ in said if "@" not in name)
     names = [name for name in (*(one.name for one in columns), *LAST) if name in asked]
+    rulings: dict[tuple[str, str], Ruling] = {}
+    if judge is not None:
+        yield Progress("load", message="asking the judge")
+        judge.model.to(together.device)
+        rulings = ruled(judge, {at: said[at] for at in said if at[0] in names}, agenda.by_id)
     facts = {
-        **_figures(agenda.rows, said, names),
+        **_figures(agenda.rows, said, names, rulings),
+        "judge": told_of(judge, rulings, labels) if judge is not None else {},
         "items": ITEMS,
         "card": CARD,
         "max_new_tokens": spec.max_new_tokens,
@@ -98,7 +106,7 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
         "costs": dataclasses.asdict(costs_of(together)),
     }
     # Whoever may read this report may not therefore read another corpus.
-    items = [_item(row, said, names) for row in agenda.rows if row.kind != OTHER_CORPUS]
+    items = [_item(row, said, names, rulings) for row in agenda.rows if row.kind != OTHER_CORPUS]
     outcome = _publish(Path(spec.output), work, parents, facts, items)
     shutil.rmtree(_work(spec), ignore_errors=True)
     return outcome
@@ -174,10 +182,15 @@ def _adapting(rounds: Rounds) -> Iterator[Progress]:
 
 
 def _figures(
-    rows: Sequence[Example], said: dict[tuple[str, str], str], names: Sequence[str]
+    rows: Sequence[Example],
+    said: dict[tuple[str, str], str],
+    names: Sequence[str],
+    rulings: Mapping[tuple[str, str], Ruling],
 ) -> dict[str, Any]:
-    """Everything that is counted from the answers."""
-    right = judged(said, {row.id: row.expected for row in rows})
+    """Everything that is counted from the answers, and the judge's word where no rule decides."""
+    expected = {row.id: row.expected for row in rows}
+    right = judged({at: text for at, text in said.items() if at[1] in expected}, expected)
+    right |= {at: ruling.is_right for at, ruling in rulings.items()}
     told: dict[str, Any] = {
         "cells": cells_of(rows, right, names),
         "differences": differences_of(rows, right, names),
@@ -197,7 +210,7 @@ def _work(spec: EvaluateSpec) -> Path:
 def _key(spec: EvaluateSpec, parents: dict[str, str]) -> str:
     """SHA-256 of what decides the answers: contents rather than paths, no sizes of batches."""
     named = {"questions": spec.questions, "documents": spec.documents, "examples": spec.examples}
-    named |= {"strangers": spec.strangers}
+    named |= {"strangers": spec.strangers, "labels": spec.labels}
     files = {name: Path(path) for name, path in named.items() if path is not None}
     told = {
         "parents": parents,
@@ -211,6 +224,7 @@ def _parents(spec: EvaluateSpec) -> dict[str, str]:
     folders = {"composition": spec.composition, "anchor": spec.anchor}
     folders |= {f"augmenter_{i}": folder for i, folder in enumerate(spec.augmenters)}
     others = {"random": spec.random, "mismatched": spec.mismatched, "embedder": spec.embedder}
+    others |= {"judge": spec.judge}
     folders |= {role: folder for role, folder in others.items() if folder}
     return {role: digests.weights_digest(folder) for role, folder in folders.items()}
 
@@ -251,7 +265,12 @@ def _publish(
     return Outcome.from_dict(told | {"folder": str(output), "digest": digest})
 
 
-def _item(row: Example, said: dict[tuple[str, str], str], columns: Sequence[str]) -> dict[str, Any]:
+def _item(
+    row: Example,
+    said: dict[tuple[str, str], str],
+    columns: Sequence[str],
+    rulings: Mapping[tuple[str, str], Ruling],
+) -> dict[str, Any]:
     """One question with the answer of everybody who was asked it."""
     answers = {}
     for column in columns:
@@ -259,5 +278,7 @@ def _item(row: Example, said: dict[tuple[str, str], str], columns: Sequence[str]
             text = said[column, row.id]
             score = scored(text, row.expected)
             told = {"text": text, "right": score.is_right, "exact": score.exact, "by": score.by}
+            if (ruling := rulings.get((column, row.id))) is not None:
+                told |= {"right": ruling.is_right, "by": "judge", "flipped": ruling.is_flip}
             answers[column] = told
     return dataclasses.asdict(row) | {"answers": answers}

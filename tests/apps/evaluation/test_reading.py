@@ -13,7 +13,7 @@ from apps.evaluation.actions import file_report
 from apps.evaluation.items import chosen, read
 from apps.evaluation.matrix import leaks, matrix
 from apps.evaluation.models import Report
-from apps.evaluation.saying import edited, reading
+from apps.evaluation.saying import edited, judge, reading
 from apps.evaluation.templatetags.shares import points
 from apps.registry.artifacts import adopt
 from apps.tenants.scope import tenant_scope
@@ -122,6 +122,12 @@ def test_the_page_says_what_was_edited_and_how_passages_were_found(
         assert "by words alone. How many was chosen on 32 other" in reading(stored)
         stored.figures |= {"swapped": {}, "why_not": {"swapped": "large"}}
         assert "too many to be taught twice" in edited(stored)
+        share = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 60}
+        told = {"decided": 4, "flipped": share, "agreement": share}
+        stored.figures |= {"judge": told}
+        assert "agrees in 90% (80 to 95, n=60)" in judge(stored)
+        stored.figures |= {"judge": told | {"agreement": {"n": 0}}}
+        assert "not compared with people" in judge(stored)
     page = cast.client(cast.bo).get(f"/reports/{stored.pk}/").content.decode()
     assert "What should not come out" in page
     assert "Edited: Private facts" in page
