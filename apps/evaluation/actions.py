@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
 
 # Of the outcome's facts.
-COUNTED = (
-    *("differences", "attribution", "reads", "swapped", "why_not", "judge", "pace", "costs"),
-)
+COUNTED = ("differences", "attribution", "reads", "swapped", "why_not", "judge", "pace", "costs")
 READERS = {"anchor_rag", "composition_rag"}
 
 
