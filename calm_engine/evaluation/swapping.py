@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,11 @@ class Exchange:
             if row.slice != SEEN and row.entity:
                 answers.setdefault(row.entity, set()).add(normalised(row.expected))
         known = {normalised(name) for name in met}
-        free = [name for name in answers if normalised(name) not in known]
-        names = sorted(_apart(_written(free, documents)))
-        chance_of(seed, "exchange").shuffle(names)
-        return cls(dict(_pairs(names[:MOST], answers)))
+        free = sorted(name for name in answers if normalised(name) not in known)
+        drawn = chance_of(seed, "exchange").sample(free, min(MOST, len(free)))
+        written = _written(drawn, documents)
+        names = _apart([name for name in drawn if name in written])
+        return cls(dict(_pairs(names, answers)))
 
     def document(self, one: Source) -> Source:
         """The document with the names exchanged; of another digest where anything changed."""
@@ -104,8 +106,15 @@ class Exchange:
     def _said(self, text: str) -> str:
         if not self.names:
             return text
-        lower = {name.lower(): other for name, other in self.names.items()}
-        return _any_of(self.names).sub(lambda m: _cased(lower[m[0].lower()], m[0]), text)
+        return self._form.sub(lambda m: _cased(self._others[m[0].lower()], m[0]), text)
+
+    @cached_property
+    def _form(self) -> re.Pattern[str]:
+        return _any_of(self.names)
+
+    @cached_property
+    def _others(self) -> dict[str, str]:
+        return {name.lower(): other for name, other in self.names.items()}
 
 
 def retrained(
