@@ -146,7 +146,12 @@ def _matrix(report: Report, measured: list[Cell], wanted: tuple[str, ...]) -> Ma
         parts = {each for name, each in asked if name == kind}
         for part in ordered(parts - {ALL} if len(parts) == 2 else parts, (*SLICES, ALL)):
             places = tuple(
-                _place(name, cells.get((name, kind, part)), report.difference(name, kind, part))
+                _place(
+                    name,
+                    cells.get((name, kind, part)),
+                    # More of what ought not to be said is not better.
+                    None if kind in LEAKS else report.difference(name, kind, part),
+                )
                 for name in columns
             )
             rows.append(Row(named(kind), named(part), places))

@@ -166,6 +166,7 @@ def test_a_facts_likelihood_is_that_of_its_tokens_after_the_question(family: str
     for one, likely in zip(rows, found, strict=True):
         prompt = question_prompt(tokenizer, one.question)
         said = encode(tokenizer, one.value or one.expected)
-        logs = model(torch.tensor([[*prompt, *said]])).logits[0].log_softmax(-1)
+        with torch.no_grad():
+            logs = model(torch.tensor([[*prompt, *said]])).logits[0].log_softmax(-1)
         each = [logs[len(prompt) - 1 + at, token] for at, token in enumerate(said)]
         assert likely == pytest.approx(float(torch.stack(each).mean().exp()), rel=1e-4)
