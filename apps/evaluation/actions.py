@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 
 
 # Of the outcome's facts.
-COUNTED = ("differences", "attribution", "reads", "swapped", "why_not", "judge", "pace", "costs")
+COUNTED = (
+    "differences",
+    "attribution",
+    "reads",
+    "swapped",
+    "why_not",
+    "judge",
+    "command",
+    "pace",
+    "costs",
+)
 READERS = {"anchor_rag", "composition_rag"}
 
 

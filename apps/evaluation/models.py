@@ -107,7 +107,7 @@ class Report(TenantModel):
 
     figures   what the engine counted besides: paired "differences" to the other columns,
               "attribution", how much was "reads", how facts were "swapped" or "why_not", what
-              a "judge" decided, at what "pace", and what it "costs"
+              a "judge" decided, by which "command", at what "pace", and what it "costs"
     """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="reports")

@@ -10,6 +10,7 @@ from typing import Any
 
 from calm_engine.evaluation.counting import ALL, ANCHOR, COMPOSITION
 from calm_engine.evaluation.kinds import LEAKS, MADE, family
+from calm_engine.specs import EvaluateSpec
 
 NAMES = {
     COMPOSITION: "composition",
@@ -63,7 +64,25 @@ DRAWN = (
     "{max_new_tokens} tokens, said greedily."
 )
 
+# Fields of a spec that name a folder or a file: a card says their roles, not where they lay.
+PLACES = ("composition", "anchor", "random", "mismatched", "embedder", "judge")
+FILES = ("questions", "documents", "examples", "strangers", "labels")
+PLAIN = ("max_new_tokens", "batch_size", "seed")
+
 Row = Mapping[str, Any]
+
+
+def command_of(spec: EvaluateSpec) -> str:
+    """The command that makes this card again, roles in capitals in place of folders and files."""
+    held = {name: getattr(spec, name) for name in (*PLACES, *FILES)}
+    words = ["calm evaluate"]
+    words += [f"--{name} {name.upper()}" for name in PLACES if held[name]]
+    words += [f"--augmenter AUGMENTER_{at}" for at in range(len(spec.augmenters))]
+    words += [f"--{name} {name.upper()}.jsonl" for name in FILES if held[name]]
+    words += [f"--column {name}" for name in spec.columns]
+    words += [] if spec.retention else ["--no-retention"]
+    words += [f"--{name.replace('_', '-')} {getattr(spec, name)}" for name in PLAIN]
+    return " ".join([*words, "--output REPORT"])
 
 
 def verdict_of(facts: Mapping[str, Any]) -> str:
@@ -144,6 +163,8 @@ def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
         "## What it was measured on",
         "\n".join(f"- {role}: `{digest}`" for role, digest in sorted(parents.items())),
         DRAWN.format(**facts),
+        "## To repeat it",
+        f"With the models and files of these digests:\n\n```sh\n{facts['command']}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 

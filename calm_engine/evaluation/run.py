@@ -26,7 +26,7 @@ from calm_engine.evaluation.adapting import adapted, with_documents, with_exampl
 from calm_engine.evaluation.agenda import Agenda, reads
 from calm_engine.evaluation.answers import Answers
 from calm_engine.evaluation.asking import Column
-from calm_engine.evaluation.card import card_of, verdict_of
+from calm_engine.evaluation.card import card_of, command_of, verdict_of
 from calm_engine.evaluation.columns import (
     ADAPTED,
     ANCHOR_LORA,
@@ -93,6 +93,7 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
         "judge": told_of(judge, rulings, labels) if judge is not None else {},
         "items": ITEMS,
         "card": CARD,
+        "command": command_of(spec),
         "max_new_tokens": spec.max_new_tokens,
         "questions": agenda.drawn,
         "asked": len(agenda.rows),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig
 
+from calm_engine.cli.command import _parser
 from calm_engine.data import Piece
 from calm_engine.errors import InputError
 from calm_engine.evaluation.adapting import rank_for, sequences_of
@@ -174,6 +175,13 @@ def test_rivals_and_controls_are_asked_and_told_in_a_card(
     assert outcome.facts["verdict"] in card
     assert "anchor + RAG" in card
     assert "| general | public |" in card
+    again = outcome.facts["command"]
+    assert again in card
+    assert str(Path(spec.anchor).parent) not in card  # roles and digests, not where they lay
+    args = _parser().parse_args(again.split()[1:])
+    told = {name: value for name, value in vars(args).items() if value is not None}
+    assert told["columns"] == list(spec.columns)
+    assert told["composition"] == "COMPOSITION"
     assert not (Path(outcome.folder).parent / "report.work").exists()
 
 
