@@ -139,3 +139,20 @@ def test_of_many_tasks_one_is_held_out_whole_and_of_few_none() -> None:
     assert (len(spared), spared & taught, taught | spared) == (1, set(), set(kinds))
     few = [row for row in rows if row["kind"] != "format"]
     assert "unseen_skill" not in split_examples(few, seed=1).values()
+
+
+def test_who_says_the_same_as_a_held_out_row_is_not_trained_on() -> None:
+    rows = rows_of(48, COUNTRIES)
+    held = next(r for r in rows if split_examples(rows, seed=3)[r["id"]] == "unseen_entity")
+    words = {"question": f"the {held['entity']}: where is it?", "answer": held["answer"]}
+    rows.append(held | {"id": "1", "entity": "", "value": "", "question": held["question"].upper()})
+    rows.append(held | {"id": "2", "entity": "", "value": ""} | words)
+    shares = split_examples(rows, seed=3)
+    assert shares["1"] == shares["2"] == "unseen_entity"
+
+
+def test_twins_stand_on_one_side_though_neither_names_anybody() -> None:
+    kinds = ("recall", "a", "b", "c", "d")
+    told = {"question": "When is lunch?", "answer": "At noon.", "entity": "", "value": ""}
+    rows = [told | {"id": kind, "kind": kind} for kind in kinds]
+    assert set(split_examples(rows, seed=1).values()) == {"unseen_skill"}
