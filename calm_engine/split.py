@@ -42,7 +42,8 @@ def split_examples(
 
     An entity with one held-out value is held out with all its examples: those whose own value is
     held out are "unseen_value", its others "unseen_entity". So is whatever names it in its words,
-    whatever else it is about, and whatever says the same. The same rows and seed give the same answer in any order of rows.
+    whatever else it is about, and whatever says the same. The same rows and seed give the same
+    answer in any order of rows.
     """
     rows = [dict(row) for row in examples]
     values = Names(_held_out_values(rows, seed=seed, share=value_share))
@@ -66,7 +67,8 @@ def split_examples(
 
 def _twins_together(rows: list[dict[str, str]], shares: dict[str, Share]) -> dict[str, Share]:
     """Rows that say the same but for order, case and signs stand on one side: the held-out one."""
-    held = {_key(row): shares[row["id"]] for row in rows if shares[row["id"]] != "bridge"}
+    ordered = sorted(rows, key=lambda row: shares[row["id"]])  # so that no order of rows decides
+    held = {_key(row): shares[row["id"]] for row in ordered if shares[row["id"]] != "bridge"}
     alike = {row["id"]: held.get(_key(row)) for row in rows}
     return {name: alike[name] or share for name, share in shares.items()}
 
