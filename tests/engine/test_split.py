@@ -129,7 +129,9 @@ def test_a_name_that_is_a_word_of_many_questions_holds_out_nobody_else() -> None
 def test_of_many_tasks_one_is_held_out_whole_and_of_few_none() -> None:
     kinds = ("recall", "paraphrase", "arithmetic", "difference", "format")
     rows = [
-        row | {"id": f"{row['id']}-{kind}", "kind": kind, "value": ""}
+        row
+        | {"id": f"{row['id']}-{kind}", "kind": kind, "value": ""}
+        | {"question": f"{kind}: {row['question']}"}
         for kind in kinds
         for row in rows_of(30, ["here"])
     ]

@@ -132,7 +132,8 @@ def spec(tmp_path: Path) -> EvaluateSpec:
     rows = [vars(one) for one in ROWS]
     Path(made.questions).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     documents = tmp_path / "documents.jsonl"
-    told = [{"digest": one.digest, "title": one.title, "text": one.text} for one in (REST,)]
+    every = (REST, TABLE, Source("d3", "meals", "Lunch is served at noon in the canteen below."))
+    told = [{"digest": one.digest, "title": one.title, "text": one.text} for one in every]
     documents.write_text("".join(f"{json.dumps(row)}\n" for row in told))
     return replace(made, documents=str(documents), columns=("swapped",))
 
