@@ -164,3 +164,41 @@ def _matrix(report: Report, measured: list[Cell], wanted: tuple[str, ...]) -> Ma
 
 def _place(column: str, cell: Cell | None, difference: Difference | None) -> Place:
     return Place(column, cell, "" if cell else WHY_NOT.get(column, _("not asked")), difference)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One part of a composition: its parameters, and bytes that a token leaves in the caches."""
+
+    part: object
+    parameters: int
+    cache: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many questions a second a column answered in batches, and how many it was asked."""
+
+    column: object
+    rate: float
+    n: int
+
+
+PARTS = {"anchor": _("Anchor"), "augmenters": _("Augmenters"), "bridges": _("Bridges")}
+
+
+def weights(report: Report) -> list[Weight]:
+    """What each part weighs; none in reports that did not tell."""
+    told = report.figures.get("costs") or {"parameters": {}}
+    return [
+        Weight(PARTS.get(part, part), count, told["cache"][part])
+        for part, count in told["parameters"].items()
+    ]
+
+
+def paces(report: Report) -> list[Pace]:
+    """The pace of everybody who was asked in the run's last attempt; trials are left out."""
+    told = report.figures.get("pace", {})
+    asked = [name for name in told if "@" not in name and told[name]["seconds"]]
+    rates = {name: told[name]["questions"] / told[name]["seconds"] for name in asked}
+    return [Pace(named(name), rates[name], int(told[name]["questions"])) for name in ordered(asked)]

@@ -160,6 +160,7 @@ def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
         *_swapped(facts),
         *_reading(facts),
         *_judged(facts),
+        *_costs(facts),
         "## What it was measured on",
         "\n".join(f"- {role}: `{digest}`" for role, digest in sorted(parents.items())),
         DRAWN.format(**facts),
@@ -272,6 +273,30 @@ def _judged(facts: Mapping[str, Any]) -> list[str]:
     else:
         words.append("It was not compared with people.")
     return ["## The judge", " ".join(words)]
+
+
+def _costs(facts: Mapping[str, Any]) -> list[str]:
+    """What each part weighs, and how fast everybody answered; nothing where it was not told."""
+    costs = facts.get("costs")
+    if not costs:
+        return []
+    lines = [
+        [part, f"{costs['parameters'][part]:,}", f"{costs['cache'][part]:,}"]
+        for part in costs["parameters"]
+    ]
+    weighed = _markdown(["part", "parameters", "bytes of cache a token"], lines)
+    pace = [
+        [named(name), f"{one['questions'] / one['seconds']:.2f}", f"{one['questions']:.0f}"]
+        for name, one in facts["pace"].items()
+        if one["seconds"] and "@" not in name
+    ]
+    ceiling = (
+        "Where decoding is bound by reading weights, one answer alone comes at most at "
+        f"{costs['ceiling']:.0%} of the bare anchor's pace."
+    )
+    told = "Questions a second in batches on the machine that asked, of so many asked in this run:"
+    asked = [told, _markdown(["column", "a second", "n"], pace)] if pace else []
+    return ["## What it costs", weighed, ceiling, *asked]
 
 
 def _share_in_words(share: Row) -> str:

@@ -265,6 +265,15 @@ def make_report(run: Run, composition: Composition) -> Report:
         "attribution": [attribution | {"low": 0.93, "high": 0.99}],
         "swapped": {"entities": 114, "recall": 0.98},
         "reads": {"passages": 2, "of": 310, "tried_on": 32, "by_meaning": True},
+        "costs": {
+            "parameters": {"anchor": 134_515_008, "augmenters": 18_350_000, "bridges": 2_100_000},
+            "cache": {"anchor": 23_040, "augmenters": 9_216, "bridges": 3_072},
+            "ceiling": 0.87,
+        },
+        "pace": {
+            "composition": {"questions": 340.0, "seconds": 40.0},
+            "anchor_rag@1": {"questions": 32.0, "seconds": 20.0},
+        },
     }
     items = blobs().put("report", io.BytesIO(b""))
     return Report.objects.create(

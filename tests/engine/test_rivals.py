@@ -175,6 +175,8 @@ def test_rivals_and_controls_are_asked_and_told_in_a_card(
     assert outcome.facts["verdict"] in card
     assert "anchor + RAG" in card
     assert "| general | public |" in card
+    assert "## What it costs" in card
+    assert "| anchor + RAG | " in card.partition("## What it costs")[2]
     again = outcome.facts["command"]
     assert again in card
     assert str(Path(spec.anchor).parent) not in card  # roles and digests, not where they lay

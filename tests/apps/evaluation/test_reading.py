@@ -11,7 +11,7 @@ import pytest
 
 from apps.evaluation.actions import file_report
 from apps.evaluation.items import chosen, read
-from apps.evaluation.matrix import leaks, matrix
+from apps.evaluation.matrix import leaks, matrix, paces, weights
 from apps.evaluation.models import Report
 from apps.evaluation.saying import edited, judge, reading
 from apps.evaluation.templatetags.shares import points
@@ -128,6 +128,16 @@ def test_the_page_says_what_was_edited_and_how_passages_were_found(
         assert "agrees in 90% (80 to 95, n=60)" in judge(stored)
         stored.figures |= {"judge": told | {"agreement": {"n": 0}}}
         assert "not compared with people" in judge(stored)
+        stored.figures |= {
+            "costs": {"parameters": {"anchor": 1000}, "cache": {"anchor": 64}, "ceiling": 1.0},
+            "pace": {
+                "composition": {"questions": 30.0, "seconds": 10.0},
+                "anchor_rag@1": {"questions": 3.0, "seconds": 10.0},
+                "anchor": {"questions": 0.0, "seconds": 0.0},
+            },
+        }
+        assert [(one.parameters, one.cache) for one in weights(stored)] == [(1000, 64)]
+        assert [(one.rate, one.n) for one in paces(stored)] == [(3.0, 30)]
     page = cast.client(cast.bo).get(f"/reports/{stored.pk}/").content.decode()
     assert "What should not come out" in page
     assert "Edited: Private facts" in page
