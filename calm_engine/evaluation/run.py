@@ -70,27 +70,48 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
     torch.set_num_threads(threads(spec.threads))
     yield Progress("load", message="reading the models")
     together = composition_of(spec)
+    columns = list(columns_of(spec, together))
     with Answers(_work(spec) / ANSWERS, work) as answers:
-        columns = list(columns_of(spec, together))
         own = sum(column.is_asked(row) for column in columns for row in agenda.rows)
         total = own + agenda.besides(spec)
         rounds = Rounds(spec, together, read_tokenizer(spec.anchor), agenda.rows, answers, total)
-        for column in columns:
-            yield from rounds.ask(column)
-        swapped = yield from _swapping(rounds, agenda)
-        read = yield from _reading(rounds, agenda)
-        yield from _adapting(rounds)
-        said = dict(answers.said)
-    asked = dict.fromkeys(name for name, _ in said if "@" not in name)
+        told = yield from _everybody(rounds, agenda, columns)
+        said = {at: text for at, text in answers.said.items() if "@" not in at[0]}
+    asked = {name for name, _ in said}
     names = [name for name in (*(one.name for one in columns), *LAST) if name in asked]
     rulings: dict[tuple[str, str], Ruling] = {}
     if judge is not None:
         yield Progress("load", message="asking the judge")
         judge.model.to(together.device)
-        rulings = ruled(judge, {at: said[at] for at in said if at[0] in names}, agenda.by_id)
-    facts = {
-        **_figures(agenda.rows, said, names, rulings),
-        "judge": told_of(judge, rulings, labels) if judge is not None else {},
+        rulings = ruled(judge, said, agenda.by_id)
+        told["judge"] = told_of(judge, rulings, labels)
+    told |= _figures(agenda.rows, said, names, rulings) | _measured(spec, agenda)
+    facts = told | {"pace": rounds.pace, "costs": dataclasses.asdict(costs_of(together))}
+    # Whoever may read this report may not therefore read another corpus.
+    items = [_item(row, said, names, rulings) for row in agenda.rows if row.kind != OTHER_CORPUS]
+    outcome = _publish(Path(spec.output), work, parents, facts, items)
+    shutil.rmtree(_work(spec), ignore_errors=True)
+    return outcome
+
+
+LAST = (SWAPPED, ANCHOR_RAG, COMPOSITION_RAG, ANCHOR_LORA, ANCHOR_LORA_DOCUMENTS)
+
+
+def _everybody(
+    rounds: Rounds, agenda: Agenda, columns: Sequence[Column]
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Ask the models as they are, then those that learn or read first; what is told of these."""
+    for column in columns:
+        yield from rounds.ask(column)
+    swapped = yield from _swapping(rounds, agenda)
+    read = yield from _reading(rounds, agenda)
+    yield from _adapting(rounds)
+    return {"swapped": swapped, "reads": read, "judge": {}}
+
+
+def _measured(spec: EvaluateSpec, agenda: Agenda) -> dict[str, Any]:
+    """What was asked, how, and what was not."""
+    return {
         "items": ITEMS,
         "card": CARD,
         "command": command_of(spec),
@@ -100,20 +121,8 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
         "of": agenda.of,
         "most": {"seen": MOST_SEEN, "other": MOST},
         "seed": spec.seed,
-        "reads": read,
-        "swapped": swapped,
         "why_not": agenda.why_not,
-        "pace": rounds.pace,
-        "costs": dataclasses.asdict(costs_of(together)),
     }
-    # Whoever may read this report may not therefore read another corpus.
-    items = [_item(row, said, names, rulings) for row in agenda.rows if row.kind != OTHER_CORPUS]
-    outcome = _publish(Path(spec.output), work, parents, facts, items)
-    shutil.rmtree(_work(spec), ignore_errors=True)
-    return outcome
-
-
-LAST = (SWAPPED, ANCHOR_RAG, COMPOSITION_RAG, ANCHOR_LORA, ANCHOR_LORA_DOCUMENTS)
 
 
 def _swapping(rounds: Rounds, agenda: Agenda) -> Generator[Progress, None, dict[str, Any]]:
@@ -190,7 +199,7 @@ def _figures(
 ) -> dict[str, Any]:
     """Everything that is counted from the answers, and the judge's word where no rule decides."""
     expected = {row.id: row.expected for row in rows}
-    right = judged({at: text for at, text in said.items() if at[1] in expected}, expected)
+    right = judged(said, expected)
     right |= {at: ruling.is_right for at, ruling in rulings.items()}
     told: dict[str, Any] = {
         "cells": cells_of(rows, right, names),
