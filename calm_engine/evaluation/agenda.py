@@ -106,7 +106,7 @@ def _exchange(
     if Path(spec.documents).stat().st_size > ROUNDS_MOST:
         return nobody, {SWAPPED: "large"}
     found = Exchange.among(every, documents, met_by_bridges(spec), seed=spec.seed)
-    return found, {} if found.questions(every) else {SWAPPED: "nobody"}
+    return (found, {}) if found.questions(every) else (nobody, {SWAPPED: "nobody"})
 
 
 def _trial(spec: EvaluateSpec, drawn: Sequence[Example]) -> list[Example]:
