@@ -142,7 +142,7 @@ def test_in_heaps_of_like_length_the_loss_is_that_of_all_together() -> None:
             self.prefix, self.pad = (1, 2), 0
 
         def rows(self, step: int) -> list[list[Piece]]:
-            return [row]
+            return [row] * (step + 1)
 
     with torch.no_grad():
         apart = _Reading(OneRow(), torch.device("cpu")).loss(model, 0)
