@@ -296,6 +296,8 @@ WORDING: dict[str, str] = {
     # The model server
     "server.address": "This address cannot be listened on[: {host}, port {port}]. "
     "Choose an address of this machine with --host and a port above 1023 with --port.",
+    "server.beside": "Each composition of a server has a name of its own, a folder and those of "
+    "its augmenters, and vLLM plays one alone. Mend --beside, or start another server.",
     "server.busy": "All places are taken and the queue is full. Try again in a few seconds.",
     "server.draining": "This model server is stopping. Try again in a few seconds.",
     "server.failed": "The model could not be loaded. The log of the model server says why.",

@@ -51,7 +51,7 @@ def measure(folder: Path, scratch: Path, device: torch.device) -> Iterator[Figur
     model = new_composition(anchor)
     ceiling = size(anchor) / size(model)
     yield Figure("serving.ceiling", ceiling, "ratio", "the anchor's bytes among all that are read")
-    line = Batcher(lambda: Loaded(model, read_tokenizer(folder)), rows=max(AT_ONCE))
+    line = Batcher(lambda: {"": Loaded(model, read_tokenizer(folder))}, rows=max(AT_ONCE))
     line.start()
     try:
         together, alone = (_on_torch(line, gate) for gate in (1.0, 0.0))

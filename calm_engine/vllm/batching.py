@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,12 @@ QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": 
 class Played:
     """What vLLM is given to play.
 
+    key       of the only model here
     parents   the anchor's folder, then each augmenter's
     cache_gb  GiB for keys and values; None: what vLLM finds free
     """
 
+    key: str
     composition: str
     parents: Sequence[str]
     fingerprint: str = ""
@@ -60,7 +62,7 @@ class _Row:
         return self.ticket.cancelled or self.answer.finish is not None
 
 
-class PagedBatcher(Line[Ticket, Loaded]):
+class PagedBatcher(Line[Ticket, Mapping[str, Loaded]]):
     """vLLM's scheduler, driven step by step from the model thread."""
 
     can_judge = False
@@ -77,7 +79,7 @@ class PagedBatcher(Line[Ticket, Loaded]):
             self._folder = folder
             super()._run()
 
-    def _open(self) -> Loaded:
+    def _open(self) -> Mapping[str, Loaded]:
         config = read_composition(self._folder)
         room = self._played.cache_gb
         self._engine = LLMEngine.from_engine_args(
@@ -96,9 +98,10 @@ class PagedBatcher(Line[Ticket, Loaded]):
         tokenizer = read_tokenizer(self._folder)
         told = SimpleNamespace(config=config, generation_config=_settings(self._folder))
         self._ends = end_tokens(told, tokenizer)
-        return Loaded(told, tokenizer, self._played.fingerprint)
+        return {self._played.key: Loaded(told, tokenizer, self._played.fingerprint)}
 
-    def _turn(self, loaded: Loaded) -> None:
+    def _turn(self, models: Mapping[str, Loaded]) -> None:
+        loaded = models[self._played.key]
         self._leave()
         while len(self._rows) < self._most and (ticket := self._next()) is not None:
             self._begin(ticket, loaded)
@@ -148,8 +151,8 @@ class PagedBatcher(Line[Ticket, Loaded]):
         if not row.ticket.cancelled:
             row.ticket.deliver(piece)
 
-    def _callers(self) -> list[str]:
-        return [row.ticket.caller for row in self._rows.values()]
+    def _current(self) -> list[Ticket]:
+        return [row.ticket for row in self._rows.values()]
 
     def _begun(self) -> list[Ticket]:
         tickets = [row.ticket for row in self._rows.values() if not row.is_over]

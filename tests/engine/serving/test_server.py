@@ -26,6 +26,7 @@ from calm_engine.errors import InputError
 from calm_engine.serving.app import Door
 from calm_engine.serving.batching import Batcher
 from calm_engine.serving.line import Loaded
+from calm_engine.serving.roster import Part, Roster
 from tests.engine.serving.conftest import CONTEXT, SECRET, Folders, Running, command
 from tests.tiny import make_tokenizer
 from tests.waiting import wait_until
@@ -429,17 +430,18 @@ def test_a_body_of_ten_megabytes_is_413(server: Running) -> None:
 def test_until_the_weights_are_there_it_asks_for_patience() -> None:
     loading = threading.Event()
 
-    def load() -> Loaded:
+    def load() -> dict[str, Loaded]:
         loading.wait(20)
         raise InputError("parent.digest", role="anchor")
 
     async def look() -> tuple[httpx.Response, httpx.Response]:
-        transport = httpx.ASGITransport(app=Door(batcher, name="ours", secret=None).app())
+        transport = httpx.ASGITransport(app=Door(batcher, roster, secret=None).app())
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             body = {"model": "ours", "messages": QUESTION}
             return await client.get("/healthz"), await client.post(CHAT, json=body)
 
     batcher = Batcher(load)
+    roster = Roster([Part("ours", "ours", "", ())], batcher)
     batcher.start()
     health, reply = asyncio.run(look())
     loading.set()
