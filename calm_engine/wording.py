@@ -193,6 +193,7 @@ WORDING: dict[str, str] = {
     # Corpora, examples and models in the product
     "alias.moved": "Somebody else has just changed which model is {name}. "
     "Look at it again, then decide.",
+    "alias.not_live": "Only a model that is live can be kept warm[: {name}]. Promote it first.",
     "alias.no_previous": "There is no earlier model to go back to.[ {name} has had only one.] "
     "Promote another one instead.",
     "closure.empty": "A model whose corpora are not known can be used by nobody, and was not kept. "
@@ -314,6 +315,9 @@ WORDING: dict[str, str] = {
     "server.secret": "The secret is missing, empty or cannot be read[: {path}]. "
     "Write one long random line into that file, then start again.",
     # vLLM
+    "vllm.ended": "vLLM's own process has ended. Its words stand above in the log of the model "
+    "server; where memory was short, give it less with --cache-gb.",
+    "vllm.start": "vLLM did not start[: {why}]. More of its words stand above in the log.",
     "vllm.family": "vLLM does not run this kind of model under bridges[ ({kind})]. "
     "Serve it with `--engine torch`.",
     "embedder.folder": "There is no embedding model in this folder[: {path}]. Give the folder of a "

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from calm_engine.bench import sharing
 from calm_engine.bench.figures import ratio
 from calm_engine.bench.models import load_anchor, new_composition, size
 from calm_engine.errors import EngineError
@@ -46,7 +47,8 @@ Play = Callable[[int], Burst]
 
 
 def measure(folder: Path, scratch: Path, device: torch.device) -> Iterator[Figure]:
-    """The torch engine, and vLLM where it is installed."""
+    """What a second composition costs, the torch engine, and vLLM where it is installed."""
+    yield from sharing.measure(folder, scratch)
     anchor = load_anchor(folder, device)
     model = new_composition(anchor)
     ceiling = size(anchor) / size(model)

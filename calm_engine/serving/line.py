@@ -90,7 +90,7 @@ class Line(ABC, Generic[R, M]):
 
     rows       answers under way at once
     queue      requests that may wait beyond those; of one caller who is told, half as many
-    on_change  called on the model thread when it became ready or failed
+    on_change  called when it became ready or failed, on the thread that noticed
     """
 
     can_judge = True  # whether an answer's influence can be told
@@ -112,7 +112,7 @@ class Line(ABC, Generic[R, M]):
         self._waiting: deque[R] = deque()
         self._busy: Counter[str] = Counter()  # requests under way, by model; replaced, not changed
         self._is_draining = self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread = threading.Thread(target=self._main, name="model", daemon=True)
 
     # -- from any thread ---------------------------------------------------------------------------
 
@@ -183,25 +183,31 @@ class Line(ABC, Generic[R, M]):
 
     # -- on the model thread -----------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _main(self) -> None:
+        """Whatever ends the thread is a failure: nobody may go on waiting for it."""
         try:
-            loaded = self._open()
-        except Exception as error:  # noqa: BLE001 the process that started us reports it
-            self.failure = error
+            self._run()
+        except BaseException as error:  # noqa: BLE001 a library may end "its" process from here
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """It answers nothing any more; the process that started us reports the first reason."""
+        if self.failure is None:
+            self.failure = error if isinstance(error, Exception) else InternalError("server.fault")
             self._on_change()
-            return
-        self.loaded = loaded
+
+    def _run(self) -> None:
+        self.loaded = self._open()
         self.meters.ready.set(1)
         self._on_change()
         try:
             while self._wait_for_work():
-                self._turn(loaded)
+                self._turn(self.loaded)  # asked anew: models come and go
                 current = self._current()
                 self._busy = Counter(one.model for one in current)
                 self.meters.running.set(len(current))
-        except Exception as error:  # noqa: BLE001 likewise: the engine itself is gone
-            self.failure = error
-            self._on_change()
+        except BaseException as error:  # noqa: BLE001 the engine is gone: said before all are told
+            self.fail(error)
         self._give_up()
         self.meters.ready.set(0)
 

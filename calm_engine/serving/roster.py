@@ -55,8 +55,8 @@ Answers = Line[Ticket, Mapping[str, Loaded]]
 class Roster:
     """The compositions of one server.
 
-    load    makes one ready beside the anchor that is here; called on a thread of its own, one after
-            the other. None: this engine plays what it began with
+    load    makes one ready beside the anchor that is here; called on threads of their own. None:
+            this engine plays what it began with
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class Roster:
     ) -> None:
         self._seats = {part.key: Seat(part) for part in parts}
         self._line, self._load = line, load
-        self._one_at_a_time = threading.Lock()
 
     @property
     def can_change(self) -> bool:
@@ -145,8 +144,7 @@ class Roster:
         assert self._load is not None
         assert isinstance(self._line, Batcher)
         try:
-            with self._one_at_a_time:
-                loaded = self._load(seat.part)
+            loaded = self._load(seat.part)
             self._line.take_in(seat.part.key, loaded, partial(self._note, seat))
         except Exception as error:
             logger.exception("a composition cannot be loaded")

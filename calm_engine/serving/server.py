@@ -13,6 +13,7 @@ import json
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -171,6 +172,7 @@ class Loader:
 
     def __init__(self, what: Serving) -> None:
         self._what = what
+        self._one_at_a_time = threading.Lock()
         self._anchor: str | PreTrainedModel = what.anchor
 
     def all(self) -> dict[str, Loaded]:
@@ -178,6 +180,10 @@ class Loader:
         return {part.key: self.one(part) for part in self._what.parts}
 
     def one(self, part: Part) -> Loaded:
+        with self._one_at_a_time:
+            return self._one(part)
+
+    def _one(self, part: Part) -> Loaded:
         # Told to the thread that asks: torch keeps its number for each thread that starts work.
         torch.set_num_threads(threads(self._what.threads))
         model = CalmForCausalLM.from_pretrained(

@@ -7,7 +7,9 @@ answer is cut the same on either engine; a seed draws other words here than on t
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,12 +26,14 @@ from vllm.engine.arg_utils import EngineArgs
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.llm_engine import LLMEngine
 
+from calm_engine.errors import EngineError, InternalError
 from calm_engine.families import read_tokenizer
 from calm_engine.generation import Answer, Piece, Scored, end_tokens
 from calm_engine.parents import read_composition
 from calm_engine.serving.line import Line, Loaded, Ticket
 from calm_engine.vllm.requests import NAME
 
+WATCH_SECONDS = 1.0  # between two looks at whether vLLM's processes live
 # Nothing is told to anybody, and its own log keeps no prompts.
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 
@@ -75,11 +79,30 @@ class PagedBatcher(Line[Ticket, Mapping[str, Loaded]]):
 
     def _run(self) -> None:
         os.environ |= QUIET
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
         with _together(self._played) as folder:
             self._folder = folder
             super()._run()
 
+    def _watch(self) -> None:
+        """Notice when vLLM's own processes have ended: its client may wait for them for ever."""
+        has_begun = False
+        while not self._is_stopping and self.failure is None:
+            lives = bool(multiprocessing.active_children())
+            if has_begun and not lives and not self._is_stopping:
+                self.fail(InternalError("vllm.ended"))
+            has_begun = has_begun or lives
+            time.sleep(WATCH_SECONDS)
+
     def _open(self) -> Mapping[str, Loaded]:
+        try:
+            return self._loaded()
+        except EngineError:
+            raise
+        except Exception as error:
+            raise InternalError("vllm.start", why=_why(error)) from error
+
+    def _loaded(self) -> Mapping[str, Loaded]:
         config = read_composition(self._folder)
         room = self._played.cache_gb
         self._engine = LLMEngine.from_engine_args(
@@ -159,6 +182,12 @@ class PagedBatcher(Line[Ticket, Mapping[str, Loaded]]):
         self._rows.clear()
         self._engine.engine_core.shutdown()
         return tickets
+
+
+def _why(error: Exception) -> str:
+    """What vLLM says of its own start, in one line; there is no prompt yet that it could tell."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]
 
 
 @contextmanager

@@ -339,6 +339,18 @@ def test_a_model_that_does_not_load_is_a_failure() -> None:
         batcher.submit(Asker("x", GREEDY).ticket)
 
 
+def test_whatever_ends_the_thread_is_a_failure() -> None:
+    """A library may think that the process is its own; who waits must not wait for ever."""
+
+    def load() -> dict[str, Loaded]:
+        raise SystemExit(1)
+
+    told: list[str] = []
+    batcher = Batcher(load, on_change=lambda: told.append(batcher.state))
+    batcher.start()
+    assert wait_until(lambda: told == ["failed"])
+
+
 class Wrapped:
     """A model that answers like a composition and is none, so that its answers cannot be judged."""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -162,14 +163,19 @@ SCHEMA = {
 }
 
 
+def ours(folder: Path, root: Path, port: int, engine: str, cache: str) -> list[str]:
+    command = [sys.executable, "-m", "calm_engine.cli", "serve", "--composition", str(folder)]
+    command += ["--anchor", str(root / "whole" / "anchor")]
+    command += ["--augmenter", str(root / "whole" / "augmenter_0")]
+    command += ["--name", "together", "--port", str(port), "--engine", engine]
+    return [*command, "--cache-gb", cache]
+
+
 @contextmanager
 def behind_our_door(folder: Path, root: Path, engine: str) -> Iterator[Server]:
     """`calm serve` on a composition whose parents lie elsewhere."""
     port, log = free_port(), root / f"{engine}.log"
-    command = [sys.executable, "-m", "calm_engine.cli", "serve", "--composition", str(folder)]
-    command += ["--anchor", str(root / "whole" / "anchor")]
-    command += ["--augmenter", str(root / "whole" / "augmenter_0")]
-    command += ["--name", "together", "--port", str(port), "--engine", engine, "--cache-gb", "0.1"]
+    command = ours(folder, root, port, engine, "0.1")
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)
         try:
@@ -178,6 +184,33 @@ def behind_our_door(folder: Path, root: Path, engine: str) -> Iterator[Server]:
             process.terminate()
             assert process.wait(60) == 0
     assert not list(Path(tempfile.gettempdir()).glob("calm-serve-*"))
+
+
+@pytest.mark.parametrize("how", ["it cannot begin", "it is killed at its start", "it is killed"])
+def test_when_vllms_engine_dies_the_server_ends_and_says_why(tmp_path: Path, how: str) -> None:
+    keep_composition(tmp_path / "whole", "llama", "llama")
+    room = "1000000" if how == "it cannot begin" else "0.1"
+    log, command = tmp_path / "log", ours(tmp_path / "whole", tmp_path, free_port(), "vllm", room)
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+        server = Server(process, int(command[command.index("--port") + 1]), log)
+        try:
+            if how == "it is killed":
+                assert wait_until(lambda: is_healthy(server), PATIENCE), log.read_text()
+            if how != "it cannot begin":
+                assert wait_until(lambda: bool(engines_of(process)), PATIENCE), log.read_text()
+                for engine in engines_of(process):
+                    engine.kill()
+            assert process.wait(PATIENCE) == 1
+        finally:
+            process.kill()
+    words = log.read_text().strip().splitlines()[-1]
+    assert words.startswith("calm: vLLM")
+
+
+def engines_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """vLLM's own processes, without Python's helper that watches over what they share."""
+    found = psutil.Process(process.pid).children(recursive=True)
+    return [one for one in found if "spawn_main" in " ".join(one.cmdline())]
 
 
 def is_healthy(server: Server) -> bool:
