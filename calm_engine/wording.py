@@ -332,8 +332,8 @@ WORDING: dict[str, str] = {
     "`--engine torch`.",
     "vllm.pipeline": "A composition runs in one place: both models go in step. Share it out with "
     "tensor parallelism, not pipeline parallelism.",
-    "vllm.quantised": "A quantised parent is not played under bridges by vLLM yet. "
-    "Serve it with `--engine torch`, or take it in bfloat16.",
+    "vllm.quantised": "A parent is quantised in a way that is not played under bridges by vLLM"
+    "[: {how}]. Serve it with `--engine torch`, or take it in bfloat16.",
     "vllm.tokenizers": "An augmenter has a tokenizer of its own, which only our own server plays. "
     "Serve it with `--engine torch`.",
     "vllm.version": "This release plays compositions on vLLM {wanted}, and {found} is installed. "

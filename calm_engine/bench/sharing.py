@@ -1,4 +1,4 @@
-"""What a second composition on the same anchor costs a server: in weights, and as the system counts.
+"""What a second composition on one anchor costs a server: in weights, and as the system counts.
 
 Real servers, `calm serve`, one with one composition, one with two, and two with one each.
 """

@@ -15,6 +15,7 @@ from tests.engine.vllm.playing import (
     some_prompts,
     vllm_on,
 )
+from tests.engine.vllm.quantising import TOLD, pack, round_off
 from tests.tiny import some_ids
 
 pytestmark = pytest.mark.vllm
@@ -79,6 +80,28 @@ def test_a_compiled_graph_says_the_same(tmp_path: Path) -> None:
     with vllm_on(tmp_path / "together", enforce_eager=False) as played:
         told = ask_vllm(played, prompts, gates)
     assert [list(one.token_ids) for one in told] == ask_transformers(model, prompts, gates)
+
+
+@pytest.mark.parametrize("how", list(TOLD))
+def test_a_quantised_anchor_says_what_its_numbers_say_written_out(tmp_path: Path, how: str) -> None:
+    keep_composition(tmp_path / "plain", "llama", "qwen2", change=round_off)
+    pack(tmp_path / "plain", tmp_path / "packed", how)
+    prompts, gates = some_prompts(8), [GATES[index % 4] for index in range(8)]
+    told = []
+    for name in ("plain", "packed"):
+        with vllm_on(tmp_path / name, dtype="bfloat16") as played:
+            told.append(ask_vllm(played, prompts, gates, logprobs=5))
+    for plain, packed in zip(*told, strict=True):
+        assert plain.token_ids[0] == packed.token_ids[0]
+        for token, found in packed.logprobs[0].items():
+            if token in plain.logprobs[0]:
+                assert found.logprob == pytest.approx(plain.logprobs[0][token].logprob, abs=0.1)
+    same = [
+        a == b
+        for one, two in zip(*told, strict=True)
+        for a, b in zip(one.token_ids, two.token_ids, strict=True)
+    ]
+    assert sum(same) / len(same) > 0.9, "bfloat16 rounds sums otherwise in another order"
 
 
 @torch.no_grad()
