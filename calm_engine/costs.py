@@ -68,7 +68,7 @@ def _weights(modules: Iterable[nn.Module]) -> list[Tensor]:
 def cache_of(model: CalmForCausalLM) -> dict[str, int]:
     """Bytes that each token read leaves behind, by part."""
     ids = torch.zeros((1, TOKENS), dtype=torch.long, device=model.device)
-    cache: Any = model(ids, use_cache=True, gate=1.0).past_key_values
+    cache: Any = model(input_ids=ids, use_cache=True, gate=1.0).past_key_values
     assert isinstance(cache, CalmCache)
     parts = {"anchor": [cache.anchor], "augmenters": cache.augmenters, "bridges": [cache.bridges]}
     return {name: sum(map(_held, each)) // TOKENS for name, each in parts.items()}

@@ -169,12 +169,12 @@ class Host:
         """Whether a model fits now; if not, it sleeps, or another one does that is used less."""
         if self._room() >= needs:
             return True
+        if seat.is_resting:  # it comes back by itself
+            return False
         before = any(
             other.is_ready and not other.is_wanted and other.wanted.line == seat.wanted.line
             for other in self.seats.values()
         )
-        if seat.is_resting:  # it comes back by itself
-            return False
         is_called = seat.wanted.is_warm or seat.wanted.is_asked or before
         seat.is_asleep = not (seat.wanted.is_warm or before)
         seat.reason = _("There is no room for it on this host.")

@@ -56,8 +56,11 @@ class Wanted:
         return {f"{self.kind}_id": self.row_id}
 
 
-def wanted(host: str) -> list[Wanted]:
-    """What this host should serve now, of every tenant."""
+def wanted(host: str = "") -> list[Wanted]:
+    """What should be served now, of every tenant.
+
+    host   whose sleeping models are told to be asked for
+    """
     found: list[Wanted] = []
     for tenant in Tenant.objects.all():
         with tenant_scope(tenant):

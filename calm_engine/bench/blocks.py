@@ -54,8 +54,8 @@ def _rectangle(queries: int, heads: int, width: int, device: torch.device) -> Ca
     asked, mask = _asked(queries, width, device)
 
     def step() -> Tensor:
-        held = (torch.cat([one, new], dim=2) for one in (keys, values))
-        return functional.scaled_dot_product_attention(asked, *held, mask, enable_gqa=True)
+        key, value = (torch.cat([one, new], dim=2) for one in (keys, values))
+        return functional.scaled_dot_product_attention(asked, key, value, mask, enable_gqa=True)
 
     return step
 
@@ -73,8 +73,8 @@ def _blocks(queries: int, heads: int, width: int, device: torch.device) -> Calla
         return pool[tables].view(rows, count * BLOCK, heads, width).transpose(1, 2)
 
     def step() -> Tensor:
-        held = map(gathered, (keys, values))
-        return functional.scaled_dot_product_attention(asked, *held, mask, enable_gqa=True)
+        key, value = gathered(keys), gathered(values)
+        return functional.scaled_dot_product_attention(asked, key, value, mask, enable_gqa=True)
 
     return step
 

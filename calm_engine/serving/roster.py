@@ -67,6 +67,7 @@ class Roster:
     ) -> None:
         self._seats = {part.key: Seat(part) for part in parts}
         self._line, self._load = line, load
+        self._changing = threading.Lock()
 
     @property
     def can_change(self) -> bool:
@@ -87,7 +88,8 @@ class Roster:
         if model in self._seats and key is None:
             return model, False
         if key is None and model == ANCHOR and self._seats:
-            return next(iter(self._seats)), True
+            ready = (one for one in self._seats if self.state(one) == "ready")
+            return next(ready, next(iter(self._seats))), True
         if key in self._seats and model in (ANCHOR, self._seats[key].part.name):
             return key, model == ANCHOR
         raise KeyError(model)
@@ -145,7 +147,9 @@ class Roster:
         assert isinstance(self._line, Batcher)
         try:
             loaded = self._load(seat.part)
-            self._line.take_in(seat.part.key, loaded, partial(self._note, seat))
+            with self._changing:
+                if self._seats.get(seat.part.key) is seat:  # nobody let it go meanwhile
+                    self._line.take_in(seat.part.key, loaded, partial(self._note, seat))
         except Exception as error:
             logger.exception("a composition cannot be loaded")
             self._note(seat, error)
@@ -157,5 +161,6 @@ class Roster:
     def drop(self, key: str, *, within: float) -> None:
         """Let one go when its answers have ended, at the latest after so many seconds."""
         assert isinstance(self._line, Batcher)
-        if self._seats.pop(key, None) is not None:
-            self._line.let_go(key, within=within)
+        with self._changing:
+            if self._seats.pop(key, None) is not None:
+                self._line.let_go(key, within=within)
