@@ -53,9 +53,9 @@ def saying(*parts: bytes) -> Iterator[str]:
         thread.join(5)
 
 
-async def heard(address: str) -> list[Piece]:
+async def heard(*addresses: str) -> list[Piece]:
     async with aclosing(
-        hosts.stream_chat((address,), HELLO, model=MODEL, settings=GREEDY)
+        hosts.stream_chat(addresses, HELLO, model=MODEL, settings=GREEDY)
     ) as pieces:
         return [piece async for piece in pieces]
 

@@ -156,7 +156,8 @@ def test_one_that_goes_finishes_its_answers_and_drops_no_others(
         with pytest.raises(openai.NotFoundError):
             said(theirs, "theirs")
         for chunks in (staying, going):
-            assert [chunk.choices[0].finish_reason for chunk in chunks][-1] == "length"
+            finishes = [chunk.choices[0].finish_reason for chunk in chunks]
+            assert finishes[-1] in ("length", "stop")
     assert list(told(house)) == ["ours"]
 
 
