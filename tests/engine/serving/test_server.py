@@ -268,11 +268,12 @@ def test_a_client_that_leaves_frees_its_place(client: OpenAI, server: Running) -
 def test_a_client_that_hangs_up_on_a_whole_reply_frees_its_place(
     client: OpenAI, server: Running
 ) -> None:
-    before = metric(server, 'calm_requests_total{model="ours",outcome="cancelled"}')
+    cancelled = 'calm_requests_total{model="ours",outcome="cancelled"}'
+    before = metric(server, cancelled)
     with pytest.raises(openai.APITimeoutError):
         ask(client, max_tokens=CONTEXT - 100, timeout=0.3)
+    assert wait_until(lambda: metric(server, cancelled) == before + 1, 3)
     assert wait_until(lambda: metric(server, "calm_running") == 0, 3)
-    assert metric(server, 'calm_requests_total{model="ours",outcome="cancelled"}') == before + 1
 
 
 def test_a_full_queue_says_when_to_come_back(server: Running) -> None:
