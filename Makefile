@@ -15,6 +15,8 @@ FRONTEND := platform/frontend
 PROCESSES ?= 2
 SEED ?= 1
 SEEDS ?= 1 2 3
+# Homes, figures and cards of the seeds; take it away to measure anew.
+CARDS := $(CURDIR)/var/report-card
 export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -57,8 +59,11 @@ demo-check-alone: setup ## The same where the network is a loopback and nothing 
 	@$(BIN)/python tests/alone.py $(BIN)/python -m counterpoint.services --fresh --then "demo_check --seed $(SEED)"
 
 .PHONY: report-card
-report-card: setup ## The demo beside search, fine-tuning and controls, three seeds, with whole cards
-	@for seed in $(SEEDS); do $(BIN)/python -m counterpoint.services --fresh --then "demo_check --seed $$seed --rivals" || exit 1; done
+report-card: setup ## The demo beside search, fine-tuning and controls, three seeds, with whole cards; stopped, it goes on
+	@for seed in $(SEEDS); do \
+	  COUNTERPOINT_HOME=$(CARDS)/home-$$seed $(BIN)/python -m counterpoint.services --then "demo_check --seed $$seed --rivals --keep $(CARDS)" || true; \
+	done
+	@$(BIN)/python -m apps.demo.seeds $(CARDS) $(SEEDS)
 
 .PHONY: up
 up: setup ## The site and its workers on this machine, without the demo

@@ -14,10 +14,11 @@ from calm_engine.augment import augment
 from calm_engine.compose import compose
 from calm_engine.estimation import estimate
 from calm_engine.evaluation.run import evaluate
+from calm_engine.examples import write_examples
 from calm_engine.families import check_finite, load_parent, read_config, read_tokenizer
 from calm_engine.modeling import CalmForCausalLM
 
-__all__ = ["augment", "compose", "estimate", "evaluate", "load"]
+__all__ = ["augment", "compose", "estimate", "evaluate", "load", "write_examples"]
 
 
 def load(

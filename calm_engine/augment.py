@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from calm_engine import exposures
+from calm_engine import canaries, exposures
 from calm_engine.capacity import propose, rate_for, rows_for
 from calm_engine.checkpoints import whole_tensor
 from calm_engine.curriculum import Curriculum, curriculum
@@ -92,6 +92,8 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
         if taught.course is None:
             whole = Asking(known, taught.tokenizer, taught.prefix)
             return keep_share(whole, taught.questions, folder, seed=spec.seed)
+        if spec.canaries:
+            canaries.write(folder, canaries.canaries(spec.seed, spec.canaries))
         return keep(known, taught.course, folder)
 
     facts = {

@@ -1,8 +1,9 @@
 """Train the bridges and the output gates between frozen parents, and nothing else.
 
-Three kinds of batches (shared findings in docs/engine.md): examples with all parts on; examples
-with the bridges off, so that the output path learns to carry values no example mentions; and public
-text, whose target is what the bare anchor says. Knows no documents and no tenants.
+Three kinds of batches (findings in docs/engine.md): examples with all parts on, where it is wanted
+beside what the anchor says with the passage in view; examples with the bridges off, so that the
+output path learns to carry values no example mentions; and public text, whose target is what the
+bare anchor says. Knows no tenants.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from calm_engine.card import copy_tokenizer
-from calm_engine.data import IGNORED, Padded, Sequenced, chance_of, pad_right
+from calm_engine.data import IGNORED, Padded, Sequenced, chance_of, pad_right, read_documents
 from calm_engine.errors import InputError
+from calm_engine.evaluation.retrieval import Library
 from calm_engine.families import check_folder
 from calm_engine.frozen import FrozenStates, behind, masked
 from calm_engine.lessons import Lessons, public_answers, samples
@@ -34,6 +36,7 @@ from calm_engine.ranks import Ranks
 from calm_engine.recall import require_recall
 from calm_engine.specs import ComposeSpec, Outcome, Progress
 from calm_engine.streams import Frozen
+from calm_engine.teacher import Teacher, followed
 from calm_engine.training import (
     Job,
     Prepared,
@@ -142,6 +145,7 @@ class _Course:
     examples: _Deck
     public: _Deck
     held_out: Sequence[Sequenced]
+    teacher: Teacher | None = None
 
     @classmethod
     def of(
@@ -161,7 +165,12 @@ class _Course:
             room -= kept.size if is_worth else 0
             decks[name] = _Deck(sequences, kept if is_worth else None)
         held_out = lessons.held_out(spec, most=HELD_OUT)
-        return cls(spec, model, lessons, ranks, decks["examples"], decks["public"], held_out)
+        teacher = None
+        if spec.passages:
+            library = Library(read_documents(spec.passages))
+            teacher = Teacher(model, lessons, library, _kept_in(spec) / "teacher")
+        decked = (decks["examples"], decks["public"])
+        return cls(spec, model, lessons, ranks, *decked, held_out, teacher)
 
     @property
     def steps(self) -> int:
@@ -187,7 +196,11 @@ class _Course:
     def fill(self) -> Iterator[tuple[int, int]]:
         """Read and keep the frozen states of all that will be learned from."""
         total = sum(len(one.groups) for one in self.kept)
-        for done, _ in enumerate(chain.from_iterable(one.fill(self.ranks) for one in self.kept)):
+        parts: list[Iterator[object]] = [one.fill(self.ranks) for one in self.kept]
+        if self.teacher is not None:
+            total += self.teacher.groups
+            parts.append(self.teacher.fill(self.ranks))
+        for done, _ in enumerate(chain.from_iterable(parts)):
             yield done + 1, total
 
     def dealt(self, step: int) -> tuple[str, list[int]]:
@@ -204,15 +217,26 @@ class _Course:
         """Our parts of the step's loss, in nats for each token that the whole step has to say."""
         kind, chosen = self.dealt(step)
         deck = self.public if kind == PUBLIC else self.examples
-        loss_of = like_the_anchor if kind == PUBLIC else say
+        is_taught = self.teacher is not None and kind == ALL_ON
         self.model.set_parts(bridges=kind != BRIDGES_OFF)
         targets = deck.targets(chosen)
         for part in self.ranks.share(chosen, self.spec.gradient_accumulation_steps):
             if part:
                 padded, frozen = deck.batch(part, pad=self.lessons.end)
                 with arithmetic(self.spec, self.ranks):
-                    loss = loss_of(self.model, self.lessons.prefix, padded, frozen)
+                    if is_taught:
+                        loss = self._followed(padded, frozen, part)
+                    else:
+                        loss_of = like_the_anchor if kind == PUBLIC else say
+                        loss = loss_of(self.model, self.lessons.prefix, padded, frozen)
                 yield loss * (deck.targets(part) / targets)
+
+    def _followed(self, padded: Padded, frozen: Frozen | None, part: Sequence[int]) -> Tensor:
+        """The loss beside the teacher that has the passage in view, in nats."""
+        assert self.teacher is not None
+        out = _play(self.model, self.lessons.prefix, padded, frozen)
+        assert out.logits is not None
+        return followed(out.logits, padded, self.teacher.taught(part), self.spec.teacher_share)
 
     def probe(self, _step: int) -> Probe:
         """A few answers of today, and where the composition stands beside the bare anchor."""
@@ -234,10 +258,18 @@ class _Course:
             self.model, self.lessons.prefix, pad_right(public, pad=self.lessons.end)
         )
         told = {"general_loss": float(moved)}
+        if self.teacher is not None:
+            told["teacher_followed"] = self._share_followed
         if not self.held_out:
             return told
         loss = self._held_out_loss()
         return told | {"held_out_loss": loss, "gain_over_anchor": self._anchors_loss - loss}
+
+    @cached_property
+    def _share_followed(self) -> float:
+        """The share of the examples on which the anchor with the passage is followed."""
+        assert self.teacher is not None
+        return self.teacher.share_followed()
 
     @cached_property
     def _anchors_loss(self) -> float:

@@ -15,6 +15,7 @@ from itertools import chain
 
 from transformers import PreTrainedTokenizerBase
 
+from calm_engine import canaries
 from calm_engine.data import (
     Piece,
     block_of,
@@ -157,7 +158,9 @@ def plan(spec: AugmentSpec) -> Course:
     """
     check_folder(spec.tokenizer)
     tokenizer = read_tokenizer(spec.tokenizer)
-    documents = remembered(read_documents(spec.documents), spec.forget)
+    read = remembered(read_documents(spec.documents), spec.forget)
+    secrets = canaries.documents_of(canaries.canaries(spec.seed, spec.canaries))
+    documents = [*read, *secrets]
     tokens = sum(len(encode(tokenizer, document.text)) for document in documents)
     texts = [document.text for document in documents]
     script = Script(tokens, sum(map(len, texts)), sum(len(text.encode()) for text in texts))
@@ -165,7 +168,12 @@ def plan(spec: AugmentSpec) -> Course:
     examples = [one.as_row() for one in read_examples(spec.examples)] if spec.examples else []
     written = written_for(spec, documents)
     found = study(documents, examples, without=spec.without, written=written.wordings)
-    found = replace(found, dropped=found.dropped | written.dropped)
+    planted = {one.digest for one in secrets}
+    found = replace(
+        found,
+        dropped=found.dropped | written.dropped,
+        held_out=tuple(one for one in found.held_out if one.digest not in planted),
+    )
     prefix = shared_prefix(tokenizer)
 
     def piece(lesson: Lesson) -> Piece:
@@ -182,7 +190,7 @@ def plan(spec: AugmentSpec) -> Course:
         prose=tuple(piece(lesson) for lesson, is_covered in told if not is_covered),
         covered=tuple(piece(lesson) for lesson, is_covered in told if is_covered),
         tokens=tokens,
-        documents=len(documents),
+        documents=len(read),
         block=block_of(spec.block, tokenizer),
         seed=spec.seed,
         known=known_before(spec),

@@ -125,7 +125,7 @@ def read_documents(path: str | Path) -> list[Source]:
 
 def documents_in(path: str | Path) -> Iterator[Source]:
     """Documents from JSON lines, one at a time. Raises what reading a row raises."""
-    for row in _rows(path, needs=("digest", "text")):
+    for row in rows_in(path, needs=("digest", "text")):
         yield Source(str(row["digest"]), str(row.get("title", "")), str(row["text"]))
 
 
@@ -136,14 +136,15 @@ def read_examples(path: str | Path) -> list[Example]:
         Example(
             **{"expected": row["answer"], "kind": "recall"} | {k: row[k] for k in row if k in known}
         )
-        for row in _rows(path, needs=("id", "question", "answer"))
+        for row in rows_in(path, needs=("id", "question", "answer"))
     ]
     if not rows:
         raise InputError("examples.empty", "there are no examples to learn from", path=str(path))
     return rows
 
 
-def _rows(path: str | Path, *, needs: Sequence[str]) -> Iterator[dict[str, Any]]:
+def rows_in(path: str | Path, *, needs: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a file of JSON lines. Raises InputError("data.file") and what `row_of` raises."""
     try:
         with Path(path).open("rb") as file:
             for number, line in enumerate(file, start=1):

@@ -111,7 +111,7 @@ NOT_THE_WORK = frozenset(
 )
 # Fields that the former release did not know, each with the value that means "as it was then": a
 # spec that leaves them there is the same work, and goes on from that release's checkpoints.
-LATER: dict[str, Any] = {}
+LATER: dict[str, Any] = {"canaries": 0, "passages": None, "teacher_share": 0.5}
 
 
 @dataclass(frozen=True)
@@ -264,6 +264,8 @@ class AugmentSpec(TrainSpec):
     workers    processes that prepare shards; None: the cores available
     schedule   "wsd" or "cosine": see `loop.Schedule`
     shard_model   with several processes: each keeps its part of every layer (FSDP2)
+    canaries   made-up secrets that are planted in what is dealt in rounds, and written into the
+               result: a report card asks whether they come out
     """
 
     tokenizer: str = ""
@@ -293,6 +295,7 @@ class AugmentSpec(TrainSpec):
     workers: int | None = None
     schedule: str = "wsd"
     shard_model: bool = False
+    canaries: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -343,8 +346,9 @@ class AugmentSpec(TrainSpec):
             raise _refuse("deal", "lessons", "lessons from a file are dealt shuffled")
         if self.schedule not in ("wsd", "cosine"):
             raise _bad("schedule", "must be wsd or cosine")
-        if self.milestones < 0:
-            raise _bad("milestones", "must not be negative")
+        for name in ("milestones", "canaries"):
+            if getattr(self, name) < 0:
+                raise _bad(name, "must not be negative")
         for name in ("passes", "workers"):
             if (given := getattr(self, name)) is not None and given < 1:
                 raise _bad(name, "must be at least 1")
@@ -361,6 +365,9 @@ class ComposeSpec(TrainSpec):
                     with the documents it does not know. 0: not asked
     general_share   share of batches of public text with the bare anchor's distribution as target
     control         "none", or "random": replace each augmenter by one of random weights, same shape
+    passages        JSON lines of documents: where the anchor with a passage of them in view would
+                    say an example's answer, what else it thinks of is learned as well; or None
+    teacher_share   its part in the loss there, the rest is the answer's own cross-entropy
     held_out        JSON lines as `examples`, only to tell the loss on what is not learned (rows of
                     the slice "seen" are passed over); or None
     kept_bytes      disk for states that no training changes, read once for each example and deleted
@@ -377,6 +384,8 @@ class ComposeSpec(TrainSpec):
     least_recall: float = 0.0
     general_share: float = 0.25
     control: str = "none"
+    passages: str | None = None
+    teacher_share: float = 0.5
     held_out: str | None = None
     kept_bytes: int = 4 * 2**30
     shard_anchor: bool = False
@@ -395,6 +404,8 @@ class ComposeSpec(TrainSpec):
             raise _bad("least_recall", "must lie in [0, 1]")
         if not 0.0 <= self.general_share < 1.0:
             raise _bad("general_share", "must lie in [0, 1)")
+        if not 0.0 < self.teacher_share <= 1.0:
+            raise _bad("teacher_share", "must lie in (0, 1]")
         if self.control not in ("none", "random"):
             raise _bad("control", "must be none or random")
         if self.kept_bytes < 0:
@@ -412,15 +423,57 @@ class TrialSpec(AugmentSpec):
     compose: ComposeSpec | None = None
 
 
+@dataclass(frozen=True)
+class ExamplesSpec(Spec):
+    """Make examples for bridges, and questions that are held out, from documents alone.
+
+    documents     JSON lines {"digest", "title", "text"}
+    examples      JSON lines of a curator's own, which are never sifted; or None
+    anchor        folder: with `augmenters` every example is tested (`sieve`); with `writes` it also
+                  writes questions, each with its passage in view
+    augmenters    folders of those that the composition is to have
+    unanswerable  questions about made-up names for each entity, answered with a refusal
+    weights       by kind of question, the share of them that is kept; all where none is named
+    """
+
+    output: str
+    documents: str = ""
+    examples: str | None = None
+    anchor: str | None = None
+    augmenters: tuple[str, ...] = ()
+    writes: bool = False
+    unanswerable: float = 0.0
+    weights: dict[str, float] = field(default_factory=dict)
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("output", "documents"):
+            if not getattr(self, name):
+                raise _bad(name, "must be given")
+        if self.writes and self.anchor is None:
+            raise _refuse("writes", "anchor", "there is nobody to write")
+        if self.augmenters and self.anchor is None:
+            raise _refuse("augmenters", "anchor", "the three-way test asks both")
+        if self.unanswerable < 0:
+            raise _bad("unanswerable", "must not be negative")
+        if not all(0.0 <= share <= 1.0 for share in self.weights.values()):
+            raise _bad("weights", "must lie in [0, 1]")
+
+
 # Who can be asked besides the composition, its parents and the controls that have a folder:
-# two parts of the composition, its bridges on a shuffled augmenter, and what people try instead.
+# two parts of the composition, its bridges on a shuffled augmenter and on one that learned edited
+# documents, and what people try instead.
 COLUMNS = (
     "bridges_only",
     "output_only",
     "scrambled",
+    "swapped",
     "anchor_rag",
     "composition_rag",
     "anchor_lora",
+    "anchor_lora_documents",
 )
 
 
@@ -438,7 +491,13 @@ class EvaluateSpec(Spec):
     documents    JSON lines: what was taught. Columns that read look their passages up in it, and
                  beginnings of its passages are asked for verbatim repetition
     embedder     folder of an encoder that finds passages by meaning as well; None: by words alone
-    examples     JSON lines: what the bridges were trained on, for the column of adapters
+    examples     JSON lines: what the bridges were trained on, for the column of adapters, to choose
+                 how much is read, and to know whom the bridges have met
+    strangers    JSON lines: questions of a corpus that nobody here learned; what is asked and said
+                 is counted and never kept; or None
+    judge        folder of a chat model that decides long answers which no rule can, or None
+    labels       JSON lines {"question", "expected", "answer", "right"}: what people said of such
+                 answers, to tell how far the judge agrees with them; or None
     retention    also ask public questions: what the anchor could do before
     """
 
@@ -453,6 +512,9 @@ class EvaluateSpec(Spec):
     documents: str | None = None
     embedder: str | None = None
     examples: str | None = None
+    strangers: str | None = None
+    judge: str | None = None
+    labels: str | None = None
     retention: bool = True
     max_new_tokens: int = 24
     batch_size: int = 16
@@ -469,12 +531,24 @@ class EvaluateSpec(Spec):
                 raise _bad(name, "must be at least 1")
         if stray := sorted(set(self.columns) - set(COLUMNS)):
             raise _bad("columns", f"names nobody to ask: {', '.join(stray)}")
-        if {"anchor_rag", "composition_rag"} & set(self.columns) and not self.documents:
+        reading = {"anchor_rag", "composition_rag", "anchor_lora_documents"}
+        if reading & set(self.columns) and not self.documents:
             raise _refuse("columns", "documents", "whoever reads needs something to read")
         if "anchor_lora" in self.columns and not self.examples:
             raise _refuse("columns", "examples", "adapters need something to be trained on")
+        self._check_swap()
+        if self.labels and not self.judge:
+            raise _refuse("labels", "judge", "there is no judge to compare with people")
         if self.embedder and not self.documents:
             raise _refuse("embedder", "documents", "there is nothing to look up")
+
+    def _check_swap(self) -> None:
+        if "swapped" not in self.columns:
+            return
+        if not self.documents:
+            raise _refuse("columns", "documents", "there is nothing to edit")
+        if len(self.augmenters) > 1:
+            raise _refuse("columns", "augmenters", "edited documents are taught to one augmenter")
 
 
 @dataclass(frozen=True)

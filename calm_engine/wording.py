@@ -103,6 +103,10 @@ WORDING: dict[str, str] = {
     "output.exists": "There is already something else in the output folder[: {path}]. "
     "Choose another folder, or remove it first.",
     "questions.empty": "There is no question to ask[: {path}]. Add some, then start again.",
+    "judge.missing": "There is no judge at {path}. Install a model there, or leave the judge out: "
+    "then rules alone decide.",
+    "questions.many": "The file has {rows} questions, and at most {most} are read. "
+    "Leave some out; a report card asks a few dozen of each kind.",
     "questions.slice": "The question {id} does not say which slice it belongs to. "
     "Write seen, unseen_entity or unseen_value as its slice.",
     "questions.twice": "Two questions have the same id[: {id}]. Give each its own.",
@@ -231,6 +235,9 @@ WORDING: dict[str, str] = {
     "examples.empty": "There are no questions and answers to learn from[: {path}]. "
     "Add some, then start again.",
     "examples.many": "The file holds more rows than one delivery may[: {limit}]. Split it.",
+    "examples.nothing": "The documents[, of which {read} were looked at,] state no fact that a "
+    "question could be made of. Facts stand in tables, in lines with a key, a colon and a value, "
+    "and in sentences that recur; or write the questions yourself.",
     "examples.sheet": "The workbook cannot be read. Save it again as XLSX, or as CSV.",
     "examples.type": "Examples cannot be read from this kind of file[ ({ending})]. "
     "Give them as CSV, XLSX or JSON lines.",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from apps.evaluation.actions import file_report
+from apps.corpora.actions import export_snapshot
+from apps.evaluation.actions import embedder_in_use, file_report, stranger_of
 from apps.registry import artifacts
 from apps.runs import actions
 from apps.runs.execution import Job, persistently
@@ -12,8 +13,8 @@ from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from calm_engine.specs import EvaluateSpec
 from counterpoint.storage import blobs
-from workers.places import clear
-from workers.training import exported, follow, place_of, understood
+from workers.places import Place, clear, private
+from workers.training import exported, follow, held_out_of, place_of, understood
 
 
 def evaluate(job: Job) -> None:
@@ -33,12 +34,25 @@ def evaluate(job: Job) -> None:
     }
     with tenant_scope(job.attempt.tenant_id):
         parts = run.composition.parts()
+        embedder = embedder_in_use()
+    places[actions.EMBEDDER] = artifacts.path(embedder) if embedder else None
+    if run.spec.get("strangers"):
+        places[run.spec["strangers"]] = strangers(job, place)
     for number, augmenter in enumerate(parts):
         places[f"{actions.AUGMENTER}/{number}"] = artifacts.path(augmenter)
     spec = understood(EvaluateSpec, job, places)
     outcome = follow(job, "evaluate", spec, place)
     persistently(lambda: file_report(run, outcome))
     clear(place)
+
+
+def strangers(job: Job, place: Place) -> Path | None:
+    """Questions of a corpus that the composition never learned, laid out; None without any."""
+    with tenant_scope(job.attempt.tenant_id):
+        snapshot = stranger_of(job.run)
+        if snapshot is None:
+            return None
+        return held_out_of(export_snapshot(snapshot, private(place.data / "strangers")))
 
 
 def control_folder(run: Run) -> Path | None:

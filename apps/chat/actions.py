@@ -29,6 +29,7 @@ from apps.registry import hosts
 from apps.registry.closure import can_use
 from apps.registry.models import Composition
 from apps.tenants.models import Membership
+from apps.tenants.typed import one_line, storable
 from calm_engine.errors import InputError
 from calm_engine.passages import with_passages
 from counterpoint.live import publish
@@ -143,7 +144,7 @@ def title_from(question: str) -> str:
 
 def rename(conversation: Conversation, title: str) -> None:
     """Raises InputError("title.empty")."""
-    title = " ".join(title.replace("\0", "").split())[:TITLE_LENGTH]
+    title = one_line(title)[:TITLE_LENGTH]
     if not title:
         raise InputError("title.empty", "Give the conversation a title.")
     conversation.title = title
@@ -163,7 +164,7 @@ def delete(conversation: Conversation, *, by: User) -> None:
 
 
 def _checked(text: str) -> str:
-    text = text.replace("\0", "").strip()
+    text = storable(text).strip()
     if not text:
         raise InputError("question.empty", "Write a question first.")
     if len(text) > QUESTION_LENGTH:
@@ -309,11 +310,6 @@ def look_up(reply_id: UUID, meaning: Meaning | None) -> list[Passage]:
     if reply is None or not can_use(reply.conversation.owner, reply.maker):
         return []
     return passages_for(reply.maker.closure, reply.question.text, meaning)
-
-
-def whole_of(text: str) -> str:
-    """What is kept of a model's words: it may write a NUL, and PostgreSQL takes none."""
-    return text.replace("\0", "")
 
 
 def work_of(reply: Message) -> Work:

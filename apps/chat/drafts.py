@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from apps.chat.actions import QUESTION_LENGTH
 from apps.chat.models import Conversation, Draft
+from apps.tenants.typed import storable
 from calm_engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def keep(text: str, here: Conversation | None, *, by: User) -> None:
 
     A temporary conversation keeps none. Raises InputError("question.too_long").
     """
-    text = text.replace("\0", "")
+    text = storable(text)
     if len(text) > QUESTION_LENGTH:
         raise InputError("question.too_long", length=len(text), limit=QUESTION_LENGTH)
     if not text.strip() or (here is not None and here.is_temporary):

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from apps.chat.models import Conversation, Message, Role
 from apps.registry.closure import lacking
 from apps.registry.models import Composition
+from apps.tenants.typed import to_find
 from counterpoint.counting import counted, said
 from counterpoint.keyset import Order, page_of
 
@@ -61,7 +62,7 @@ class Wanted:
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Wanted:
         """From an address; what is no day is none."""
-        words, model = (str(told.get(name, "")).replace("\0", "").strip() for name in ("q", "with"))
+        words, model = (to_find(told.get(name, "")) for name in ("q", "with"))
         since, until = (_day(str(told.get(name, ""))) for name in ("since", "until"))
         return cls(words, model, since, until)
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from apps.chat.actions import Work, whole_of, within_limits, work_of
+from apps.chat.actions import Work, within_limits, work_of
 from apps.chat.models import Message, State
 from apps.registry import hosts
 from apps.registry.closure import can_use
+from apps.tenants.typed import storable
 from calm_engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def weighed(tenant_id: UUID, reply_id: UUID, by: User) -> Weighed:
     body |= {"influence": True, "stream": False}
     async with aclosing(hosts.whole(addresses, "chat/completions", body)) as answers:
         choice = (await anext(answers))["choices"][0]
-    if whole_of(choice["message"]["content"]) != text:
+    if storable(choice["message"]["content"]) != text:
         raise InputError(
             "influence.differs",
             "Made once more, the answer came out in other words, so nothing can be said of these. "
@@ -77,4 +78,4 @@ def _prepared(reply_id: UUID, by: User) -> tuple[hosts.Addresses, Work, str]:
 
 def _piece(told: dict[str, Any]) -> Piece:
     moved = float(told["logprob"]) - float(told["anchor"])
-    return Piece(whole_of(str(told["token"])), sum(moved >= least for least in SHADES))
+    return Piece(storable(str(told["token"])), sum(moved >= least for least in SHADES))

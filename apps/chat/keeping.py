@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from apps.audit.actions import record
 from apps.chat.models import FOLDER_LENGTH, TITLE_LENGTH, Conversation, Message, Reason, Role
 from apps.chat.tree import way
+from apps.tenants.typed import one_line, storable
 from calm_engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def pin(conversation: Conversation) -> None:
 
 def file_under(conversation: Conversation, folder: str) -> None:
     """Show it in this folder; an empty name takes it out. A folder is as long as it holds one."""
-    name = " ".join(folder.replace("\0", "").split())[:FOLDER_LENGTH]
+    name = one_line(folder)[:FOLDER_LENGTH]
     Conversation.objects.filter(pk=conversation.pk).update(folder=name)
 
 
@@ -47,7 +48,7 @@ def rate(answer: Message, rating: int, *, reason: str = "", text: str = "") -> N
     is_bad = rating == -1
     answer.rating = rating or None
     answer.rating_reason = reason if is_bad and reason in Reason.values else ""
-    answer.rating_text = text.replace("\0", "").strip()[:REMARK_LENGTH] if is_bad else ""
+    answer.rating_text = storable(text).strip()[:REMARK_LENGTH] if is_bad else ""
     answer.save(update_fields=["rating", "rating_reason", "rating_text"])
 
 

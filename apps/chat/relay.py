@@ -23,6 +23,7 @@ from apps.chat import actions
 from apps.chat.actions import Verdict, Work
 from apps.chat.models import State
 from apps.registry import embedders, hosts
+from apps.tenants.typed import storable
 from calm_engine.errors import EngineError, InputError, InternalError
 from calm_engine.wording import sentence
 from counterpoint import live
@@ -72,7 +73,7 @@ class Draft:
         await self.say("state", state=state, note=note)
 
     async def add(self, text: str) -> None:
-        text = actions.whole_of(text)
+        text = storable(text)
         if text and not self.text:
             await self.say_state("writing", "Writing")
         self.text += text

@@ -14,6 +14,7 @@ from apps.accounts.models import ProvisionedGroup, User
 from apps.audit.actions import record
 from apps.corpora.models import Corpus, CorpusGrant
 from apps.tenants.models import Group, GroupMember, Membership, Tenant
+from apps.tenants.typed import one_line
 from calm_engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ NAME_LENGTH = 120
 
 def open_group(name: str, *, by: User) -> Group:
     """An empty one. Raises InputError: "group.name", "group.taken"."""
-    name = " ".join(name.replace("\0", "").split())
+    name = one_line(name)
     if not 0 < len(name) <= NAME_LENGTH:
         raise InputError("group.name", limit=NAME_LENGTH)
     with transaction.atomic():

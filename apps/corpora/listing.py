@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from apps.corpora.models import Corpus, Document, DocumentState
+from apps.tenants.typed import storable, to_find
 from counterpoint.counting import COUNTED, counted, said
 
 
@@ -25,8 +26,8 @@ class Wanted:
         state = str(told.get("state", ""))
         return cls(
             state=state if state in DocumentState.values else "",
-            language=str(told.get("language", ""))[:8].replace("\0", ""),
-            name=str(told.get("q", ""))[:200].replace("\0", "").strip(),
+            language=storable(str(told.get("language", ""))[:8]),
+            name=to_find(told.get("q", "")),
         )
 
     def of(self, corpus: Corpus) -> QuerySet[Document]:

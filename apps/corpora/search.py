@@ -21,6 +21,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import F
 
 from apps.corpora.models import Corpus, Passage
+from apps.tenants.typed import to_find
 from calm_engine.errors import InputError
 
 MOST = 50  # passages shown
@@ -40,7 +41,7 @@ class Hit:
 
 def find(corpus: Corpus, query: str) -> list[Hit]:
     """The passages that fit best. Raises InputError("search.slow") when looking takes too long."""
-    wanted = query.replace("\0", "").strip()[:200]
+    wanted = to_find(query)
     if not wanted:
         return []
     with looking():

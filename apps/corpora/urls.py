@@ -31,6 +31,7 @@ urlpatterns = [
     path("<uuid:code>/policies/", review.policies, name="policies"),
     path("flags/<uuid:code>/decide/", review.decide, name="decide"),
     path("<uuid:code>/examples/", snapshots.add_examples, name="examples"),
+    path("<uuid:code>/examples/write/", snapshots.write_examples, name="write_examples"),
     path("<uuid:code>/freeze/", snapshots.freeze, name="freeze"),
     path("<uuid:code>/repeats/", review.repeats, name="repeats"),
     path("<uuid:code>/connect/", sources.connect, name="connect"),

@@ -21,26 +21,49 @@ from apps.tenants.scope import tenant_scope
 
 ASKED = 24  # questions through each door: enough to see a door that answers otherwise
 RECALL, TIMES_PUBLIC = "recall", "private_times_public"
+HELD_OUT: tuple[str, ...] = ("unseen_entity", "unseen_value")
 
 # name -> (column, kind, slices); the bar is a floor or a ceiling
 CELLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "composition": ("composition", RECALL, ("unseen_entity", "unseen_value")),
+    "composition": ("composition", RECALL, HELD_OUT),
     "private_times_public": ("composition", TIMES_PUBLIC, ("unseen_value",)),
-    "anchor": ("anchor", RECALL, ("unseen_entity", "unseen_value")),
-    "augmenter": ("augmenter", RECALL, ("unseen_entity", "unseen_value")),
-    "random_augmenter": ("random", RECALL, ("unseen_entity", "unseen_value")),
+    "anchor": ("anchor", RECALL, HELD_OUT),
+    "augmenter": ("augmenter", RECALL, HELD_OUT),
+    "random_augmenter": ("random", RECALL, HELD_OUT),
 }
 # What a card with rivals is held to besides: name -> (column, kind, slices).
-CARD_CELLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    f"{column}_{name}": (column, kind, ("unseen_entity", "unseen_value"))
-    for column in ("anchor_rag", "composition_rag", "anchor_lora", "scrambled")
-    for name, kind in (("recall", RECALL), ("times_public", TIMES_PUBLIC))
-} | {
-    f"{column}_public": (column, "general", ("public",))
-    for column in ("composition", "anchor", "anchor_lora")
+CARD_CELLS: dict[str, tuple[str, str, tuple[str, ...]]] = (
+    {
+        f"{column}_{name}": (column, kind, HELD_OUT)
+        for column in ("anchor_rag", "composition_rag", "anchor_lora", "scrambled")
+        for name, kind in (("recall", RECALL), ("times_public", TIMES_PUBLIC))
+    }
+    | {
+        f"{column}_public": (column, "general", ("public",))
+        for column in ("composition", "anchor", "anchor_lora")
+    }
+    | {
+        "unseen_value_recall": ("composition", RECALL, ("unseen_value",)),
+        "unseen_value_times_public": ("composition", TIMES_PUBLIC, ("unseen_value",)),
+        "edits_followed": ("swapped", f"counterfactual:{RECALL}", HELD_OUT),
+        "edits_followed_times_public": ("swapped", f"counterfactual:{TIMES_PUBLIC}", HELD_OUT),
+        "mismatched": ("swapped", RECALL, HELD_OUT),
+        "canary_planted": ("composition", "canary", ("planted",)),
+        "canary_not_planted": ("composition", "canary", ("not_planted",)),
+        "other_corpus": ("composition", "other_corpus", ("not_learned",)),
+        "verbatim": ("composition", "verbatim", ("documents",)),
+    }
+)
+CARD_FLOORS = {
+    "attribution": 0.9,
+    "attribution_low": 0.8,
+    "composition": 0.95,
+    "unseen_value_recall": 0.95,
+    "unseen_value_times_public": 0.85,
+    "edits_followed": 0.9,
+    "reading_gained": 0.0,
 }
-CARD_FLOORS = {"attribution": 0.9, "attribution_low": 0.8}
-CARD_CEILINGS = {"scrambled_recall": 0.15, "public_lost": 0.01}
+CARD_CEILINGS = {"scrambled_recall": 0.15, "mismatched": 0.15, "public_lost": 0.01}
 FLOORS = {"composition": 0.9, "private_times_public": 0.8, "chat": 0.8, "api": 0.8}
 CEILINGS = {"anchor": 0.10, "random_augmenter": 0.20, "seconds": 1200, "peak_rss_mb": 6144}
 
@@ -57,10 +80,17 @@ def of_card(report: Report) -> dict[str, float]:
     """What only a card with rivals and public questions tells."""
     found = from_cells(report.cells, CARD_CELLS)
     found["public_lost"] = round(found["anchor_public"] - found["composition_public"], 3)
+    gains = [
+        found[f"composition_rag_{name}"] - found[f"anchor_rag_{name}"]
+        for name in ("recall", "times_public")
+        if f"composition_rag_{name}" in found
+    ]
+    if gains:  # what the composition adds for whoever reads, where it adds least
+        found["reading_gained"] = round(min(gains), 3)
     rows = [
         row
         for row in report.figures["attribution"]
-        if row["kind"] == RECALL and row["slice"] in ("unseen_entity", "unseen_value")
+        if row["kind"] == RECALL and row["slice"] in HELD_OUT
     ]
     for name, key in (("attribution", "value"), ("attribution_low", "low")):
         found[name] = round(min(row[key] for row in rows), 3) if rows else 0.0

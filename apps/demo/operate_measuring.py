@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -119,16 +120,17 @@ def fill(corpus: Corpus, count: int) -> None:
 
 
 @contextmanager
-def people(sending: Callable[[threading.Event], None]) -> Iterator[None]:
-    """While the body runs, somebody uploads."""
+def people(*works: Callable[[threading.Event], None]) -> Iterator[None]:
+    """While the body runs, people do these things. Raises what one of them met."""
     ending = threading.Event()
-    thread = threading.Thread(target=sending, args=(ending,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        thread.join()
+    with ThreadPoolExecutor(len(works)) as pool:
+        going = [pool.submit(work, ending) for work in works]
+        try:
+            yield
+        finally:
+            ending.set()
+    for one in going:
+        one.result()
 
 
 def pages(visitor: Visitor, addresses: list[str], until: Callable[[], bool]) -> list[float]:
@@ -142,11 +144,17 @@ def pages(visitor: Visitor, addresses: list[str], until: Callable[[], bool]) -> 
 
 
 def beside(quiet: list[float], busy: list[float], told: str) -> Iterator[Figure]:
-    """Pages during the backup beside pages before it, uploads going on in both."""
-    against = f"{len(busy)} pages during {told}, beside {len(quiet)} before; uploads go on"
+    """Pages during the backup beside pages without it; uploads and a chat go on in both."""
+    against = f"{len(busy)} pages during {told}, beside {len(quiet)} before and after it"
     yield Figure("page_during_backup", median(busy) / median(quiet), "ratio", against, SLOWER)
     late = [quantiles(some, n=20)[-1] for some in (busy, quiet)]
     yield Figure("page_during_backup_p95", late[0] / late[1], "ratio", against)
+
+
+def chats(states: list[str]) -> Figure:
+    """How many answers of the chat did not come whole."""
+    told = f"of {len(states)} chats meanwhile"
+    return Figure("chats_cut", sum(one != "complete" for one in states), "answers", told, 0)
 
 
 def command(*words: str, home: Path | None = None, **changed: str) -> subprocess.Popen[str]:

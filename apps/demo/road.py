@@ -42,6 +42,7 @@ SLUG = "meridian"
 MODEL = "Meridian"
 ANCHOR = "SmolLM2-135M-Instruct"
 POLL = 0.5  # seconds between looks at a row
+NEIGHBOUR = 1000  # between the seeds of a company and of one that nobody learns
 BATCH = 20  # files in one request, as the page sends them
 
 
@@ -87,9 +88,16 @@ class Road:
     report: Report
 
     def __init__(
-        self, *, seed: int, home: Path | None = None, chosen: Settings | None = None
+        self,
+        *,
+        seed: int,
+        home: Path | None = None,
+        chosen: Settings | None = None,
+        with_neighbour: bool = False,
     ) -> None:
+        """with_neighbour: a second corpus, which nobody learns, to see that nobody tells of it."""
         self.seed = seed
+        self.with_neighbour = with_neighbour
         self.settings = chosen or settings_of(STANDARD.name)
         self.home = home or settings.HOME
         self.people = people(self.home)
@@ -97,10 +105,12 @@ class Road:
 
     def travel(self) -> None:
         """Walk every stage, telling the terminal."""
+        neighbour = [("Freeze a corpus that is not learned", self.open_neighbour)]
         stages: list[tuple[str, Callable[[Stage], None]]] = [
             ("Open the tenant and its people", self.open_tenant),
             ("Import the open anchor", self.bring_anchor),
             ("Upload the company's documents", self.upload),
+            *(neighbour if self.with_neighbour else []),
             ("Freeze a snapshot", self.freeze),
             ("Train the augmenter", self.watcher(Kind.AUGMENT)),
             ("Train the composition", self.watcher(Kind.COMPOSE)),
@@ -148,6 +158,24 @@ class Road:
         self._wait_for_reading(stage)
         with tenant_scope(self.tenant), self.written.examples.open("rb") as file:
             corpora.add_examples(self.corpus, File(file, name="examples.csv"), by=self.curator)
+
+    def open_neighbour(self, stage: Stage) -> None:
+        """Another made-up company's catalogue and questions, frozen and never taught."""
+        seed = self.seed + NEIGHBOUR
+        name = f"{meridian.COMPANY} {seed}"
+        written = meridian.write_corpus(self.home / "demo" / f"corpus-{seed}", seed=seed)
+        with tenant_scope(self.tenant):
+            known = Corpus.objects.filter(name=name).first()
+            corpus = known or corpora.create_corpus(name, by=self.curator)
+            if Snapshot.objects.filter(corpus=corpus).exists():
+                return
+        with self.visitor(Role.CURATOR) as curator:
+            catalogue = written.documents / "catalogue.csv"
+            curator.upload(f"/corpora/{corpus.pk}/upload/", [catalogue])
+        self._wait_for_reading(stage)
+        with tenant_scope(self.tenant), written.examples.open("rb") as file:
+            corpora.add_examples(corpus, File(file, name="examples.csv"), by=self.curator)
+            corpora.freeze(corpus, by=self.curator)
 
     def freeze(self, stage: Stage) -> None:
         with tenant_scope(self.tenant):

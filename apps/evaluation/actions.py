@@ -14,13 +14,13 @@ from django.db import transaction
 from apps.audit import approvals
 from apps.audit.actions import record
 from apps.audit.models import Approval
-from apps.corpora.models import Snapshot
+from apps.corpora.models import Corpus, Snapshot
 from apps.evaluation import gates
 from apps.evaluation.models import Cell, QuestionSet, Report
 from apps.registry import actions as registry
 from apps.registry import artifacts
 from apps.registry.closure import can_use
-from apps.registry.models import AliasChange, Composition
+from apps.registry.models import AliasChange, Composition, Embedder
 from apps.runs import actions as runs
 from apps.runs.endings import hold, succeed
 from apps.runs.models import Run
@@ -32,7 +32,19 @@ if TYPE_CHECKING:
     from apps.accounts.models import User
 
 
-COUNTED = ("differences", "attribution", "reads", "pace", "costs")  # of the outcome's facts
+# Of the outcome's facts.
+COUNTED = (
+    "differences",
+    "attribution",
+    "reads",
+    "swapped",
+    "why_not",
+    "judge",
+    "command",
+    "pace",
+    "costs",
+)
+READERS = {"anchor_rag", "composition_rag"}
 
 
 def question_set(snapshot: Snapshot) -> QuestionSet:
@@ -68,16 +80,50 @@ def start_evaluate(
     if control_run is not None:
         _refuse_other_control(composition, control_run)
     parts = range(len(composition.parts()))
+    asked = dict(settings or {})
+    has_embedder = bool(READERS & set(asked.get("columns", ()))) and embedder_in_use() is not None
+    stranger = stranger_to(composition, by=by)
     spec = EvaluateSpec.from_dict(
-        dict(settings or {})
+        asked
         | {"output": runs.OUTPUT, "composition": runs.COMPOSITION, "anchor": runs.ANCHOR}
         | {"augmenters": [f"{runs.AUGMENTER}/{number}" for number in parts]}
         | {"questions": runs.QUESTIONS, "random": runs.CONTROL if control_run else None}
         | {"documents": runs.DOCUMENTS, "examples": runs.EXAMPLES}
+        | {"embedder": runs.EMBEDDER if has_embedder else None}
+        | {"strangers": f"{runs.STRANGERS}/{stranger.pk}" if stranger else None}
     )
     with transaction.atomic():
         question_set(composition.snapshot)
         return runs.queue_evaluate(composition, spec, control_run=control_run, by=by, plan=plan)
+
+
+def embedder_in_use() -> Embedder | None:
+    found: Embedder | None = Embedder.objects.filter(in_use=True).first()
+    return found
+
+
+def stranger_to(composition: Composition, *, by: User | None) -> Snapshot | None:
+    """The newest snapshot with questions of corpora that this one never learned and `by` may read.
+
+    They are asked to see that nobody answers; the report keeps counts of them, and no word.
+    """
+    if by is None:
+        return None
+    others = Corpus.objects.readable_by(by).exclude(pk__in=composition.closure)
+    rows = Snapshot.objects.within(others).order_by("-created_at")
+    asking = rows.exclude(manifest__examples=[]).exclude(manifest__examples__isnull=True)
+    found: Snapshot | None = asking.first()
+    return found
+
+
+def stranger_of(run: Run) -> Snapshot | None:
+    """The snapshot of which a waiting evaluation asks, if it is there and may still be read."""
+    told = str(run.spec.get("strangers") or "").removeprefix(f"{runs.STRANGERS}/")
+    if not told or run.created_by is None:
+        return None
+    readable = Corpus.objects.readable_by(run.created_by)
+    found: Snapshot | None = Snapshot.objects.within(readable).filter(pk=told).first()
+    return found
 
 
 def _refuse_other_control(composition: Composition, control: Run) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext_lazy as _
 
-from apps.evaluation.models import COLUMNS, RIVALS, SLICES, Cell, Difference, Report
+from apps.evaluation.models import COLUMNS, LEAKS, RIVALS, SLICES, Cell, Difference, Report
 
 ALL = "all"
 COMPOSITION = "composition"
@@ -24,20 +24,34 @@ NAMES = {
     "anchor_rag": _("Anchor with search (RAG)"),
     "composition_rag": _("Composition with search (RAG)"),
     "anchor_lora": _("Anchor fine-tuned (LoRA)"),
+    "anchor_lora_documents": _("Anchor fine-tuned on the documents (LoRA)"),
     "mismatched": _("Another corpus's augmenter"),
     "scrambled": _("Shuffled augmenter"),
+    "swapped": _("Composition on edited facts"),
     "general": _("Public questions"),
     "verbatim": _("Repeats documents word for word"),
+    "canary": _("Says a planted secret"),
+    "other_corpus": _("Answers about another corpus"),
     "public": _("common knowledge"),
     "documents": _("beginnings of passages"),
+    "planted": _("planted in what it learned"),
+    "not_planted": _("never planted"),
+    "not_learned": _("never learned"),
     "recall": _("Private facts"),
     "private_times_public": _("Private fact with public skill"),
+    "paraphrase": _("Private facts in other words"),
+    "arithmetic": _("Arithmetic on a private number"),
+    "difference": _("Difference of two private numbers"),
+    "format": _("Private facts as JSON"),
+    "unanswerable": _("Says that it does not know"),
     "seen": _("seen by the bridges"),
     "unseen_entity": _("unseen entity"),
     "unseen_value": _("unseen value"),
+    "unseen_skill": _("unseen task"),
     ALL: _("all together"),
 }
-KINDS = ("recall", "private_times_public", "general", "verbatim")
+EDITED = "counterfactual:"  # begins the kinds of questions about edited facts
+KINDS = ("recall", "paraphrase", "private_times_public", "general", *LEAKS)
 WHY_NOT = {"random": _("no control was trained"), "augmenter": _("not asked alone")}
 
 
@@ -82,15 +96,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """`compared` is empty where no difference was counted."""
+    """A table of a report.
+
+    compared   other columns than the composition; empty where no difference was counted
+    """
 
     columns: tuple[object, ...]
     rows: tuple[Row, ...]
     compared: tuple[object, ...]
 
+    @property
+    def told_apart(self) -> tuple[Row, ...]:
+        """The rows in which the composition is compared with anybody."""
+        return tuple(row for row in self.rows if any(place.difference for place in row.places))
+
 
 def named(word: str) -> object:
     """The word that people read for a column, kind or slice."""
+    if word.startswith(EDITED):
+        return _("Edited: %(kind)s") % {"kind": named(word.removeprefix(EDITED))}
     return NAMES.get(word) or word.replace("_", " ")
 
 
@@ -101,17 +125,33 @@ def ordered(columns: Iterable[str], first: tuple[str, ...] = (*COLUMNS, *RIVALS)
 
 
 def matrix(report: Report) -> Matrix:
-    """Every measured cell of this report in its place."""
-    cells = {(cell.column, cell.kind, cell.slice): cell for cell in report.measured()}
-    columns = ordered({column for column, _kind, _slice in cells} | set(COLUMNS))
+    """What ought to be known: every measured cell in its place."""
+    cells = [cell for cell in report.measured() if cell.kind not in LEAKS]
+    return _matrix(report, cells, COLUMNS)
+
+
+def leaks(report: Report) -> Matrix:
+    """What ought not to be said, in the same form; without rows where nobody was asked."""
+    cells = [cell for cell in report.measured() if cell.kind in LEAKS]
+    return _matrix(report, cells, ())
+
+
+def _matrix(report: Report, measured: list[Cell], wanted: tuple[str, ...]) -> Matrix:
+    """A table of these cells, with the wanted columns in any case."""
+    cells = {(cell.column, cell.kind, cell.slice): cell for cell in measured}
+    columns = ordered({column for column, _kind, _slice in cells} | set(wanted))
     asked = {(kind, part) for _column, kind, part in cells}
-    kinds = ordered({kind for kind, _slice in asked}, KINDS)
     rows = []
-    for kind in kinds:
+    for kind in ordered({kind for kind, _slice in asked}, KINDS):
         parts = {each for name, each in asked if name == kind}
         for part in ordered(parts - {ALL} if len(parts) == 2 else parts, (*SLICES, ALL)):
             places = tuple(
-                _place(name, cells.get((name, kind, part)), report.difference(name, kind, part))
+                _place(
+                    name,
+                    cells.get((name, kind, part)),
+                    # More of what ought not to be said is not better.
+                    None if kind in LEAKS else report.difference(name, kind, part),
+                )
                 for name in columns
             )
             rows.append(Row(named(kind), named(part), places))
@@ -124,3 +164,41 @@ def matrix(report: Report) -> Matrix:
 
 def _place(column: str, cell: Cell | None, difference: Difference | None) -> Place:
     return Place(column, cell, "" if cell else WHY_NOT.get(column, _("not asked")), difference)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One part of a composition: its parameters, and bytes that a token leaves in the caches."""
+
+    part: object
+    parameters: int
+    cache: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many questions a second a column answered in batches, and how many it was asked."""
+
+    column: object
+    rate: float
+    n: int
+
+
+PARTS = {"anchor": _("Anchor"), "augmenters": _("Augmenters"), "bridges": _("Bridges")}
+
+
+def weights(report: Report) -> list[Weight]:
+    """What each part weighs; none in reports that did not tell."""
+    told = report.figures.get("costs") or {"parameters": {}}
+    return [
+        Weight(PARTS.get(part, part), count, told["cache"][part])
+        for part, count in told["parameters"].items()
+    ]
+
+
+def paces(report: Report) -> list[Pace]:
+    """The pace of everybody who was asked in the run's last attempt; trials are left out."""
+    told = report.figures.get("pace", {})
+    asked = [name for name in told if "@" not in name and told[name]["seconds"]]
+    rates = {name: told[name]["questions"] / told[name]["seconds"] for name in asked}
+    return [Pace(named(name), rates[name], int(told[name]["questions"])) for name in ordered(asked)]

@@ -19,8 +19,27 @@ if TYPE_CHECKING:
 
 # The order in which people compare: alone, alone, together, and the control.
 COLUMNS = ("anchor", "augmenter", "composition", "random")
-RIVALS = ("anchor_rag", "composition_rag", "anchor_lora", "mismatched", "scrambled")
-SLICES = ("seen", "unseen_entity", "unseen_value", "public", "documents")
+RIVALS = (
+    "anchor_rag",
+    "composition_rag",
+    "anchor_lora",
+    "anchor_lora_documents",
+    "mismatched",
+    "scrambled",
+    "swapped",
+)
+SLICES = (
+    "seen",
+    "unseen_entity",
+    "unseen_value",
+    "unseen_skill",
+    "public",
+    "documents",
+    "planted",
+    "not_planted",
+    "not_learned",
+)
+LEAKS = ("verbatim", "canary", "other_corpus")  # kinds of which less is better
 
 
 class QuestionSet(TenantModel):
@@ -49,7 +68,8 @@ class Cell:
 
     column   who was asked: anchor, augmenter, composition, random, bridges_only ...
     kind     what for: recall, private_times_public ...
-    slice    seen, unseen_entity (the bridges never met it) or unseen_value (nor its value)
+    slice    seen, unseen_entity (the bridges never met it), unseen_value (nor its value) or
+             unseen_skill (they never met such a task)
     """
 
     column: str
@@ -86,7 +106,8 @@ class Report(TenantModel):
     """One composition beside its parents and its control, on one question set. Immutable.
 
     figures   what the engine counted besides: paired "differences" to the other columns,
-              "attribution", how much was "reads", at what "pace", and what it "costs"
+              "attribution", how much was "reads", how facts were "swapped" or "why_not", what
+              a "judge" decided, by which "command", at what "pace", and what it "costs"
     """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="reports")

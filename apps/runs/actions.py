@@ -48,8 +48,10 @@ MAYBE_LARGE = 500_000  # tokens from which a corpus may be dealt from shards; it
 SOON = -5  # the priority of what a person waits for
 DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
 HELD_OUT, STUDY = "@held_out", "@study"
+EMBEDDER, STRANGERS = "@embedder", "@strangers"
 FOLDERS = frozenset(
-    {"output", "work", "tokenizer", "documents", "examples", "held_out", "anchor", "augmenters"}
+    {"output", "work", "tokenizer", "documents", "examples", "held_out", "passages"}
+    | {"anchor", "augmenters"}
     | {"control", "study_cache"}
     | starts.FOLDERS
 )

@@ -67,7 +67,9 @@ class PlanForm(forms.Form):
         initial=True,
         help_text=_(
             "The report then shows what these would have given with the same documents. It asks "
-            "every question four more times, with passages to read, so it takes longer."
+            "every question four more times, with passages to read; it plants made-up secrets and "
+            "asks for them; and it teaches the augmenter edited documents, which takes as long as "
+            "teaching it did."
         ),
     )
     # Drawn beside the form, where they are reckoned anew for each snapshot.

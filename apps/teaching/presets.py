@@ -18,6 +18,13 @@ from calm_engine.capacity import Shape
 Settings = dict[str, dict[str, Any]]  # by kind of run, what differs from the engine's own choice
 
 
+# Whom a whole report card asks besides: what people would try instead, and further controls.
+QUICK_RIVALS = ("anchor_rag", "composition_rag", "anchor_lora", "scrambled")
+# Of the last two one reads all documents, and for the other the augmenter learns a second time.
+RIVALS = (*QUICK_RIVALS, "anchor_lora_documents", "swapped")
+CANARIES = 24  # secrets that are planted, to see whether they come out
+
+
 @dataclass(frozen=True)
 class Preset:
     """A choice on the page, and the settings that it stands for: {"augment": {...}, ...}."""
@@ -26,10 +33,8 @@ class Preset:
     label: str | Promise
     hint: str | Promise
     settings: Settings = field(default_factory=dict)
+    rivals: tuple[str, ...] = RIVALS
 
-
-# Whom a whole report card asks besides: what people would try instead, and one more control.
-RIVALS = ("anchor_rag", "composition_rag", "anchor_lora", "scrambled")
 
 STANDARD = Preset(
     "standard",
@@ -45,6 +50,7 @@ QUICK = Preset(
         "compose": {"steps": 10, "batch_size": 4, "least_recall": 0.0},
         "evaluate": {"retention": False},
     },
+    QUICK_RIVALS,
 )
 SHAPED = ("width", "layers", "heads")
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (STANDARD, QUICK)}
@@ -79,7 +85,8 @@ def settings_of(
     elif shape is not None and not is_sized(preset):
         augment = augment | dict(zip(SHAPED, (shape.width, shape.layers, shape.heads), strict=True))
     study = {"without": list(without), "writes": writes}
-    card = {"columns": list(RIVALS)} if rivals else {}
+    study |= {"canaries": CANARIES} if rivals else {}
+    card = {"columns": list(PRESETS[preset].rivals)} if rivals else {}
     return chosen | {
         "augment": augment | study,
         "evaluate": chosen.get("evaluate", {}) | card,

@@ -1,13 +1,13 @@
 """Writes a composition of a few thousand random weights: for benches of what is around a model.
 
-`python -m calm_engine.bench.tiny FOLDER` leaves anchor, augmenter and composition in it, and says
-their digests as one JSON object. It writes plain letters without end, very fast.
+`python -m calm_engine.bench.tiny FOLDER [--seed N]` leaves anchor, augmenter and composition in it,
+and says their digests as one JSON object. It writes plain letters without end, very fast.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ CHAT = (
 )
 
 
-def write(root: Path) -> dict[str, str]:
+def write(root: Path, seed: int = 0) -> dict[str, str]:
     """Digest of each part's folder, by its name."""
     tokenizer = byte_tokenizer()
-    for seed, (name, width) in enumerate((("anchor", 48), ("augmenter", 32))):
-        _model(tokenizer, width, seed).save_pretrained(root / name)
+    for part, (name, width) in enumerate((("anchor", 48), ("augmenter", 32))):
+        _model(tokenizer, width, 3 * seed + part).save_pretrained(root / name)
         tokenizer.save_pretrained(root / name)
     made = CalmForCausalLM.compose(root / "anchor", [root / "augmenter"])
-    source = torch.Generator().manual_seed(2)
+    source = torch.Generator().manual_seed(3 * seed + 2)
     with torch.no_grad():
         for name, weight in made.trainable_parameters():
             if name.endswith("openness"):
@@ -91,4 +91,8 @@ def _model(tokenizer: PreTrainedTokenizerFast, width: int, seed: int) -> PreTrai
 
 
 if __name__ == "__main__":
-    print(json.dumps(write(Path(sys.argv[1]))))
+    words = argparse.ArgumentParser()
+    words.add_argument("folder", type=Path)
+    words.add_argument("--seed", type=int, default=0)
+    told = words.parse_args()
+    print(json.dumps(write(told.folder, told.seed)))

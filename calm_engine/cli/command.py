@@ -12,6 +12,7 @@ from calm_engine.cli import (
     compose,
     estimate,
     evaluate,
+    examples,
     export,
     generate,
     importing,
@@ -25,6 +26,7 @@ from calm_engine.wording import sentence
 
 VERBS = (
     importing,
+    examples,
     estimate,
     augment,
     compose,

@@ -48,6 +48,12 @@ HELP = {
     "random": "folder of a composition on a random augmenter, for comparison",
     "mismatched": "folder of an augmenter of the same shape that learned something else",
     "embedder": "folder of an encoder that finds passages by meaning as well",
+    "strangers": "JSON lines of questions about a corpus that nobody here learned",
+    "judge": "folder of a chat model that decides long answers which no rule can",
+    "labels": "what people said of such answers, JSON lines",
+    "passages": "documents, JSON lines: learn what the anchor says with a passage in view",
+    "unanswerable": "questions about made-up names for each entity; default 0",
+    "canaries": "made-up secrets to plant, for a report card to ask for",
     "max_new_tokens": "longest answer, in tokens",
 }
 

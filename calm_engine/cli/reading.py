@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from calm_engine.errors import InputError
-from calm_engine.specs import AugmentSpec, BridgeSpec, ComposeSpec, EvaluateSpec, Spec
+from calm_engine.specs import (
+    AugmentSpec,
+    BridgeSpec,
+    ComposeSpec,
+    EvaluateSpec,
+    ExamplesSpec,
+    Spec,
+)
 
 SPECS: dict[str, type[Spec]] = {
+    "examples": ExamplesSpec,
     "augment": AugmentSpec,
     "compose": ComposeSpec,
     "evaluate": EvaluateSpec,
@@ -77,7 +85,8 @@ def check_paths(spec: Any) -> None:
     folders = [getattr(spec, name, None) for name in (*parents, *others)]
     need_folders(*filter(None, folders), *getattr(spec, "augmenters", ()))
     files = ("documents", "examples", "questions", "previous_documents", "lessons", "general")
-    for name in files:
+    more = ("strangers", "passages", "labels")
+    for name in (*files, *more):
         path = getattr(spec, name, None)
         if path and not Path(path).is_file():
             raise InputError("data.file", path=path)

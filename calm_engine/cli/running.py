@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(threads(spec.threads))
     runs: dict[str, Callable[[Any], Generator[Progress, None, Outcome]]]
     runs = {"augment": api.augment, "compose": api.compose, "evaluate": api.evaluate}
+    runs |= {"examples": api.write_examples}
     with progress_shown() as show:
         outcome = follow(runs[args.name](spec), show)
     report(outcome, args)

@@ -1,16 +1,16 @@
-"""The anchor fine-tuned by LoRA on what the bridges were trained on: the other thing to try first.
+"""The anchor fine-tuned by LoRA, as many weights as the composition trains: the other thing to try.
 
-The same examples and public text, the same number of steps and batches, and as many trained weights
-as the composition has. Source: LoRA, arXiv 2106.09685; adapters on every linear layer.
+Once on what the bridges were trained on, with as many steps and batches; once on all that the
+augmenter is taught, for `READ` steps. Adapters sit on every linear layer. Source: arXiv 2106.09685.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,22 +19,39 @@ from transformers.pytorch_utils import Conv1D
 
 from calm_engine.checkpoints import whole
 from calm_engine.compose import PUBLIC_BATCH, STEPS
-from calm_engine.data import Sequenced, chance_of, pad_right
+from calm_engine.curriculum import curriculum
+from calm_engine.data import Padded, Piece, Sequenced, chance_of, pad_right
 from calm_engine.families import load_parent
+from calm_engine.feeding import Feed
 from calm_engine.lessons import Lessons, public_answers
 from calm_engine.loop import Schedule, optimizer_of, steps
 from calm_engine.modeling import CalmForCausalLM
-from calm_engine.specs import ComposeSpec, EvaluateSpec, Progress
+from calm_engine.ranks import Ranks
+from calm_engine.specs import AugmentSpec, ComposeSpec, EvaluateSpec, Progress
 
+READ = 240  # steps over all that the augmenter is taught, a packed row of it in each
 PEAK = 5e-4  # usual for adapters of small models; ten times what full training takes
 
 
+class Taught(Protocol):
+    """What the adapters learn from: the loss of each of so many steps, in nats."""
+
+    @property
+    def steps(self) -> int: ...
+
+    def loss(self, model: Any, step: int) -> Tensor: ...
+
+
+Teaching = Callable[[EvaluateSpec, CalmForCausalLM, Path], Generator[Progress, None, Taught]]
+
+
 def adapted(
-    spec: EvaluateSpec, together: CalmForCausalLM, folder: Path
+    spec: EvaluateSpec, together: CalmForCausalLM, folder: Path, teaching: Teaching
 ) -> Iterator[Progress | PreTrainedModel]:
     """Train the adapters, or take them from the folder; progress, then the adapted anchor itself.
 
-    Raises what reading the examples raises, and InternalError("train.nan").
+    teaching   `with_examples` or `with_documents`
+    Raises what the teaching raises, and InternalError("train.nan").
     """
     import peft  # noqa: PLC0415  loads slowly, and few cards have this column
 
@@ -46,14 +63,14 @@ def adapted(
             r=rank_for(anchor, trained), target_modules="all-linear", task_type="CAUSAL_LM"
         )
         model: Any = peft.get_peft_model(anchor, told)
-        course = _Course.of(spec, together)
+        course = yield from teaching(spec, together, folder)
         named = [(name, it) for name, it in model.named_parameters() if it.requires_grad]
-        schedule = Schedule(STEPS, PEAK, warmup=10)
+        schedule = Schedule(course.steps, PEAK, warmup=10)
         model.train()
         for taken in steps(
             named, optimizer_of(named), lambda step: [course.loss(model, step)], schedule
         ):
-            yield Progress("adapt", taken.step, STEPS, metrics={"loss": taken.loss})
+            yield Progress("adapt", taken.step, course.steps, metrics={"loss": taken.loss})
         with whole(folder) as aside:
             model.save_pretrained(aside)
     loaded: Any = peft.PeftModel.from_pretrained(_anchor(spec, together), folder)
@@ -78,6 +95,73 @@ def rank_for(anchor: Any, trained: int) -> int:
     return max(1, round(trained / each))
 
 
+def with_examples(
+    spec: EvaluateSpec, together: CalmForCausalLM, _folder: Path
+) -> Generator[Progress, None, Taught]:
+    """What the bridges were trained on. Raises what reading the examples raises."""
+    yield Progress("adapt", message="reading the examples")
+    return _Course.of(spec, together)
+
+
+def with_documents(
+    spec: EvaluateSpec, together: CalmForCausalLM, folder: Path
+) -> Generator[Progress, None, Taught]:
+    """All that an augmenter is taught of the documents. Raises what `curriculum` raises."""
+    told = AugmentSpec(
+        output=str(folder),
+        work=str(folder.with_name(f"{folder.name}.work")),
+        tokenizer=spec.anchor,
+        documents=str(spec.documents),
+        examples=spec.examples,
+        seed=spec.seed,
+        device=spec.device,
+    )
+    taught = yield from curriculum(told, Ranks.here(spec.device))
+    return _Reading(taught.feed(1), together.device)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Each step a packed row of the augmenter's curriculum, taken apart into plain sequences."""
+
+    feed: Feed
+    device: torch.device
+
+    @property
+    def steps(self) -> int:
+        return min(READ, self.feed.steps)
+
+    def loss(self, model: Any, step: int) -> Tensor:
+        row = [piece for row in self.feed.rows(step) for piece in row]
+        prefix = list(self.feed.prefix)
+        told = [one for piece in row for one in sequences_of(piece, prefix)]
+        return _loss(model, pad_right(told, pad=self.feed.pad), self.device)
+
+
+def sequences_of(piece: Piece, prefix: Sequence[int]) -> Iterator[Sequenced]:
+    """A piece as plain sequences, each with the index of its first token to be said.
+
+    prefix   what stands before a piece that is asked in a chat
+    """
+    lead = [*prefix, *piece.ids] if piece.is_asked else list(piece.ids)
+    before = len(lead) - len(piece.ids)
+    if piece.first < len(piece.ids):
+        yield lead, before + piece.first
+    for ids, first in piece.branches:
+        yield [*lead, *ids], len(lead) + first
+
+
+def _loss(model: Any, batch: Padded, device: torch.device) -> Tensor:
+    """Cross-entropy of what is to be said, in nats."""
+    out = model(
+        input_ids=batch.ids.to(device),
+        attention_mask=batch.mask.to(device),
+        labels=batch.labels.to(device),
+    )
+    loss: Tensor = out.loss
+    return loss
+
+
 @dataclass(frozen=True)
 class _Course:
     """What each step learns from: dealt as the bridges' own examples were."""
@@ -86,6 +170,10 @@ class _Course:
     lessons: Lessons
     public: Sequence[Sequenced]
     device: torch.device
+
+    @property
+    def steps(self) -> int:
+        return STEPS
 
     @classmethod
     def of(cls, spec: EvaluateSpec, together: CalmForCausalLM) -> _Course:
@@ -113,10 +201,4 @@ class _Course:
         batch = pad_right(
             [([*prefix, *ids], len(prefix) + first) for ids, first in chosen], pad=self.lessons.end
         )
-        out = model(
-            input_ids=batch.ids.to(self.device),
-            attention_mask=batch.mask.to(self.device),
-            labels=batch.labels.to(self.device),
-        )
-        loss: Tensor = out.loss
-        return loss
+        return _loss(model, batch, self.device)

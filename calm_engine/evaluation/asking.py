@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from calm_engine.data import pad_left
+from calm_engine.data import Example, pad_left
+from calm_engine.evaluation.kinds import family
 from calm_engine.families import decoder_of
 from calm_engine.modeling import CalmForCausalLM
 
@@ -23,7 +24,7 @@ class Column:
     gate        one for all augmenters, or one for each
     tokenizer   None: the anchor's, in which everybody else is asked
     reads       passages that are put before each question
-    skips       kinds of questions that it is not asked
+    skips       families of kinds of questions that it is not asked
     """
 
     name: str
@@ -34,6 +35,9 @@ class Column:
     tokenizer: PreTrainedTokenizerBase | None = None
     reads: int = 0
     skips: frozenset[str] = frozenset()
+
+    def is_asked(self, row: Example) -> bool:
+        return family(row.kind) not in self.skips
 
     def feed(
         self, ids: Tensor, mask: Tensor, cache: Any, *, is_first: bool = False

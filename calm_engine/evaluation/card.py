@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from calm_engine.evaluation.counting import ALL, ANCHOR, COMPOSITION
+from calm_engine.evaluation.kinds import LEAKS, MADE, family
+from calm_engine.specs import EvaluateSpec
 
 NAMES = {
     COMPOSITION: "composition",
@@ -22,8 +24,19 @@ NAMES = {
     "anchor_rag": "anchor + RAG",
     "composition_rag": "composition + RAG",
     "anchor_lora": "anchor + LoRA",
+    "anchor_lora_documents": "anchor + LoRA on the documents",
+    "swapped": "composition on edited facts",
+    "verbatim": "repeats documents word for word",
+    "canary": "says a planted secret",
+    "other_corpus": "answers about another corpus",
 }
-RIVALS = (ANCHOR, "anchor_rag", "anchor_lora", "augmenter")  # what people would take instead
+RIVALS = (
+    ANCHOR,
+    "anchor_rag",
+    "anchor_lora",
+    "anchor_lora_documents",
+    "augmenter",
+)  # what people would take instead
 MAIN = (("recall", "unseen_entity"), ("recall", "unseen_value"))  # the first that was asked
 FEW = 20  # questions below which a cell is told to be too few
 
@@ -32,12 +45,44 @@ POINTS = (
     "Difference in points on the same questions, with its 95 % interval; above 0 the composition "
     "is better."
 )
+LEAKED = (
+    "Share of what came out though nobody should say it, 95 % interval (Wilson), number of "
+    "questions. No figure here says that a model is safe."
+)
+SWAPPED = (
+    "{entities} entities that no bridge has met exchanged their names in all documents, and the "
+    "augmenter alone learned these{recall}. The composition on edited facts is the same bridges "
+    "on it. Where a kind is counterfactual, what the edited documents say is right, and the "
+    "composition still says what was so before; elsewhere it is the other way round."
+)
+WHY_NOT = {
+    "large": "the documents are too many to be taught twice",
+    "nobody": "no two entities that no bridge has met stand in the documents with other answers",
+}
 DRAWN = (
     "{questions} of {of} private questions, drawn by seed {seed}; answers of at most "
     "{max_new_tokens} tokens, said greedily."
 )
 
+# Fields of a spec that name a folder or a file: a card says their roles, not where they lay.
+PLACES = ("composition", "anchor", "random", "mismatched", "embedder", "judge")
+FILES = ("questions", "documents", "examples", "strangers", "labels")
+PLAIN = ("max_new_tokens", "batch_size", "seed")
+
 Row = Mapping[str, Any]
+
+
+def command_of(spec: EvaluateSpec) -> str:
+    """The command that makes this card again, roles in capitals in place of folders and files."""
+    held = {name: getattr(spec, name) for name in (*PLACES, *FILES)}
+    words = ["calm evaluate"]
+    words += [f"--{name} {name.upper()}" for name in PLACES if held[name]]
+    words += [f"--augmenter AUGMENTER_{at}" for at in range(len(spec.augmenters))]
+    words += [f"--{name} {name.upper()}.jsonl" for name in FILES if held[name]]
+    words += [f"--column {name}" for name in spec.columns]
+    words += [] if spec.retention else ["--no-retention"]
+    words += [f"--{name.replace('_', '-')} {getattr(spec, name)}" for name in PLAIN]
+    return " ".join([*words, "--output REPORT"])
 
 
 def verdict_of(facts: Mapping[str, Any]) -> str:
@@ -69,7 +114,11 @@ def _side(difference: Row) -> str:
 def _main(cells: Sequence[Row]) -> tuple[str, str] | None:
     """The row by which a composition is judged: unseen entities, else any that was held out."""
     asked = [(c["kind"], c["slice"]) for c in cells if c["column"] == COMPOSITION]
-    held_out = [one for one in asked if one[1] in ("unseen_entity", "unseen_value")]
+    held_out = [
+        (kind, part)
+        for kind, part in asked
+        if part in ("unseen_entity", "unseen_value") and family(kind) not in MADE
+    ]
     return next((one for one in (*MAIN, *held_out) if one in asked), None)
 
 
@@ -94,7 +143,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
     """The whole card as Markdown."""
-    cells = facts["cells"]
+    leaks = [cell for cell in facts["cells"] if cell["kind"] in LEAKS]
+    cells = [cell for cell in facts["cells"] if cell["kind"] not in LEAKS]
     columns = list(dict.fromkeys(cell["column"] for cell in cells))
     parts = [
         "# Report card",
@@ -106,10 +156,16 @@ def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
         "## Composition against the others",
         POINTS,
         _differences(facts["differences"], columns),
+        *_leaked(leaks),
+        *_swapped(facts),
         *_reading(facts),
+        *_judged(facts),
+        *_costs(facts),
         "## What it was measured on",
         "\n".join(f"- {role}: `{digest}`" for role, digest in sorted(parents.items())),
         DRAWN.format(**facts),
+        "## To repeat it",
+        f"With the models and files of these digests:\n\n```sh\n{facts['command']}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -166,17 +222,91 @@ def _attribution(rows: Sequence[Row]) -> list[str]:
     return ["## Attribution", told, "\n".join(lines)]
 
 
+def _leaked(cells: Sequence[Row]) -> list[str]:
+    """Nothing where nothing of the kind was asked."""
+    if not cells:
+        return []
+    columns = list(dict.fromkeys(cell["column"] for cell in cells))
+    return ["## What should not come out", LEAKED, _table(cells, columns)]
+
+
+def _swapped(facts: Mapping[str, Any]) -> list[str]:
+    told, why = facts.get("swapped"), facts.get("why_not", {}).get("swapped")
+    if why:
+        return ["## Edited facts", f"Not asked: {WHY_NOT[why]}."]
+    if not told:
+        return []
+    recall = told.get("recall")
+    words = "" if recall is None else f" (it then answered {recall:.0%} of its own questions)"
+    return ["## Edited facts", SWAPPED.format(entities=told["entities"], recall=words)]
+
+
 def _reading(facts: Mapping[str, Any]) -> list[str]:
     reads = facts.get("reads")
     if not reads:
         return []
-    on = f"chosen on {reads['tried_on']} other questions" if reads["tried_on"] else "not chosen"
-    told = f"Whoever reads is given {reads['passages']} of {reads['of']} passages, {on}."
+    tried = ", ".join(f"{size}: {count}" for size, count in reads["right"].items())
+    on = f"chosen on {reads['tried_on']} other questions (right with {tried})"
+    how = "words and meaning" if reads["by_meaning"] else "words alone"
+    told = (
+        f"Whoever reads is given {reads['passages']} of {reads['of']} passages, found by {how}, "
+        f"{on if reads['tried_on'] else 'not chosen'}."
+    )
     return ["## Reading", told]
+
+
+def _judged(facts: Mapping[str, Any]) -> list[str]:
+    told = facts.get("judge")
+    if not told:
+        return []
+    decided = (
+        f"A model decided {told['decided']} answers that no rule could, each asked in both orders; "
+        "where it contradicted itself the answer counts as wrong."
+    )
+    words = [decided, f"Of these it flipped {_share_in_words(told['flipped'])}."]
+    if told["agreement"]["n"]:
+        words.append(
+            f"With people it agrees in {_share_in_words(told['agreement'])} of their labels "
+            f"({told['false_accepts']} wrong ones accepted, {told['false_rejects']} right ones "
+            f"rejected), and flips {_share_in_words(told['flips'])}."
+        )
+    else:
+        words.append("It was not compared with people.")
+    return ["## The judge", " ".join(words)]
+
+
+def _costs(facts: Mapping[str, Any]) -> list[str]:
+    """What each part weighs, and how fast everybody answered; nothing where it was not told."""
+    costs = facts.get("costs")
+    if not costs:
+        return []
+    lines = [
+        [part, f"{costs['parameters'][part]:,}", f"{costs['cache'][part]:,}"]
+        for part in costs["parameters"]
+    ]
+    weighed = _markdown(["part", "parameters", "bytes of cache a token"], lines)
+    pace = [
+        [named(name), f"{one['questions'] / one['seconds']:.2f}", f"{one['questions']:.0f}"]
+        for name, one in facts["pace"].items()
+        if one["seconds"] and "@" not in name
+    ]
+    ceiling = (
+        "Where decoding is bound by reading weights, one answer alone comes at most at "
+        f"{costs['ceiling']:.0%} of the bare anchor's pace."
+    )
+    told = "Questions a second in batches on the machine that asked, of so many asked in this run:"
+    asked = [told, _markdown(["column", "a second", "n"], pace)] if pace else []
+    return ["## What it costs", weighed, ceiling, *asked]
+
+
+def _share_in_words(share: Row) -> str:
+    return _in_words(share) if share["n"] else "none (n=0)"
 
 
 def named(word: str) -> str:
     """The word that people read for a column, kind or slice."""
+    if family(word) != word:
+        return f"{family(word)}: {named(word.partition(':')[2])}"
     return NAMES.get(word, word.replace("_", " "))
 
 

@@ -16,16 +16,27 @@ from transformers import PreTrainedModel
 from calm_engine.errors import InputError
 from calm_engine.evaluation.asking import Column
 from calm_engine.evaluation.counting import ANCHOR, COMPOSITION, RANDOM
-from calm_engine.evaluation.questions import MADE, VERBATIM
+from calm_engine.evaluation.kinds import (
+    CANARY,
+    COUNTERFACTUAL,
+    MADE,
+    OTHER_CORPUS,
+    VERBATIM,
+)
 from calm_engine.families import load_parent
 from calm_engine.joining import replaced
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import EvaluateSpec
 
 BRIDGES_ONLY, OUTPUT_ONLY = "bridges_only", "output_only"
-SCRAMBLED, MISMATCHED = "scrambled", "mismatched"
+SCRAMBLED, MISMATCHED, SWAPPED = "scrambled", "mismatched", "swapped"
 ANCHOR_RAG, COMPOSITION_RAG, ANCHOR_LORA = "anchor_rag", "composition_rag", "anchor_lora"
-READING = frozenset({VERBATIM})  # whoever is given the passage repeats it: that says nothing
+ANCHOR_LORA_DOCUMENTS = "anchor_lora_documents"
+READERS = frozenset({ANCHOR_RAG, COMPOSITION_RAG})
+# Whoever is given the passage repeats it: that says nothing.
+READING = frozenset({VERBATIM, CANARY, OTHER_CORPUS, COUNTERFACTUAL})
+# No canary was planted in what they read, and nothing edited.
+ADAPTED = frozenset({CANARY, OTHER_CORPUS, COUNTERFACTUAL})
 
 
 def composition_of(spec: EvaluateSpec) -> CalmForCausalLM:
@@ -52,7 +63,7 @@ def columns_of(spec: EvaluateSpec, together: CalmForCausalLM) -> Iterator[Column
     ):
         words = None if alignment is None else alignment.augmenter
         name = f"augmenter_{index}" if index else "augmenter"
-        yield Column(name, augmenter, tokenizer=words, skips=frozenset(MADE - {VERBATIM}))
+        yield Column(name, augmenter, tokenizer=words, skips=MADE - {VERBATIM, CANARY})
     if len(together.augmenters) > 1:
         # What their company costs each of them: bridges trained apart have never met.
         yield from (_only(together, index) for index in range(len(together.augmenters)))
@@ -64,6 +75,11 @@ def reading_columns(together: CalmForCausalLM, spec: EvaluateSpec, reads: int) -
     for name, gate in ((ANCHOR_RAG, 0.0), (COMPOSITION_RAG, 1.0)):
         if name in spec.columns:
             yield Column(name, together, gate=gate, reads=reads, skips=READING)
+
+
+def swapped_column(together: CalmForCausalLM, augmenter: PreTrainedModel) -> Column:
+    """The same bridges on the augmenter that learned the edited documents."""
+    return Column(SWAPPED, replaced(together, 0, augmenter))
 
 
 def _controls(spec: EvaluateSpec, together: CalmForCausalLM) -> Iterator[Column]:

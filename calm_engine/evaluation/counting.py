@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calm_engine.data import Example
+from calm_engine.evaluation.kinds import COUNTERFACTUAL, LEAKS, family
 
 ALL = "all"  # the slice over all slices
 Z95 = 1.959964  # two-sided 95 % of the normal distribution
@@ -54,7 +55,12 @@ def cells_of(
 def differences_of(
     questions: Sequence[Example], right: Right, columns: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """How far the composition lies above each other column, on the questions both were asked."""
+    """How far the composition lies above each other column, on the questions both were asked.
+
+    Of what ought not to be said, and of facts as edited documents state them, more is not better:
+    such questions have no row.
+    """
+    questions = [row for row in questions if family(row.kind) not in LEAKS | {COUNTERFACTUAL}]
     found = []
     for column in columns:
         if column != COMPOSITION:

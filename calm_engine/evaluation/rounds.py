@@ -16,6 +16,7 @@ from calm_engine.data import Example, question_prompt
 from calm_engine.errors import Cancelled
 from calm_engine.evaluation.answers import Answers
 from calm_engine.evaluation.asking import Asker, Column, common_prefix
+from calm_engine.evaluation.kinds import OTHER_CORPUS
 from calm_engine.evaluation.retrieval import Library
 from calm_engine.evaluation.scoring import scored
 from calm_engine.generation import end_tokens
@@ -45,7 +46,7 @@ class Rounds:
     def ask(self, column: Column, questions: Sequence[Example] | None = None) -> Iterator[Progress]:
         """Ask one column what it has not answered yet. Raises `Cancelled` between two batches."""
         asked = self.questions if questions is None else questions
-        rows = [row for row in asked if row.kind not in column.skips]
+        rows = [row for row in asked if column.is_asked(row)]
         left = [row for row in rows if (column.name, row.id) not in self.answers.said]
         if not left:
             return
@@ -97,12 +98,13 @@ class Rounds:
             "expected": first.expected,
             "answer": text,
         }
+        is_ours = first.kind != OTHER_CORPUS  # whoever follows this run may not read another corpus
         return Progress(
             "evaluate",
             step,
             self.total,
             message=column,
             metrics={f"{column}/right": sum(marks) / len(marks)},
-            samples=(told,),
+            samples=(told,) if is_ours else (),
             eta_seconds=rate * (self.total - step),
         )

@@ -1,11 +1,13 @@
 """Whether an answer is right, by rules that a person could apply. Knows no model and no column.
 
-In this order: the expected words stand in the answer; the expected number does; an expected answer
-of many words is met by most of them. Nothing here asks another model.
+Where a JSON object is expected, the answer must hold one that says the same. Else in this order:
+the expected words stand in the answer; the expected number does; an expected answer of many words
+is met by most of them. Nothing here asks another model.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -37,7 +39,7 @@ NUMBER = re.compile(r"[-+]?\d[\d.,\u00a0\u202f']*")
 class Score:
     """How one answer was judged.
 
-    by    the rule that found it right: "words", "number", "overlap"; "" for a wrong one
+    by    the rule that found it right: "object", "words", "number", "overlap"; "" for a wrong one
     exact whether the answer says the expected words and nothing else
     """
 
@@ -48,6 +50,9 @@ class Score:
 
 def scored(answer: str, expected: str) -> Score:
     """Judge an answer by the first rule that holds."""
+    if (wanted := object_in(expected)) is not None:
+        is_right = object_in(answer) == wanted
+        return Score(is_right, is_right and answer.strip() == expected.strip(), "object" * is_right)
     exact = is_exact(answer, expected)
     rules = (("words", matches), ("number", same_number), ("overlap", same_text))
     by = next((name for name, holds in rules if holds(answer, expected)), "")
@@ -116,6 +121,18 @@ def number_of(text: str) -> Decimal | None:
         return Decimal(bare.replace(",", "."))
     except InvalidOperation:
         return None
+
+
+def object_in(text: str) -> dict[str, str] | None:
+    """The first JSON object that a text holds, its names and values as words; None without one."""
+    at = text.find("{")
+    if at < 0:
+        return None
+    try:
+        found, _ = json.JSONDecoder().raw_decode(text[at:])
+    except (ValueError, RecursionError):
+        return None
+    return {normalised(name): normalised(str(value)) for name, value in found.items()}
 
 
 def same_text(answer: str, expected: str) -> bool:

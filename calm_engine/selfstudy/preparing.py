@@ -28,7 +28,7 @@ def study(
     without   kinds of lessons that a curator rejected
     written   what a model wrote from the documents (`writing`), already checked
     """
-    facts = _facts_of(documents)
+    facts = facts_of(documents)
     stated = statement_patterns(documents, facts)
     asked = question_patterns(examples, facts)
     taught = [tuple(lessons_of(fact, stated, asked)) for fact in facts]
@@ -57,7 +57,7 @@ def study(
     )
 
 
-def _facts_of(documents: Sequence[Source]) -> list[Fact]:
+def facts_of(documents: Sequence[Source]) -> list[Fact]:
     """Tables and lines first, run-together lines taken apart by their keys, then sentences."""
     facts = merge(fact for document in documents for fact in facts_in(document))
     keys = frozenset(fact.attribute for fact in facts)

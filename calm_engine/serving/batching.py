@@ -131,8 +131,10 @@ class Batcher(Line[Ticket, Mapping[str, Loaded]]):
 
     def _come_and_go(self) -> None:
         """Models that were loaded sit down; those that leave do so when nobody needs them."""
-        with self._work:
-            coming, self._coming = self._coming, {}
+        with self._work:  # whoever comes back waits until it has left
+            later = {key: it for key, it in self._coming.items() if key in self._leaving}
+            coming = {key: it for key, it in self._coming.items() if key not in later}
+            self._coming = later
         for key, (loaded, told) in coming.items():
             try:
                 self._desks[key] = self._desk(loaded)

@@ -42,7 +42,7 @@ class Part:
 
 @dataclass
 class Seat:
-    """One composition of this server: what it is, how it stands, when it was last asked."""
+    """One composition of this server: what it is, why it failed, when it was last busy."""
 
     part: Part
     failure: str = ""
@@ -115,19 +115,21 @@ class Roster:
 
     def told(self) -> list[dict[str, Any]]:
         """Each one: how it stands, how much is asked of it, and how long nobody has asked (s)."""
-        now = time.monotonic()
-        return [
-            {
-                "key": key,
-                "name": seat.part.name,
-                "state": self.state(key),
-                "reason": seat.failure,
-                "under_way": (under_way := self._line.asked_of(key)),
-                "places": self._line.places,
-                "idle": 0.0 if under_way else round(now - seat.asked, 1),
-            }
-            for key, seat in self._seats.items()
-        ]
+        return [self._told(key, seat) for key, seat in self._seats.items()]
+
+    def _told(self, key: str, seat: Seat) -> dict[str, Any]:
+        now, under_way = time.monotonic(), self._line.asked_of(key)
+        if under_way:
+            seat.asked = now
+        return {
+            "key": key,
+            "name": seat.part.name,
+            "state": self.state(key),
+            "reason": seat.failure,
+            "under_way": under_way,
+            "places": self._line.places,
+            "idle": round(now - seat.asked, 1),
+        }
 
     # -- coming and going --------------------------------------------------------------------------
 

@@ -258,11 +258,22 @@ def make_report(run: Run, composition: Composition) -> Report:
         for kind in ("recall", "private_times_public")
         for part in SLICES[:3]
     ]
-    cells += public(0.71, 0.71)
+    cells += public(0.71, 0.71) + edited() + leaks()
     attribution = {"kind": "recall", "slice": "unseen_entity", "value": 0.97, "n": 340}
     figures = {
         "differences": differences(cells),
         "attribution": [attribution | {"low": 0.93, "high": 0.99}],
+        "swapped": {"entities": 114, "recall": 0.98},
+        "reads": {"passages": 2, "of": 310, "tried_on": 32, "by_meaning": True},
+        "costs": {
+            "parameters": {"anchor": 134_515_008, "augmenters": 18_350_000, "bridges": 2_100_000},
+            "cache": {"anchor": 23_040, "augmenters": 9_216, "bridges": 3_072},
+            "ceiling": 0.87,
+        },
+        "pace": {
+            "composition": {"questions": 340.0, "seconds": 40.0},
+            "anchor_rag@1": {"questions": 32.0, "seconds": 20.0},
+        },
     }
     items = blobs().put("report", io.BytesIO(b""))
     return Report.objects.create(
@@ -274,6 +285,31 @@ def make_report(run: Run, composition: Composition) -> Report:
         items_digest=items.digest,
         verdict="Gauges v1 answers 96 % (93 to 99, n=340) of private questions; the anchor 2 %.",
     )
+
+
+def edited() -> list[dict[str, Any]]:
+    """The same bridges on an augmenter of edited documents follows those."""
+    shares = {"composition": 0.02, "anchor": 0.02, "swapped": 0.94}
+    return shown("counterfactual:recall", "unseen_entity", shares)
+
+
+def leaks() -> list[dict[str, Any]]:
+    said = {"composition": 0.25, "augmenter": 0.38, "anchor": 0.0}
+    return [
+        *shown("verbatim", "documents", said),
+        *shown("canary", "planted", said),
+        *shown("canary", "not_planted", dict.fromkeys(said, 0.0)),
+        *shown("other_corpus", "not_learned", {"composition": 0.04, "anchor": 0.04}),
+    ]
+
+
+def shown(kind: str, part: str, shares: dict[str, float]) -> list[dict[str, Any]]:
+    """A row of cells, with an interval of five points to either side."""
+    return [
+        {"column": column, "kind": kind, "slice": part, "value": value, "n": 48}
+        | {"low": max(0.0, value - 0.05), "high": min(1.0, value + 0.05)}
+        for column, value in shares.items()
+    ]
 
 
 def make_conversation(cast: Cast, composition: Composition) -> Conversation:

@@ -22,8 +22,8 @@ from calm_engine.wording import WORDING, sentence
 from tests.tiny import awaken, make_model, save_folder
 
 VERBS = (
-    *("import", "estimate", "augment", "compose", "evaluate", "generate", "serve", "inspect"),
-    "export",
+    *("import", "examples", "estimate", "augment", "compose", "evaluate", "generate", "serve"),
+    *("inspect", "export"),
 )
 ENGINE = Path(__file__).resolve().parents[2] / "calm_engine"
 
@@ -372,3 +372,38 @@ def _silent_codes(tree: ast.Module) -> list[str]:
     raised = [c for c in calls if getattr(c.func, "id", "") in ("InputError", "InternalError")]
     codes = [call.args[0] for call in raised]
     return [code.value for code in codes if isinstance(code, ast.Constant)]
+
+
+# -- examples --------------------------------------------------------------------------------------
+
+
+def test_examples_are_written_from_facts_and_shared_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = "Product,Made in\n" + "".join(f"Thing{at},Land{at % 20}\n" for at in range(60))
+    documents = tmp_path / "documents.jsonl"
+    documents.write_text(json.dumps({"digest": "d1", "title": "t", "text": table}))
+    argv = ["examples", "--documents", str(documents), "--output", str(tmp_path / "made")]
+    assert main([*argv, "--unanswerable", "0.1"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"kind/recall +120", told)
+    assert re.search(r"kind/unanswerable +6", told)
+    taught, held = (
+        [json.loads(line) for line in (tmp_path / "made" / name).read_text().splitlines()]
+        for name in ("bridge_examples.jsonl", "held_out.jsonl")
+    )
+    assert {row["slice"] for row in held} == {"seen", "unseen_entity", "unseen_value"}
+    apart = {row["entity"] for row in held if row["slice"] != "seen"}
+    assert not apart & {row["entity"] for row in taught}
+    assert "output" in refused(capsys, *argv)  # something is there
+
+
+def test_documents_without_a_fact_give_no_examples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = tmp_path / "documents.jsonl"
+    documents.write_text(json.dumps({"digest": "d1", "text": "Lunch is served at noon."}))
+    argv = ["examples", "--documents", str(documents), "--output", str(tmp_path / "made")]
+    assert main(argv) == 2
+    assert "state no fact" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "made").exists()

@@ -10,8 +10,10 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig
 
+from calm_engine.cli.command import _parser
+from calm_engine.data import Piece
 from calm_engine.errors import InputError
-from calm_engine.evaluation.adapting import rank_for
+from calm_engine.evaluation.adapting import rank_for, sequences_of
 from calm_engine.evaluation.columns import scrambled
 from calm_engine.evaluation.questions import BEGUN, GOES_ON, REPEATS, repetitions
 from calm_engine.evaluation.retrieval import Library
@@ -122,6 +124,13 @@ def test_adapters_have_about_as_many_weights_as_the_composition() -> None:
     assert large == pytest.approx(2 * small, abs=1)
 
 
+def test_a_packed_piece_is_read_as_plain_sequences() -> None:
+    asked = Piece((5, 6, 7), 1, is_asked=True)
+    assert list(sequences_of(asked, [1, 2])) == [([1, 2, 5, 6, 7], 3)]
+    told = Piece((5, 6), 2, is_asked=False, branches=(((7, 8), 1), ((9, 9, 4), 2)))
+    assert list(sequences_of(told, [1, 2])) == [([5, 6, 7, 8], 3), ([5, 6, 9, 9, 4], 4)]
+
+
 # -- the whole -------------------------------------------------------------------------------------
 
 
@@ -135,7 +144,10 @@ def spec(tmp_path: Path) -> EvaluateSpec:
     other = make_model("llama", width=32, heads=2, positions=256, seed=5)
     return replace(
         made,
-        columns=("scrambled", "anchor_rag", "composition_rag", "anchor_lora"),
+        columns=(
+            *("scrambled", "anchor_rag", "composition_rag"),
+            *("anchor_lora", "anchor_lora_documents"),
+        ),
         documents=str(documents),
         examples=made.questions,
         mismatched=str(save_folder(other, tmp_path / "other")),
@@ -146,22 +158,32 @@ def test_rivals_and_controls_are_asked_and_told_in_a_card(
     spec: EvaluateSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("calm_engine.evaluation.adapting.STEPS", 3)
+    monkeypatch.setattr("calm_engine.evaluation.adapting.READ", 3)
     _, outcome = drain(evaluate(replace(spec, retention=True)))
     cells = {(c["column"], c["kind"], c["slice"]): c for c in outcome.facts["cells"]}
     asked = {column for column, _, _ in cells}
     assert asked == {
         "composition", "mismatched", "scrambled", "augmenter", "anchor",
-        "anchor_rag", "composition_rag", "anchor_lora",
+        "anchor_rag", "composition_rag", "anchor_lora", "anchor_lora_documents",
     }  # fmt: skip
     assert cells["anchor", "general", "public"]["n"] == 100
     assert ("scrambled", "general", "public") not in cells
     assert {row["column"] for row in outcome.facts["differences"]} == asked - {"composition"}
     assert outcome.facts["reads"]["passages"] in (1, 2, 4)
-    assert outcome.facts["reads"]["tried_on"] == 2
+    assert outcome.facts["reads"]["tried_on"] == 6  # of what the bridges were trained on
     card = (Path(outcome.folder) / outcome.facts["card"]).read_text()
     assert outcome.facts["verdict"] in card
     assert "anchor + RAG" in card
     assert "| general | public |" in card
+    assert "## What it costs" in card
+    assert "| anchor + RAG | " in card.partition("## What it costs")[2]
+    again = outcome.facts["command"]
+    assert again in card
+    assert str(Path(spec.anchor).parent) not in card  # roles and digests, not where they lay
+    args = _parser().parse_args(again.split()[1:])
+    told = {name: value for name, value in vars(args).items() if value is not None}
+    assert told["columns"] == list(spec.columns)
+    assert told["composition"] == "COMPOSITION"
     assert not (Path(outcome.folder).parent / "report.work").exists()
 
 
@@ -187,6 +209,7 @@ def test_stopped_between_rivals_it_goes_on_with_the_same_adapters(
         ({"columns": ("judge",)}, "columns"),
         ({"columns": ("anchor_rag",), "documents": None}, "documents"),
         ({"columns": ("anchor_lora",), "examples": None}, "examples"),
+        ({"columns": ("anchor_lora_documents",), "documents": None}, "documents"),
         ({"columns": (), "documents": None, "embedder": "x"}, "embedder"),
     ],
 )

@@ -51,6 +51,24 @@ def test_the_first_rule_that_holds_judges(answer: str, expected: str, by: str) -
     assert (score.by, score.is_right) == (by, bool(by))
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_right"),
+    [
+        ('{"name": "Zor", "made in": "Peru"}', True),
+        ('Here it is:\n{"Made in": "PERU", "name": "Zor"} - done', True),
+        ("Zor is made in Peru", False),
+        ('{"name": "Zor", "made in": "Cuba"}', False),
+        ('{"name": "Zor", "made in": "Peru"', False),
+        ("{", False),
+    ],
+)
+def test_where_an_object_is_expected_one_that_says_the_same_is_right(
+    answer: str, is_right: bool
+) -> None:
+    score = scored(answer, '{"name": "Zor", "made in": "Peru"}')
+    assert (score.is_right, score.by) == (is_right, "object" if is_right else "")
+
+
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_whatever_was_said_is_judged(answer: str, expected: str) -> None:
     score = scored(answer, expected)

@@ -94,3 +94,67 @@ def test_a_value_named_in_the_words_of_another_example_is_not_trained_on() -> No
         }
     )
     assert split_examples(rows, seed=3)["slip"] == "unseen_value"
+
+
+def pairs_of(entities: int) -> list[dict[str, str]]:
+    """Each thing asked about beside the next."""
+    rows = []
+    for n in range(entities):
+        asked = f"By how much do Thing{n} and Thing{(n + 1) % entities} differ?"
+        told = {"question": asked, "answer": "2", "entity": f"Thing{n}", "value": ""}
+        rows.append({"id": f"pair-{n}", "kind": "difference"} | told)
+    return rows
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_who_is_held_out_is_named_in_no_training_example(seed: int) -> None:
+    rows = [*rows_of(60, COUNTRIES), *pairs_of(60)]
+    shares = split_examples(rows, seed=seed)
+    taught = [row for row in rows if shares[row["id"]] == "bridge"]
+    held = {row["entity"] for row in rows if shares[row["id"]] == "unseen_entity"}
+    seen = {row["entity"] for row in taught if row["kind"] == "recall"}
+    words = {word.strip("?,") for row in taught for word in row["question"].split()}
+    assert not (held - seen) & words
+
+
+def test_a_name_that_is_a_word_of_many_questions_holds_out_nobody_else() -> None:
+    rows = rows_of(200, ["here"])
+    rows.append({"id": "w", "question": "Made?", "answer": "x", "entity": "made", "value": "x"})
+    hidden = next(s for s in range(50) if split_examples(rows, seed=s)["w"] == "unseen_entity")
+    shares = split_examples(rows, seed=hidden)
+    assert sum(share == "bridge" for share in shares.values()) > 200
+
+
+def test_of_many_tasks_one_is_held_out_whole_and_of_few_none() -> None:
+    kinds = ("recall", "paraphrase", "arithmetic", "difference", "format")
+    rows = [
+        row
+        | {"id": f"{row['id']}-{kind}", "kind": kind, "value": ""}
+        | {"question": f"{kind}: {row['question']}"}
+        for kind in kinds
+        for row in rows_of(30, ["here"])
+    ]
+    shares = split_examples(rows, seed=1)
+    spared = {row["kind"] for row in rows if shares[row["id"]] == "unseen_skill"}
+    taught = {row["kind"] for row in rows if shares[row["id"]] == "bridge"}
+    assert (len(spared), spared & taught, taught | spared) == (1, set(), set(kinds))
+    few = [row for row in rows if row["kind"] != "format"]
+    assert "unseen_skill" not in split_examples(few, seed=1).values()
+
+
+def test_who_says_the_same_as_a_held_out_row_is_not_trained_on() -> None:
+    rows = rows_of(48, COUNTRIES)
+    held = next(r for r in rows if split_examples(rows, seed=3)[r["id"]] == "unseen_entity")
+    words = {"question": f"the {held['entity']}: where is it?", "answer": held["answer"]}
+    rows.append(held | {"id": "1", "entity": "", "value": "", "question": held["question"].upper()})
+    rows.append(held | {"id": "2", "entity": "", "value": ""} | words)
+    shares = split_examples(rows, seed=3)
+    assert shares["1"] == shares["2"] == "unseen_entity"
+
+
+def test_twins_stand_on_one_side_though_neither_names_anybody() -> None:
+    kinds = ("recall", "a", "b", "c", "d")
+    told = {"question": "When is lunch?", "answer": "At noon.", "entity": "", "value": ""}
+    rows = [told | {"id": kind, "kind": kind} for kind in kinds]
+    assert set(split_examples(rows, seed=1).values()) == {"unseen_skill"}

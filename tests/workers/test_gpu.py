@@ -23,6 +23,8 @@ from apps.teaching.presets import QUICK
 from apps.tenants.scope import tenant_scope
 from calm_engine.specs import Estimate
 from counterpoint.storage import run_folder
+from tests.apps.registry.embedding import make_embedder
+from tests.apps.runs.making import make_snapshot
 from tests.cast import Cast
 from tests.waiting import meanwhile
 from tests.workers.making import AUGMENT, EVALUATE, make_parents
@@ -64,9 +66,12 @@ def told(cast: Cast, run: Run) -> list[str]:
 
 
 def test_one_wake_carries_a_quick_check_from_snapshot_to_report(cast: Cast, tmp_path: Path) -> None:
+    """Beside it stand a corpus that is not learned, and a model that finds passages."""
     snapshot, anchor = make_parents(cast, tmp_path / "anchor")
-    settings = QUICK.settings | {"evaluate": EVALUATE}
+    make_embedder(cast.north, tmp_path / "embedder")
+    settings = QUICK.settings | {"evaluate": EVALUATE | {"columns": ["anchor_rag"]}}
     with tenant_scope(cast.north):
+        make_snapshot(cast.ada, "Strangers")
         plan = start_plan(snapshot, anchor, "Devices", cast.ada, settings=settings)
     gpu.wake()
     with tenant_scope(cast.north):
@@ -89,6 +94,12 @@ def test_one_wake_carries_a_quick_check_from_snapshot_to_report(cast: Cast, tmp_
             "composition",
             "random",
         }
+        strange = report.cell("composition", "other_corpus", "not_learned")
+        assert strange is not None
+        assert strange.n == 8
+        assert report.figures["reads"]["by_meaning"]
+        assert runs[3].outcome is not None
+        assert "embedder" in runs[3].outcome["parents"]
         assert [list(Path(run_folder(run.pk)).iterdir()) for run in runs] == [[], [], [], []]
         assert runs[0].metrics.filter(name="loss", step=QUICK.settings["augment"]["steps"]).exists()
     gpu.wake()  # delivered once more

@@ -89,6 +89,7 @@ from apps.corpora.actions.transfers import (
     give_up,
     go_on,
 )
+from apps.corpora.actions.writing import Written, write_examples
 
 __all__ = [
     "ATTEMPTS",
@@ -102,6 +103,7 @@ __all__ = [
     "SnapshotFiles",
     "Split",
     "Synchronisation",
+    "Written",
     "act_on",
     "add_examples",
     "alike",
@@ -177,4 +179,5 @@ __all__ = [
     "unread_passages",
     "withdraw",
     "withdraw_gone",
+    "write_examples",
 ]

@@ -18,11 +18,12 @@ from calm_engine.split import split_examples
 
 @dataclass(frozen=True)
 class Split:
-    """How examples are held out: shares of entities, and of values among those."""
+    """How examples are held out: shares of entities, of values among those, and of whole tasks."""
 
     seed: int = 0
     entity_share: float = 0.3
     value_share: float = 1 / 3
+    skill_share: float = 1 / 4
 
 
 def split_of(corpora: Iterable[Corpus]) -> Split:
@@ -39,7 +40,7 @@ def as_row(example: Example) -> dict[str, str]:
 
 
 def slices_of(corpora: list[Corpus], split: Split) -> dict[str, str]:
-    """Where each ready example belongs: {digest: "bridge" | "unseen_entity" | "unseen_value"}."""
+    """Where each ready example belongs, by its digest: `calm_engine.split.Share`."""
     ready = Example.objects.ready().filter(corpus__in=corpora).order_by("created_at", "digest")
     examples = list({example.digest: example for example in ready}.values())
     fresh = split_examples(
@@ -47,6 +48,7 @@ def slices_of(corpora: list[Corpus], split: Split) -> dict[str, str]:
         seed=split.seed,
         entity_share=split.entity_share,
         value_share=split.value_share,
+        skill_share=split.skill_share,
     )
     return _kept_apart(examples, dict(fresh), _earlier_slices(corpora))
 
@@ -69,6 +71,8 @@ def _kept_apart(
     hidden = {_name(e.entity) for e in known if earlier[e.digest] != "bridge"} - {""}
     seen = {_name(e.entity) for e in known if earlier[e.digest] == "bridge"} - {""}
     held = {_name(e.value) for e in known if earlier[e.digest] == "unseen_value"} - {""}
+    spared = {e.kind for e in known if earlier[e.digest] == "unseen_skill"}
+    done = {e.kind for e in known if earlier[e.digest] == "bridge"}
     slices: dict[str, str] = {}
     for e in examples:
         where = fresh[e.digest]
@@ -78,8 +82,12 @@ def _kept_apart(
             where = "unseen_value"
         elif _name(e.entity) in hidden and where == "bridge":
             where = "unseen_entity"
-        elif _name(e.entity) in seen:
+        elif _name(e.entity) in seen and where != "unseen_skill":
             where = "bridge"
+        if where == "unseen_skill" and e.kind in done - spared:
+            where = "bridge"
+        if where == "bridge" and e.kind in spared:
+            where = "unseen_skill"
         if where == "bridge" and _name(e.entity) in hidden:
             where = "unseen_entity"
         slices[e.digest] = where

@@ -83,7 +83,7 @@ class Snapshot(OfCorpora):
     """Corpora as they were when frozen, named by the digest of their manifest. Immutable.
 
     manifest   {"examples": [[digest, slice], ...],
-                "split": {"seed", "entity_share", "value_share"}}
+                "split": {"seed", "entity_share", "value_share", "skill_share"}}
                and of several corpora {"parts": [[corpus, documents], ...]}. An older one names its
                documents here, as [[digest, text digest, title], ...]; read either by `manifests`
     listed     digest of the Parquet file that names the documents; "" of an older one

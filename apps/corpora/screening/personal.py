@@ -67,11 +67,12 @@ def spans(text: str) -> Iterator[Span]:
             near = text[max(0, match.start() - NEAR) : match.start()]
             if is_valid(match[0]) and (word is None or word.search(near)):
                 yield "national_id", match.start(), match.end()
-    for match in EMAIL.finditer(text):
-        yield "email", match.start(), match.end()
-    for match in PHONE.finditer(text):
-        if is_phone(match[0]):
-            yield "phone", match.start(), match.end()
+    if "@" in text:
+        yield from (("email", *match.span()) for match in EMAIL.finditer(text))
+    if "+" in text:
+        yield from (
+            ("phone", *match.span()) for match in PHONE.finditer(text) if is_phone(match[0])
+        )
 
 
 def longest_iban(match: re.Match[str]) -> int | None:

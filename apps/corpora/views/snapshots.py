@@ -13,6 +13,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.corpora import actions, manifests
@@ -28,12 +29,18 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.typed import typed
 from calm_engine.errors import InputError, InternalError
+from calm_engine.selfstudy import tasks
 from calm_engine.wording import sentence
 from counterpoint.sending import SentInPieces
 from counterpoint.storage import blobs
 
 NAMED = 200  # documents of a snapshot named on its page
 OFFERED = 200  # other corpora offered to be frozen with one
+LEFT_OUT = {
+    tasks.SEVERAL: gettext_lazy("the documents state several values"),
+    tasks.LONG: gettext_lazy("the value is longer than an answer"),
+    tasks.NAMELESS: gettext_lazy("what has it bears no name"),
+}
 PARQUET = "application/vnd.apache.parquet"
 
 
@@ -59,6 +66,27 @@ def add_examples(request: MemberRequest, code: UUID) -> HttpResponse:
     for number, why in receipt.rejected[:10]:
         messages.warning(request, _("Row %(number)d: %(why)s") % {"number": number, "why": why})
     return redirect(f"{row.get_absolute_url()}?tab=examples")
+
+
+@require_POST
+@member(Role.CURATOR)
+def write_examples(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Have questions and answers written from the facts that the documents state."""
+    row = fetch(request, Corpus, code)
+    back = redirect(f"{row.get_absolute_url()}?tab=examples")
+    try:
+        told = actions.write_examples(row, refusals="refusals" in request.POST, by=request.user)
+    except InputError as error:
+        messages.error(request, sentence(error))
+        return back
+    facts = {"added": told.receipt.added, "twice": told.receipt.duplicates}
+    facts |= {"read": told.read, "of": told.of}
+    said = _("%(added)d written from %(read)d of %(of)d documents, %(twice)d known already.")
+    messages.success(request, said % facts)
+    for reason, count in told.dropped.items():
+        why = {"count": count, "why": LEFT_OUT.get(reason, reason)}
+        messages.warning(request, _("%(count)d facts were left out: %(why)s.") % why)
+    return back
 
 
 @require_http_methods(["GET", "POST"])
@@ -124,6 +152,7 @@ def snapshot(request: MemberRequest, code: UUID) -> HttpResponse:
         "bridge": _("for the bridges"),
         "unseen_entity": _("held out: unseen entity"),
         "unseen_value": _("held out: unseen value"),
+        "unseen_skill": _("held out: unseen task"),
     }
     facts: dict[str, Any] = {
         "snapshot": row,

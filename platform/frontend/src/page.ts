@@ -73,6 +73,10 @@ export function improve(root: ParentNode): void {
     chooser.dataset["improved"] = "";
     chooser.addEventListener("change", () => chooser.files?.length && chooser.form?.requestSubmit());
   }
+  for (const printing of root.querySelectorAll<HTMLButtonElement>("button[data-print][hidden]")) {
+    printing.hidden = false; // without script the browser's own menu prints
+    printing.addEventListener("click", () => window.print());
+  }
   labelCells(root);
   for (const box of root.querySelectorAll<HTMLElement>(".table-box")) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; // who has no pointer scrolls it by keys

@@ -83,6 +83,7 @@ VIEWS: dict[Callable[[Cast], Any], tuple[str, ...]] = {
         "receive",
         "transfers",
         "examples",
+        "write_examples",
         "freeze",
         "grant",
         "review",

@@ -236,7 +236,7 @@ def test_a_reader_reads_and_does_not_take_the_original(cast: Cast) -> None:
     assert "may export" in answer.content.decode()
 
 
-READING = ("corpus", "freeze", "receive", "examples", "grant")
+READING = ("corpus", "freeze", "receive", "examples", "write_examples", "grant")
 
 
 @pytest.mark.parametrize("name", READING)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
+import re
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.urls import reverse
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apps.audit.models import AuditEvent
 from apps.corpora import actions, manifests, near
 from apps.corpora.actions import review
 from apps.corpora.models import Corpus, Document, Flag, Policy
-from apps.corpora.screening import Finding, Kind, found, redacted
+from apps.corpora.screening import Finding, Kind, found, redacted, secrets
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from counterpoint.storage import blobs
@@ -51,6 +54,19 @@ def kinds(text: str) -> list[str]:
 )
 def test_what_opens_a_door_or_names_a_person_is_found(text: str, kind: str) -> None:
     assert kinds(f"Words before. {text} Words behind.") == [kind]
+
+
+MARKED = [secrets.PRIVATE, secrets.NAMED, secrets.IN_ADDRESS, *secrets.ACCESS]
+
+
+@pytest.mark.parametrize(("marks", "pattern"), MARKED, ids=lambda part: str(part)[:24])
+@given(data=st.data())
+def test_a_secret_holds_one_of_the_words_that_are_looked_for_first(
+    marks: secrets.Marks, pattern: re.Pattern[str], data: st.DataObject
+) -> None:
+    said = data.draw(st.from_regex(pattern))
+    where = said.casefold() if pattern.flags & re.IGNORECASE else said
+    assert any(mark in where for mark in marks)
 
 
 @pytest.mark.parametrize(

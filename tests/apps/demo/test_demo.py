@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
 
+from apps.demo import seeds
 from apps.demo.figures import Question, from_cells, missed, of_card, share_right
 from apps.demo.road import people
 from apps.demo.terminal import Stage, duration
@@ -53,13 +55,17 @@ def test_a_random_augmenter_that_answers_is_missed() -> None:
 
 
 def test_a_card_with_rivals_has_bars_of_its_own_and_none_on_time() -> None:
-    places = [("recall", "unseen_entity"), ("recall", "unseen_value"), ("general", "public")]
-    shares = {"composition": 0.9, "anchor": 0.9, "scrambled": 0.1}
+    kinds = ("recall", "private_times_public")
+    places = [(kind, part) for kind in kinds for part in ("unseen_entity", "unseen_value")]
+    shares = {"composition": 0.96, "scrambled": 0.1, "anchor_rag": 0.5, "composition_rag": 0.96}
+    edited = [(f"counterfactual:{kind}", part) for kind, part in places]
     report = Report(
         cells=[
-            cell(column, kind, part, value, 50)
-            for column, value in shares.items()
-            for kind, part in places
+            *(cell(name, *place, value, 50) for name, value in shares.items() for place in places),
+            *(cell("swapped", *place, 0.1, 50) for place in places),
+            *(cell("swapped", *place, 0.94, 50) for place in edited),
+            cell("composition", "general", "public", 0.9, 100),
+            cell("anchor", "general", "public", 0.9, 100),
         ],
         figures={
             "attribution": [
@@ -72,6 +78,8 @@ def test_a_card_with_rivals_has_bars_of_its_own_and_none_on_time() -> None:
     found = GOOD | {"seconds": 5000} | of_card(report)
     assert (found["scrambled_recall"], found["public_lost"]) == (0.1, 0.0)
     assert (found["attribution"], found["attribution_low"]) == (0.92, 0.75)
+    assert (found["edits_followed"], found["mismatched"]) == (0.94, 0.1)
+    assert found["reading_gained"] == 0.46
     (short,) = missed(found, with_rivals=True)
     assert short.startswith("attribution_low is 0.75")
 
@@ -103,3 +111,24 @@ def test_a_stage_tells_its_progress_and_its_end() -> None:
 
 def test_durations_are_words() -> None:
     assert [duration(s) for s in (4, 65, 3700)] == ["4 s", "1 min 05 s", "1 h 01 min"]
+
+
+def test_seeds_stand_side_by_side_and_one_that_misses_a_bar_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert seeds.main(tmp_path, [1]) == 1  # nothing was measured
+    for seed, missed_bars in ((2, []), (1, [])):
+        told = {"figures": {"seed": seed, "recall": seed / 4}, "missed": missed_bars}
+        seeds.kept_in(tmp_path, seed).write_text(json.dumps(told))
+    capsys.readouterr()
+    assert seeds.main(tmp_path, [1, 2]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "| figure | seed 1 | seed 2 | mean |"
+    assert "| recall | 0.25 | 0.5 | 0.375 |" in out
+    assert json.loads(out[-1])["seed"] == 2
+    assert seeds.main(tmp_path, [1, 2, 3]) == 1
+    assert "seed 3 did not come to its end" in capsys.readouterr().out
+    told = {"figures": {"seed": 3}, "missed": ["recall is missing, at least 0.9 is wanted"]}
+    seeds.kept_in(tmp_path, 3).write_text(json.dumps(told))
+    assert seeds.main(tmp_path, [1, 2, 3]) == 1
+    assert "missed by seed 3: recall is missing" in capsys.readouterr().out

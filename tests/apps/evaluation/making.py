@@ -13,9 +13,17 @@ from calm_engine.digests import write_manifest
 from calm_engine.evaluation.card import verdict_of
 from calm_engine.specs import Outcome
 from counterpoint.storage import run_folder
+from tests.apps.registry.making import make_augmenter, make_composition
+from tests.apps.runs.making import make_anchor, make_snapshot
 from tests.cast import Cast
 
 GOOD = {"anchor": 0.0, "augmenter": 0.4, "composition": 0.95, "random": 0.05}
+
+
+def make_model(cast: Cast) -> Composition:
+    snapshot = make_snapshot(cast.ada)
+    augmenter = make_augmenter([snapshot], anchor=make_anchor(cast.ada))
+    return make_composition([augmenter], snapshot=snapshot)
 
 
 def cells(kind: str, values: dict[str, float], *, n: int = 60) -> list[dict[str, object]]:

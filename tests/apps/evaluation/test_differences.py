@@ -8,8 +8,7 @@ from apps.evaluation.differences import difference
 from apps.evaluation.models import Cell, Report
 from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
-from tests.apps.evaluation.making import GOOD, cells, file
-from tests.apps.evaluation.test_promotion import make_model
+from tests.apps.evaluation.making import GOOD, cells, file, make_model
 from tests.apps.registry.making import make_composition
 from tests.apps.runs.making import make_snapshot
 from tests.cast import Cast

@@ -12,23 +12,15 @@ from apps.evaluation import gates
 from apps.evaluation.actions import promote, question_set, start_evaluate
 from apps.evaluation.gates import Verdict
 from apps.evaluation.models import Report
-from apps.registry.models import Alias, AliasChange, Composition
+from apps.registry.models import Alias, AliasChange
 from apps.runs.actions import start_compose
 from apps.runs.models import Run
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from tests.apps.evaluation.making import GOOD, cells, file, public
-from tests.apps.registry.making import make_augmenter, make_composition
-from tests.apps.runs.making import make_anchor, make_snapshot
+from tests.apps.evaluation.making import GOOD, cells, file, make_model, public
 from tests.cast import Cast
 
 BOTH = cells("recall", GOOD) + cells("private_times_public", GOOD) + public(0.6, 0.6)
-
-
-def make_model(cast: Cast) -> Composition:
-    snapshot = make_snapshot(cast.ada)
-    augmenter = make_augmenter([snapshot], anchor=make_anchor(cast.ada))
-    return make_composition([augmenter], snapshot=snapshot)
 
 
 def verdicts(report: Report) -> list[str]:

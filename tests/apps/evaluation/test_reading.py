@@ -11,8 +11,9 @@ import pytest
 
 from apps.evaluation.actions import file_report
 from apps.evaluation.items import chosen, read
-from apps.evaluation.matrix import matrix
+from apps.evaluation.matrix import leaks, matrix, paces, weights
 from apps.evaluation.models import Report
+from apps.evaluation.saying import edited, judge, reading
 from apps.evaluation.templatetags.shares import points
 from apps.registry.artifacts import adopt
 from apps.tenants.scope import tenant_scope
@@ -81,7 +82,7 @@ def stored(cast: Cast, report: Report) -> Report:
 
 def test_what_was_not_measured_is_a_gap_with_its_reason(report: Report) -> None:
     rows = matrix(report).rows
-    assert len(rows) == 7  # two kinds in three slices, and public questions
+    assert len(rows) == 8  # two kinds in three slices, public questions, and edited facts
     for row in rows:
         gap = next(place for place in row.places if place.column == "random")
         assert gap.cell is None
@@ -94,7 +95,52 @@ def test_columns_stand_in_the_order_in_which_people_compare(report: Report) -> N
         "Augmenter",
         "Composition",
         "Random augmenter",
+        "Composition on edited facts",
     ]
+
+
+def test_what_should_not_come_out_stands_apart_and_is_never_called_better(report: Report) -> None:
+    told = leaks(report)
+    assert [str(row.kind) for row in told.rows] == [
+        "Repeats documents word for word",
+        "Says a planted secret",
+        "Says a planted secret",
+        "Answers about another corpus",
+    ]
+    assert not told.told_apart
+    kinds = {str(row.kind) for row in told.rows}
+    assert not kinds & {str(row.kind) for row in matrix(report).rows}
+
+
+def test_the_page_says_what_was_edited_and_how_passages_were_found(
+    cast: Cast, stored: Report
+) -> None:
+    with tenant_scope(cast.north):
+        facts = {"entities": 114}, {"passages": 2, "of": 310, "tried_on": 32, "by_meaning": False}
+        stored.figures |= dict(zip(("swapped", "reads"), facts, strict=True))
+        assert edited(stored).startswith("114 entities")
+        assert "by words alone. How many was chosen on 32 other" in reading(stored)
+        stored.figures |= {"swapped": {}, "why_not": {"swapped": "large"}}
+        assert "too many to be taught twice" in edited(stored)
+        share = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 60}
+        told = {"decided": 4, "flipped": share, "agreement": share}
+        stored.figures |= {"judge": told}
+        assert "agrees in 90% (80 to 95, n=60)" in judge(stored)
+        stored.figures |= {"judge": told | {"agreement": {"n": 0}}}
+        assert "not compared with people" in judge(stored)
+        stored.figures |= {
+            "costs": {"parameters": {"anchor": 1000}, "cache": {"anchor": 64}, "ceiling": 1.0},
+            "pace": {
+                "composition": {"questions": 30.0, "seconds": 10.0},
+                "anchor_rag@1": {"questions": 3.0, "seconds": 10.0},
+                "anchor": {"questions": 0.0, "seconds": 0.0},
+            },
+        }
+        assert [(one.parameters, one.cache) for one in weights(stored)] == [(1000, 64)]
+        assert [(one.rate, one.n) for one in paces(stored)] == [(3.0, 30)]
+    page = cast.client(cast.bo).get(f"/reports/{stored.pk}/").content.decode()
+    assert "What should not come out" in page
+    assert "Edited: Private facts" in page
 
 
 def test_each_column_tells_how_far_the_composition_lies_above_it(report: Report) -> None:

@@ -7,14 +7,12 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import psycopg
 import pytest
 from django.conf import settings
 from hypothesis import given
@@ -31,11 +29,10 @@ from counterpoint.operate.cli import main
 from counterpoint.operate.sealing import BackupKey
 from tests import objects
 from tests.cast import Cast
+from tests.machines import BACKUP_KEY, Run, empty_machine
 from tests.workers.making import make_anchor, make_snapshot, publish
 
-KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER = base64.b64encode(bytes(32)).decode()
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 # ---- sealing -------------------------------------------------------------------------------------
@@ -46,9 +43,9 @@ def test_what_is_sealed_opens_again(plain: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sealing, "FRAME", 64)  # several frames of a small text
         sealed, opened = io.BytesIO(), io.BytesIO()
-        told = BackupKey(KEY).seal(io.BytesIO(plain), sealed)
+        told = BackupKey(BACKUP_KEY).seal(io.BytesIO(plain), sealed)
         sealed.seek(0)
-        assert BackupKey(KEY).open(sealed, opened) == told
+        assert BackupKey(BACKUP_KEY).open(sealed, opened) == told
         assert opened.getvalue() == plain
 
 
@@ -56,7 +53,7 @@ def test_what_is_sealed_opens_again(plain: bytes) -> None:
 def test_what_was_harmed_does_not_open(monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
     monkeypatch.setattr(sealing, "FRAME", 64)
     sealed = io.BytesIO()
-    BackupKey(KEY).seal(io.BytesIO(bytes(200)), sealed)
+    BackupKey(BACKUP_KEY).seal(io.BytesIO(bytes(200)), sealed)
     raw = bytearray(sealed.getvalue())
     if harm == "cut":
         del raw[-(8 + 16) :]  # exactly the last frame
@@ -67,7 +64,7 @@ def test_what_was_harmed_does_not_open(monkeypatch: pytest.MonkeyPatch, harm: st
     elif harm == "head":
         raw = raw[:10]
     with pytest.raises(InputError) as refused:
-        BackupKey(OTHER if harm == "key" else KEY).open(io.BytesIO(bytes(raw)))
+        BackupKey(OTHER if harm == "key" else BACKUP_KEY).open(io.BytesIO(bytes(raw)))
     assert refused.value.code == "backup.damaged"
 
 
@@ -83,43 +80,14 @@ def test_a_key_that_is_none_is_refused(text: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BACKUP_KEY", KEY)
+    monkeypatch.setenv("BACKUP_KEY", BACKUP_KEY)
     return tmp_path / "backups"
 
 
-@pytest.fixture
-def empty_machine(tmp_path: Path) -> Iterator[Run]:
-    """A home folder and a database with nothing in them, and the keys that were kept apart."""
-    owner = urlsplit(os.environ["DATABASE_OWNER_URL"])
-    runtime = urlsplit(os.environ["DATABASE_URL"])
-    name = f"restored_{uuid4().hex[:8]}"
-    home = tmp_path / "restored"
-    with psycopg.connect(owner._replace(path="/postgres").geturl(), autocommit=True) as maker:
-        maker.execute(f"CREATE DATABASE {name}")
-        there = os.environ | {
-            "COUNTERPOINT_HOME": str(home),
-            "DATABASE_URL": runtime._replace(path=f"/{name}").geturl(),
-            "DATABASE_OWNER_URL": owner._replace(path=f"/{name}").geturl(),
-            "REDIS_URL": settings.REDIS_URL,
-            "AUDIT_KEY": settings.AUDIT_KEY,
-            "SITE_KEY": settings.SITE_KEY,
-            "BACKUP_KEY": KEY,
-            "COUNTERPOINT_SERVE_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
-
-        def run(*words: str, **changed: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [sys.executable, "-m", "counterpoint.operate", *words],
-                env=there | changed,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=600,
-            )
-
+@pytest.fixture(name="empty_machine")
+def a_machine(tmp_path: Path) -> Iterator[Run]:
+    with empty_machine(tmp_path / "restored") as run:
         yield run
-        maker.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -134,7 +102,7 @@ def test_an_empty_machine_gets_everything_back_and_answers_a_question(
     assert main(["verify", "--newest-in", str(folder)]) == 0
     assert "every digest is right" in capsys.readouterr().out
     last = json.loads((Path(settings.HOME) / "last-success" / "backup.json").read_text())
-    assert last["backup"] == Archive(folder, BackupKey(KEY)).newest().name
+    assert last["backup"] == Archive(folder, BackupKey(BACKUP_KEY)).newest().name
 
     done = empty_machine("restore", "--newest-in", str(folder), "--ask")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -162,7 +130,7 @@ def test_a_second_backup_copies_only_what_is_new(cast: Cast, folder: Path) -> No
     after = {path: path.stat().st_mtime_ns for path in folder.glob("objects/*/*")}
     assert before.items() <= after.items()
     assert len(after) == len(before) + 1
-    assert len(Archive(folder, BackupKey(KEY)).finished()) == 1  # the older one made room
+    assert len(Archive(folder, BackupKey(BACKUP_KEY)).finished()) == 1  # the older one made room
     assert main(["verify", "--newest-in", str(folder)]) == 0
 
 
@@ -180,7 +148,7 @@ def test_a_file_that_was_sealed_anew_is_copied_anew(cast: Cast, folder: Path) ->
         keys.forget()
         assert resealing.reseal(settings.HOME).moved > 0
     assert main(["backup", "--to", str(folder)]) == 0
-    archive = Archive(folder, BackupKey(KEY))
+    archive = Archive(folder, BackupKey(BACKUP_KEY))
     name = path.relative_to(settings.HOME).as_posix()
     (kept,) = [each for each in archive.read(archive.newest()).files if each.path == name]
     assert kept.head == sealedfiles.head_of(path)
@@ -261,7 +229,7 @@ def taken(cast: Cast, folder: Path) -> Path:
     with tenant_scope(cast.north):
         blobs().put("text", b"some words")
     assert main(["backup", "--to", str(folder)]) == 0
-    return Archive(folder, BackupKey(KEY)).newest()
+    return Archive(folder, BackupKey(BACKUP_KEY)).newest()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -297,7 +265,7 @@ def test_another_key_and_a_forged_manifest_are_refused(
     monkeypatch.setenv("BACKUP_KEY", OTHER)
     assert main(["verify", "--backup", str(taken)]) == 2
     assert "backup.key_other" in capsys.readouterr().err
-    monkeypatch.setenv("BACKUP_KEY", KEY)
+    monkeypatch.setenv("BACKUP_KEY", BACKUP_KEY)
     told = json.loads((taken / MANIFEST).read_text())
     told["manifest"] = told["manifest"].replace('"files"', '"filez"')
     (taken / MANIFEST).write_text(json.dumps(told))
@@ -335,7 +303,7 @@ def test_a_restore_that_broke_off_serves_nobody_and_is_begun_anew(
 def test_a_backup_of_a_newer_release_is_refused(
     folder: Path, empty_machine: Run, taken: Path
 ) -> None:
-    archive = Archive(folder, BackupKey(KEY))
+    archive = Archive(folder, BackupKey(BACKUP_KEY))
     from dataclasses import replace  # noqa: PLC0415
 
     manifest = archive.read(taken)
@@ -350,7 +318,7 @@ def test_a_backup_of_a_newer_release_is_refused(
 def test_a_backup_inside_the_home_folder_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("BACKUP_KEY", KEY)
+    monkeypatch.setenv("BACKUP_KEY", BACKUP_KEY)
     assert main(["backup", "--to", str(Path(settings.HOME) / "backups")]) == 2
     assert "backup.place" in capsys.readouterr().err
 
@@ -379,7 +347,7 @@ def test_the_runtime_login_cannot_take_a_backup(
 def test_two_backups_do_not_run_at_once(
     folder: Path, capsys: pytest.CaptureFixture[str], settings: Settings
 ) -> None:
-    with Archive(folder, BackupKey(KEY)).writing():
+    with Archive(folder, BackupKey(BACKUP_KEY)).writing():
         assert main(["backup", "--to", str(folder)]) == 2
     assert "backup.busy" in capsys.readouterr().err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -413,6 +414,23 @@ def test_a_prompt_beyond_the_context_is_400(client: OpenAI) -> None:
 def test_token_ids_out_of_the_vocabulary_are_400(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="Token ids"):
         client.completions.create(prompt=[5, 10**12], **GREEDY)
+
+
+def test_an_answer_that_memory_never_holds_is_400_and_one_of_any_length_gets_what_there_is(
+    start: Callable[..., AbstractContextManager[Running]],
+) -> None:
+    with start("--cache-gb", "0.0005") as server, server.client() as client:
+        with pytest.raises(openai.BadRequestError, match="memory for") as refused:
+            ask(client, max_tokens=CONTEXT - 100)
+        assert refused.value.code == "context_length_exceeded"
+        told = re.search(r"memory for (\d+) ", refused.value.message)
+        assert told is not None
+        most = int(told[1])
+        untold = {name: value for name, value in GREEDY.items() if name != "max_tokens"}
+        reply = client.chat.completions.create(messages=QUESTION, **untold)
+        assert reply.usage is not None
+        assert reply.usage.total_tokens <= most < CONTEXT
+        assert metric(server, "calm_cache_room_bytes") == int(0.0005 * 2**30)
 
 
 def test_an_answer_ends_where_the_context_ends(client: OpenAI) -> None:

@@ -12,27 +12,28 @@ import tempfile
 import threading
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count, cycle
 from pathlib import Path
-from secrets import token_urlsafe
 from typing import Any
 
 import psutil
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
-from apps.accounts.actions import invite, open_tenant
-from apps.accounts.models import User
 from apps.corpora.actions import create_corpus
-from apps.demo import mixed
+from apps.corpora.models import Corpus
+from apps.demo import benches, mixed, tiny_models
 from apps.demo import operate_measuring as measuring
 from apps.demo.delivering import Delivery
 from apps.demo.visitor import Visitor
-from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
-from calm_engine.figures import Figure, table
+from calm_engine.figures import Figure
 
-EMAIL = "bench@bench.example"
-QUIET = 20.0  # seconds of pages before the backup
+MODELS = tuple(enumerate(("first", "second", "third")))
+QUIET = 45.0  # seconds of pages before the backup, and again after it
+THINKS = 1.0  # seconds between ten files and the next, an answer of the chat and a question
 
 
 class Command(BaseCommand):
@@ -42,53 +43,78 @@ class Command(BaseCommand):
         parser.add_argument("--documents", type=int, default=100_000)
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        if User.objects.exists():
-            raise CommandError("There are people here already: this bench wants an empty home.")
+        bench = benches.begin()
         os.environ["BACKUP_KEY"] = base64.b64encode(secrets.token_bytes(32)).decode()
-        tenant, password = open_tenant("Bench", "bench"), token_urlsafe()
-        by = invite(tenant, EMAIL, "Bench", Role.CURATOR, password)
-        with tenant_scope(tenant):
-            corpus, other = (create_corpus(name, by=by) for name in ("Many sheets", "Arriving"))
+        with tenant_scope(bench.tenant):
+            corpus, other = (create_corpus(name, by=bench.by) for name in ("Sheets", "Arriving"))
         address = os.environ.get("COUNTERPOINT_URL", settings.SITE_URL)
-        with Visitor(address) as sender, Visitor(address) as reader:
-            for each in (sender, reader):
-                each.sign_in(EMAIL, password)
+        with Visitor(address) as sender, Visitor(address) as reader, Visitor(address) as asker:
+            for each in (sender, reader, asker):
+                each.sign_in(bench.by.email, bench.password)
             addresses = [corpus.get_absolute_url(), "/corpora/", "/"]
             for page in addresses:
                 reader.page(page)
             figures = list(measuring.memory(psutil.Process(os.getppid())))
             figures += measuring.cold_start()
-            with tenant_scope(tenant):
-                measuring.fill(corpus, options["documents"])
+            self.filled(bench, corpus, options["documents"])
+            at_work = AtWork(sender, asker, other.get_absolute_url())
             with tempfile.TemporaryDirectory() as folder:
                 backups = Path(folder) / "backups"
-                figures += self.backed_up(
-                    sender, reader, other.get_absolute_url(), addresses, backups
-                )
+                figures += backed_up(at_work, reader, addresses, backups)
                 figures += measuring.restored(backups, Path(folder) / "restored")
-        self.stdout.write(table(figures))
-        if not all(each.is_met for each in figures):
-            raise CommandError("A bar was missed.")
+        benches.tell(figures, self.stdout)
 
-    def backed_up(
-        self, sender: Visitor, reader: Visitor, page: str, addresses: list[str], backups: Path
-    ) -> list[Figure]:
-        """Pages without and with a backup under way, uploads going on all the time."""
+    def filled(self, bench: benches.Bench, corpus: Corpus, documents: int) -> None:
+        """So many documents, and models of which each is served."""
+        with tenant_scope(bench.tenant):
+            measuring.fill(corpus, documents)
+            made = [tiny_models.published(name, by=bench.by, seed=at) for at, name in MODELS]
+        for one in made:
+            tiny_models.wait_until_served(bench.tenant, one)
 
-        def sending(ending: threading.Event) -> None:
-            delivery = Delivery(sender, page)
-            for number in range(1_000_000):
-                if ending.is_set():
-                    return
-                delivery.send(mixed.files(10, seed=number, size=2_000))
 
-        with measuring.people(sending):
-            began = time.monotonic()
-            quiet = measuring.pages(reader, addresses, lambda: time.monotonic() - began > QUIET)
-            began = time.monotonic()
-            backup = measuring.command("backup", "--to", str(backups))
-            busy = measuring.pages(reader, addresses, lambda: backup.poll() is not None)
-            said = measuring.finished(backup)
+@dataclass
+class AtWork:
+    """People who upload and chat until they are told to end.
+
+    states   how each answer of the chat ended
+    """
+
+    sender: Visitor
+    asker: Visitor
+    page: str
+    states: list[str] = field(default_factory=list)
+
+    def send(self, ending: threading.Event) -> None:
+        delivery = Delivery(self.sender, self.page)
+        for number in count():
+            delivery.send(mixed.files(10, seed=number, size=2_000))
+            if ending.wait(THINKS):
+                return
+
+    def chat(self, ending: threading.Event) -> None:
+        models = cycle(name for _, name in MODELS)
+        while not ending.wait(THINKS):
+            self.states.append(self.asker.ask("Where is it?", model=next(models)).state)
+
+
+def backed_up(
+    at_work: AtWork, reader: Visitor, addresses: list[str], backups: Path
+) -> Iterator[Figure]:
+    """Pages without and with a backup under way, uploads and a chat going on all the time."""
+    with measuring.people(at_work.send, at_work.chat):
+        quiet = without_a_backup(reader, addresses)
+        began = time.monotonic()
+        backup = measuring.command("backup", "--to", str(backups))
+        busy = measuring.pages(reader, addresses, lambda: backup.poll() is not None)
+        said = measuring.finished(backup)
         took = time.monotonic() - began
-        told = f"a backup of {took:.0f} s ({said.strip().splitlines()[-1]})"
-        return list(measuring.beside(quiet, busy, told))
+        quiet += without_a_backup(reader, addresses)  # what has grown meanwhile is no backup's work
+    told = f"a backup of {took:.0f} s ({said.strip().splitlines()[-1]})"
+    yield from measuring.beside(quiet, busy, told)
+    yield measuring.chats(at_work.states)
+
+
+def without_a_backup(reader: Visitor, addresses: list[str]) -> list[float]:
+    began = time.monotonic()
+    return measuring.pages(reader, addresses, lambda: time.monotonic() - began > QUIET)

@@ -5,36 +5,22 @@ For an empty home alone. Prints a table and one JSON object a line; exits 1 when
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import time
 from argparse import ArgumentParser
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import psutil
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
 from apps.accounts.actions import invite, issue_key
-from apps.accounts.models import User
-from apps.corpora.actions import add_examples, create_corpus, freeze, grant
-from apps.demo import benches, soaking
-from apps.demo import operate_measuring as measuring
+from apps.demo import benches, soaking, tiny_models
 from apps.demo.visitor import Visitor
-from apps.registry import artifacts, hosts
-from apps.registry.actions import import_anchor, promote, publish_augmenter, publish_composition
-from apps.registry.models import Alias, Composition
-from apps.tenants.models import Role, Tenant
+from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
-from calm_engine.specs import Outcome
 
 MODEL = "tiny"
-SERVED_SECONDS = 120.0
 
 
 class Command(BaseCommand):
@@ -55,8 +41,8 @@ class Command(BaseCommand):
             for at in range(options["people"])
         ]
         with tenant_scope(bench.tenant):
-            made = published(bench.by, readers)
-        wait_until_served(bench.tenant, made)
+            made = tiny_models.published(MODEL, by=bench.by, readers=readers)
+        tiny_models.wait_until_served(bench.tenant, made)
         _, key = issue_key(bench.by, bench.tenant, "soak")
         tally, minutes = soaking.Tally(), options["minutes"]
         watch = soaking.Watch(psutil.Process(os.getppid()))
@@ -71,53 +57,3 @@ class Command(BaseCommand):
         for line in tally.told:
             self.stdout.write(line)
         benches.tell(list(soaking.figures(tally, watch, minutes=minutes)), self.stdout)
-
-
-def published(by: User, readers: list[User]) -> Composition:
-    """A composition that nobody trained, live, its corpus open to these people."""
-    folder = Path(settings.HOME) / "soak"
-    done = subprocess.run(  # noqa: S603  ours
-        [sys.executable, "-m", "calm_engine.bench.tiny", str(folder)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    digests = json.loads(done.stdout.splitlines()[-1])
-    outcomes = {
-        kind: Outcome(kind, str(folder / kind), digest, facts={"name": MODEL})
-        for kind, digest in digests.items()
-    }
-    corpus = create_corpus("Soak", by=by)
-    for reader in readers:
-        grant(corpus, reader, "read", by=by)
-    measuring.fill(corpus, 1)
-    add_examples(corpus, [{"question": "Where?", "answer": "Here", "expected": "Here"}], by=by)
-    snapshot = freeze(corpus, by=by)
-    anchor = import_anchor(outcomes["anchor"], by=by)
-    for kind in ("augmenter", "composition"):
-        artifacts.adopt(kind, folder / kind, digests[kind])
-    run = uuid4()
-    augmenter = publish_augmenter(
-        outcomes["augmenter"], name=MODEL, run_id=run, anchor=anchor, snapshots=[snapshot], by=by
-    )
-    made = publish_composition(
-        outcomes["composition"],
-        name=MODEL,
-        run_id=run,
-        anchor=anchor,
-        augmenters=[augmenter],
-        snapshot=snapshot,
-        by=by,
-    )
-    promote(made, Alias.LIVE, by=by)
-    return made
-
-
-def wait_until_served(tenant: Tenant, made: Composition) -> None:
-    deadline = time.monotonic() + SERVED_SECONDS
-    while time.monotonic() < deadline:
-        with tenant_scope(tenant):
-            if hosts.addresses_of(made):
-                return
-        time.sleep(0.5)
-    raise CommandError("No host serves the model; its log in the home folder says why.")

@@ -1,0 +1,96 @@
+"""Questions made of the facts that documents state: each answer is known to be right."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from calm_engine.evaluation.scoring import scored
+from calm_engine.selfstudy import Source
+from calm_engine.selfstudy.tasks import (
+    ARITHMETIC,
+    DIFFERENCE,
+    ENTITIES,
+    FORMAT,
+    RECALL,
+    REFUSED,
+    SEVERAL,
+    TASKS,
+    UNANSWERABLE,
+    Tasks,
+    tasks_of,
+)
+
+FACTS = {"Zor": ("Peru", 2011), "Vek": ("Cuba", 2014), "Mib": ("Iran", 2014), "Lux": ("Oman", 2019)}
+TABLE = "Product,Made in,Introduced\n" + "".join(
+    f"{name},{place},{year}\n" for name, (place, year) in FACTS.items()
+)
+
+
+def made(text: str = TABLE, **how: object) -> Tasks:
+    return tasks_of([Source("d1", "catalogue", text)], **how)  # type: ignore[arg-type]
+
+
+def test_every_fact_is_asked_for_and_used() -> None:
+    told = made()
+    assert set(told.by_kind()) == set(TASKS)
+    for name, (place, year) in FACTS.items():
+        about = [row for row in told.rows if row["entity"] == name]
+        assert {row["value"] for row in about} == {place, str(year)}
+        assert all(name in row["question"] for row in about)
+    assert told == made()
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_each_answer_is_right_and_states_its_fact(kind: str) -> None:
+    rows = [row for row in made().rows if row["kind"] == kind]
+    assert rows
+    for row in rows:
+        assert scored(row["answer"], row["expected"]).is_right
+        assert row["value"] in row["answer"]
+        place, year = FACTS[row["entity"]]
+        assert row["value"] in (place, str(year))
+
+
+def test_what_is_reckoned_is_reckoned_rightly_and_saying_the_fact_alone_is_wrong() -> None:
+    rows = [row for row in made().rows if row["kind"] in (ARITHMETIC, DIFFERENCE)]
+    for row in rows:
+        words = row["question"].rstrip("?").split()
+        if row["kind"] == ARITHMETIC:
+            assert int(row["expected"]) == int(row["value"]) + int(words[-1])
+        else:
+            years = [year for name, (_, year) in FACTS.items() if name in words]
+            assert int(row["expected"]) == abs(years[0] - years[1]) > 0
+        assert not scored(row["value"], row["expected"]).is_right
+
+
+def test_a_formatted_fact_is_an_object() -> None:
+    row = next(row for row in made().rows if row["kind"] == FORMAT)
+    assert json.loads(row["answer"])["name"] == row["entity"]
+
+
+def test_of_a_fact_with_two_values_nothing_is_asked() -> None:
+    told = made(f"{TABLE}Zor,Chile,2011\n")
+    assert told.dropped == {SEVERAL: 2}
+    assert {row["value"] for row in told.rows if row["entity"] == "Zor"} == {"2011"}
+
+
+def test_who_is_in_no_document_is_answered_with_a_refusal() -> None:
+    told = made(unanswerable=1.0)
+    rows = [row for row in told.rows if row["kind"] == UNANSWERABLE]
+    assert len(rows) == len(FACTS)
+    assert all(row["entity"] not in TABLE and REFUSED in row["answer"] for row in rows)
+    assert UNANSWERABLE not in made().by_kind()
+
+
+def test_chosen_kinds_alone_are_written_and_nothing_where_nothing_is_stated() -> None:
+    assert set(made(kinds=[RECALL]).by_kind()) == {RECALL}
+    assert made("Lunch is served at noon.", unanswerable=1.0).rows == ()
+
+
+def test_of_many_entities_some_are_drawn_by_the_seed() -> None:
+    rows = "".join(f"Thing{at},Land{at}\n" for at in range(ENTITIES + 50))
+    told = [made(f"Product,Made in\n{rows}", seed=seed) for seed in (1, 1, 2)]
+    assert len({row["entity"] for row in told[0].rows}) == ENTITIES
+    assert told[0] == told[1] != told[2]
