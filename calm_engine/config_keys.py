@@ -157,6 +157,13 @@ def _known(kind: type[PreTrainedConfig]) -> set[str]:
     return fields | set(kind.attribute_map) | generation | _READ | _NOTES
 
 
+def quantiser_of(config: dict[str, Any]) -> str:
+    """What quantised a model, in lower case; "" where nothing did or it is not told."""
+    told = config.get("quantization_config") or {}
+    told = told if isinstance(told, dict) else told.to_dict()
+    return str(told.get("quant_method") or "").lower()
+
+
 def bits_of(config: dict[str, Any]) -> int | None:
     """Bits of a quantised weight, 0 where the config does not tell; None when it is not quantised.
 

@@ -43,7 +43,14 @@ def costs_of(model: CalmForCausalLM) -> Costs:
     weights = {name: _weights(modules) for name, modules in parts.items()}
     held = {name: sum(map(_bytes, found)) for name, found in weights.items()}
     counted = {name: sum(one.numel() for one in found) for name, found in weights.items()}
-    return Costs(counted, _cache(model), held["anchor"] / sum(held.values()))
+    return Costs(counted, cache_of(model), held["anchor"] / sum(held.values()))
+
+
+def storage_bytes(*modules: nn.Module) -> int:
+    """Bytes of all weights and buffers of these together; what several share is counted once."""
+    tensors = [one for module in modules for one in (*module.parameters(), *module.buffers())]
+    storages = (one.untyped_storage() for one in tensors)
+    return sum({it.data_ptr(): it.nbytes() for it in storages}.values())
 
 
 def bridges_width(model: CalmForCausalLM) -> int:
@@ -58,9 +65,10 @@ def _weights(modules: Iterable[nn.Module]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _cache(model: CalmForCausalLM) -> dict[str, int]:
+def cache_of(model: CalmForCausalLM) -> dict[str, int]:
+    """Bytes that each token read leaves behind, by part."""
     ids = torch.zeros((1, TOKENS), dtype=torch.long, device=model.device)
-    cache: Any = model(ids, use_cache=True, gate=1.0).past_key_values
+    cache: Any = model(input_ids=ids, use_cache=True, gate=1.0).past_key_values
     assert isinstance(cache, CalmCache)
     parts = {"anchor": [cache.anchor], "augmenters": cache.augmenters, "bridges": [cache.bridges]}
     return {name: sum(map(_held, each)) // TOKENS for name, each in parts.items()}

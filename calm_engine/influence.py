@@ -184,10 +184,12 @@ def _logprobs(logits: Tensor, said: Tensor) -> list[float]:
 
 def _weights(shares: dict[int, Tensor], count: int, streams: Streams) -> list[list[float]]:
     """Each augmenter's weight in the mixture, by token: what later ones leave of its share."""
-    left = torch.ones(count)
+    left = torch.ones(count, dtype=torch.float32)
     weights = []
     for index in reversed(range(len(streams.below))):
-        share = shares[index][0].cpu() if index in shares else torch.zeros(count)
+        share = (
+            shares[index][0].cpu() if index in shares else torch.zeros(count, dtype=torch.float32)
+        )
         weights.append((share * left).tolist())
         left = left * (1.0 - share)
     return weights[::-1]

@@ -107,6 +107,17 @@ def memory_limit(cgroups: Path = CGROUPS) -> int | None:
     return min(left, default=None)
 
 
+def memory_free(cgroups: Path = CGROUPS) -> int:
+    """Bytes that we may still take: of the machine's own, and of what our control groups allow."""
+    left = memory_limit(cgroups)
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration, ValueError):  # another system than Linux
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return free if left is None else min(free, left)
+
+
 def _allowance(folder: Path) -> int | None:
     """What a group may hold less what it holds; what is only cached counts as free."""
     try:

@@ -197,6 +197,7 @@ WORDING: dict[str, str] = {
     # Corpora, examples and models in the product
     "alias.moved": "Somebody else has just changed which model is {name}. "
     "Look at it again, then decide.",
+    "alias.not_live": "Only a model that is live can be kept warm[: {name}]. Promote it first.",
     "alias.no_previous": "There is no earlier model to go back to.[ {name} has had only one.] "
     "Promote another one instead.",
     "closure.empty": "A model whose corpora are not known can be used by nobody, and was not kept. "
@@ -303,6 +304,8 @@ WORDING: dict[str, str] = {
     # The model server
     "server.address": "This address cannot be listened on[: {host}, port {port}]. "
     "Choose an address of this machine with --host and a port above 1023 with --port.",
+    "server.beside": "Each composition of a server has a name of its own, a folder and those of "
+    "its augmenters, and vLLM plays one alone. Mend --beside, or start another server.",
     "server.busy": "All places are taken and the queue is full. Try again in a few seconds.",
     "server.draining": "This model server is stopping. Try again in a few seconds.",
     "server.failed": "The model could not be loaded. The log of the model server says why.",
@@ -319,6 +322,9 @@ WORDING: dict[str, str] = {
     "server.secret": "The secret is missing, empty or cannot be read[: {path}]. "
     "Write one long random line into that file, then start again.",
     # vLLM
+    "vllm.ended": "vLLM's own process has ended. Its words stand above in the log of the model "
+    "server; where memory was short, give it less with --cache-gb.",
+    "vllm.start": "vLLM did not start[: {why}]. More of its words stand above in the log.",
     "vllm.family": "vLLM does not run this kind of model under bridges[ ({kind})]. "
     "Serve it with `--engine torch`.",
     "embedder.folder": "There is no embedding model in this folder[: {path}]. Give the folder of a "
@@ -333,8 +339,8 @@ WORDING: dict[str, str] = {
     "`--engine torch`.",
     "vllm.pipeline": "A composition runs in one place: both models go in step. Share it out with "
     "tensor parallelism, not pipeline parallelism.",
-    "vllm.quantised": "A quantised parent is not played under bridges by vLLM yet. "
-    "Serve it with `--engine torch`, or take it in bfloat16.",
+    "vllm.quantised": "A parent is quantised in a way that is not played under bridges by vLLM"
+    "[: {how}]. Serve it with `--engine torch`, or take it in bfloat16.",
     "vllm.tokenizers": "An augmenter has a tokenizer of its own, which only our own server plays. "
     "Serve it with `--engine torch`.",
     "vllm.version": "This release plays compositions on vLLM {wanted}, and {found} is installed. "

@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from calm_engine.process import memory_free
+
 MIB = 2**20
 ASKED = "name,memory.total,memory.used,utilization.gpu,temperature.gpu,power.draw"
 
@@ -83,6 +85,14 @@ def parsed(line: str) -> Device:
         with suppress(ValueError):  # "[N/A]": this driver does not tell
             facts[key] = float(text)
     return Device(name, int(float(total) * MIB), facts)
+
+
+def free() -> int:
+    """Bytes of the accelerator, or of the machine, that nobody has."""
+    found = _nvidia() if has_gpu() else None
+    if found is None:
+        return memory_free()
+    return found.memory_bytes - int(found.facts["memory_used"])
 
 
 def held_by(pids: Iterable[int]) -> int:

@@ -35,7 +35,7 @@ async def embeddings(request: HttpRequest) -> HttpResponseBase:
     given = asked.model_dump(exclude_unset=True)
     body = given | {"model": admission.served, "user": admission.caller}
     answers = hosts.watched(
-        hosts.whole(admission.address, "embeddings", body),
+        hosts.whole(admission.addresses, "embeddings", body),
         looking(admission, is_allowed),
         every=LOOK_SECONDS,
     )

@@ -142,7 +142,7 @@ class Admission:
     model_id: UUID
     name: str
     served: str
-    address: str
+    addresses: hosts.Addresses
     caller: str
     passages: Sequence[Passage] = ()
 
@@ -183,9 +183,9 @@ async def answered(asked: Completion, admission: Admission, path: str) -> HttpRe
     body = asked.body() | {"model": admission.served, "user": admission.caller}
     look = looking(admission, is_allowed)
     if asked.stream:
-        source = hosts.stream(admission.address, path, body)
+        source = hosts.stream(admission.addresses, path, body)
         return await streamed(hosts.watched(source, look, every=LOOK_SECONDS), admission)
-    answers = hosts.watched(hosts.whole(admission.address, path, body), look, every=LOOK_SECONDS)
+    answers = hosts.watched(hosts.whole(admission.addresses, path, body), look, every=LOOK_SECONDS)
     async with aclosing(answers):
         answer = await first_of(answers)
     await counted(admission, tokens_of(answer))
@@ -329,12 +329,14 @@ def admit(secret: str, asked: Asking, path: str, find: Find) -> Admission:
     with tenant_scope(key.tenant_id):
         over = quotas.refusal(key.user, Quota.Kind.REQUESTS, Quota.Kind.TOKENS)
         model = None if over else find(key, asked.model)
-        address = hosts.address_of(model, caller=str(key.user_id)) if model else ""
+        addresses = hosts.addresses_of(model, caller=str(key.user_id)) if model else ()
+        if isinstance(model, Composition) and not addresses:
+            hosts.wake(model)
         record(
             "api.ask",
             model,
             by=key.user,
-            outcome="ok" if address else "refused",
+            outcome="ok" if addresses else "refused",
             key=key.prefix,
             endpoint=path,
             characters=asked.characters(),
@@ -343,12 +345,12 @@ def admit(secret: str, asked: Asking, path: str, find: Find) -> Admission:
         raise errors.used_up(over)
     if model is None:
         raise errors.no_model(asked.model)
-    if not address:
+    if not addresses:
         raise errors.not_running()
     with tenant_scope(key.tenant_id):
         quotas.spend(key.user, Quota.Kind.REQUESTS)
     caller = str(key.user_id)
-    return Admission(key.tenant_id, key.pk, model.pk, asked.model, model.name, address, caller)
+    return Admission(key.tenant_id, key.pk, model.pk, asked.model, model.name, addresses, caller)
 
 
 async def looked_up(admission: Admission, question: str) -> Admission:

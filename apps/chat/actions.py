@@ -280,9 +280,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a composition is served now; no address: nowhere, though perhaps soon."""
+    """Where a composition is served now; no addresses: nowhere, though perhaps soon."""
 
-    address: str
+    addresses: hosts.Addresses
     is_starting: bool
 
 
@@ -343,8 +343,10 @@ def place_of(reply_id: UUID) -> Place:
     """Where the composition of this reply is served now. Renews the reply's sign of life."""
     Message.objects.active().filter(pk=reply_id).update(seen_at=Now())
     reply = Message.objects.select_related("composition", "conversation").get(pk=reply_id)
-    address = hosts.address_of(reply.maker, caller=str(reply.conversation.owner_id))
-    return Place(address, hosts.is_starting(reply.maker, now=timezone.now()))
+    addresses = hosts.addresses_of(reply.maker, caller=str(reply.conversation.owner_id))
+    if not addresses:
+        hosts.wake(reply.maker)
+    return Place(addresses, hosts.is_starting(reply.maker, now=timezone.now()))
 
 
 class Verdict:

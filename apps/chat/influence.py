@@ -49,10 +49,10 @@ class Weighed:
 async def weighed(tenant_id: UUID, reply_id: UUID, by: User) -> Weighed:
     """Raises InputError: "influence.state", "influence.differs", "model.not_usable", and what
     `hosts.whole` raises when no server answers."""
-    address, work, text = await hosts.step(tenant_id, _prepared, reply_id, by)
+    addresses, work, text = await hosts.step(tenant_id, _prepared, reply_id, by)
     body = {**work.settings, "model": work.model, "messages": work.messages()}
     body |= {"influence": True, "stream": False}
-    async with aclosing(hosts.whole(address, "chat/completions", body)) as answers:
+    async with aclosing(hosts.whole(addresses, "chat/completions", body)) as answers:
         choice = (await anext(answers))["choices"][0]
     if storable(choice["message"]["content"]) != text:
         raise InputError(
@@ -63,17 +63,17 @@ async def weighed(tenant_id: UUID, reply_id: UUID, by: User) -> Weighed:
     return Weighed([_piece(told) for told in choice["influence"]])
 
 
-def _prepared(reply_id: UUID, by: User) -> tuple[str, Work, str]:
+def _prepared(reply_id: UUID, by: User) -> tuple[hosts.Addresses, Work, str]:
     reply = Message.objects.select_related("conversation", "composition", "parent").get(pk=reply_id)
     if reply.state != State.COMPLETE or reply.is_by_anchor_alone:
         raise InputError("influence.state", "Only a whole answer of the composition has this.")
-    address = hosts.address_of(reply.maker)
-    if not (can_use(by, reply.maker) and address):
+    addresses = hosts.addresses_of(reply.maker)
+    if not (can_use(by, reply.maker) and addresses):
         raise InputError(
             "model.not_usable", "The version that answered is not running, or you may not use it."
         )
     within_limits(by)  # a second making costs what the first did
-    return address, work_of(reply), reply.text
+    return addresses, work_of(reply), reply.text
 
 
 def _piece(told: dict[str, Any]) -> Piece:

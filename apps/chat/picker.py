@@ -28,7 +28,8 @@ class Choice:
     """One live model as one person sees it.
 
     knows_until   when the newest documents that it learned were frozen
-    state         "ready", "starting", "resting" (a training has its accelerator) or "off"
+    state         "ready", "starting", "asleep" (a question wakes it), "resting" (a training has its
+                  accelerator) or "off"
     missing       corpora that this person may not read; empty when they may use the model
     """
 

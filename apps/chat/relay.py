@@ -174,14 +174,14 @@ async def _write(draft: Draft) -> None:
     if work is None:
         raise Ended(Verdict.GONE)
     await draft.say_state("queued", "Waiting for its turn")
-    address = await _address(draft)
+    addresses = await _addresses(draft)
     if work.looks_up:
         meaning = await embedders.meaning_of(draft.tenant_id, work.question)
         work = replace(work, passages=await draft.step(actions.look_up, meaning))
     while True:
         draft.passages = [passage.pk for passage in work.passages]
         try:
-            await _read_from(draft, address, work)
+            await _read_from(draft, addresses, work)
         except hosts.Refusal as refusal:
             less = work.lessened()
             if refusal.code != "context_length_exceeded" or less is None:
@@ -191,13 +191,13 @@ async def _write(draft: Draft) -> None:
             return
 
 
-async def _address(draft: Draft) -> str:
+async def _addresses(draft: Draft) -> hosts.Addresses:
     """Where the model answers; waits while a host loads it. Raises InternalError otherwise."""
     began = told = time.monotonic()
     while True:
-        place = await draft.step(actions.place_of)
-        if place.address:
-            return str(place.address)
+        place: actions.Place = await draft.step(actions.place_of)
+        if place.addresses:
+            return place.addresses
         now = time.monotonic()
         if now - began > (WAKE_SECONDS if place.is_starting else PATIENCE_SECONDS):
             raise _not_ready()
@@ -210,10 +210,10 @@ async def _address(draft: Draft) -> str:
             raise Ended(Verdict.STOPPED)
 
 
-async def _read_from(draft: Draft, address: str, work: Work) -> None:
+async def _read_from(draft: Draft, addresses: hosts.Addresses, work: Work) -> None:
     """One exchange with the model server, to its end."""
     settings = {**work.settings, "user": work.caller}
-    pieces = hosts.stream_chat(address, work.messages(), model=work.model, settings=settings)
+    pieces = hosts.stream_chat(addresses, work.messages(), model=work.model, settings=settings)
     is_read = False
     async with aclosing(hosts.watched(pieces, draft.look, every=LOOK_SECONDS)) as arriving:
         async for piece in arriving:

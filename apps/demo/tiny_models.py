@@ -77,7 +77,7 @@ def wait_until_served(tenant: Tenant, made: Composition) -> None:
     deadline = time.monotonic() + SERVED_SECONDS
     while time.monotonic() < deadline:
         with tenant_scope(tenant):
-            if hosts.address_of(made):
+            if hosts.addresses_of(made):
                 return
         time.sleep(0.5)
     raise CommandError("No host serves the model; its log in the home folder says why.")

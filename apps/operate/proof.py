@@ -81,23 +81,23 @@ def live_model() -> tuple[UUID, str] | None:
     return None
 
 
-def wait_for(host: subprocess.Popen[bytes], tenant_id: UUID, model: str) -> str:
+def wait_for(host: subprocess.Popen[bytes], tenant_id: UUID, model: str) -> hosts.Addresses:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and host.poll() is None:
         with tenant_scope(tenant_id):
             row = Composition.objects.live().filter(name=model).first()
-            if row is not None and (address := hosts.address_of(row)):
-                return address
+            if row is not None and (addresses := hosts.addresses_of(row)):
+                return addresses
         time.sleep(1.0)
     raise InputError("restore.no_answer", f"{model} was restored, but is not served; see logs/.")
 
 
-async def answer(address: str, model: str) -> int:
+async def answer(addresses: hosts.Addresses, model: str) -> int:
     """How many tokens came: what they say is nobody's business here."""
     messages = [{"role": "user", "content": QUESTION}]
     settings = {"max_tokens": 8, "temperature": 0}
     tokens = 0
-    stream = hosts.stream_chat(address, messages, model=model, settings=settings)
+    stream = hosts.stream_chat(addresses, messages, model=model, settings=settings)
     async with aclosing(stream) as pieces:
         async for piece in pieces:
             tokens = (piece.usage or {}).get("completion_tokens", tokens)

@@ -89,15 +89,20 @@ def runs() -> list[Metric]:
 
 
 def models() -> list[Metric]:
-    wanted = gauge("models_wanted", "Compositions that a live alias names, and embedders in use")
+    wanted = gauge(
+        "models_wanted", "Compositions that a live alias names and that do not sleep, and embedders"
+    )
     served = gauge("models_served", "Of these, how many a model server answers for")
     serving: set[Any] = set()
+    asleep: set[Any] = set()
     for tenant in Tenant.objects.all():
         with tenant_scope(tenant):
             rows: Any = Placement.objects.all()
             found = rows.serving().values_list("composition_id", "embedder_id")
             serving |= {pk for pair in found for pk in pair if pk is not None}
-    asked = {each.row_id for each in placements.wanted()}
+            sleeping = rows.filter(state=Placement.State.ASLEEP)
+            asleep |= set(sleeping.values_list("composition_id", flat=True))
+    asked = {each.row_id for each in placements.wanted()} - (asleep - serving)
     wanted.add_metric([], len(asked))
     served.add_metric([], len(asked & serving))
     return [wanted, served]

@@ -231,6 +231,19 @@ def roll_back(model: str, *, by: User, reason: str = "") -> AliasChange | None:
     return promote(target, Alias.LIVE, by=by, reason=reason or "Rolled back")
 
 
+def keep_warm(composition: Composition, *, kept: bool, by: User) -> None:
+    """Let a live model never be put to sleep for others, or let it again; later versions too.
+
+    Raises InputError("alias.not_live").
+    """
+    with transaction.atomic():
+        alias = Alias.objects.filter(composition=composition, name=Alias.LIVE).first()
+        if alias is None:
+            raise InputError("alias.not_live", name=str(composition))
+        if Alias.objects.filter(pk=alias.pk).exclude(keep_warm=kept).update(keep_warm=kept):
+            record("alias.change", composition, by=by, keep_warm=kept)
+
+
 def quarantine(composition: Composition, *, by: User, reason: str) -> None:
     """Bar a composition from every use, at once. Raises InputError("reason.missing")."""
     _set_state(composition, Composition.State.QUARANTINED, by=by, reason=reason)

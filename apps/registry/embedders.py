@@ -36,7 +36,7 @@ class Reader:
     """The embedder in use, where it is served now."""
 
     row_id: UUID
-    address: str
+    addresses: hosts.Addresses
     name: str
     digest: str
     width: int
@@ -45,14 +45,16 @@ class Reader:
 def reader() -> Reader | None:
     """The tenant's embedder; None where there is none or where it is not served now."""
     row = Embedder.objects.filter(in_use=True).first()
-    address = hosts.address_of(row) if row else ""
-    return Reader(row.pk, address, row.name, row.digest, row.width) if row and address else None
+    addresses = hosts.addresses_of(row) if row else ()
+    if row is None or not addresses:
+        return None
+    return Reader(row.pk, addresses, row.name, row.digest, row.width)
 
 
 def call_for_reading() -> None:
     """Have a worker read the passages that the embedder has not read, where none does already."""
     row = _unheld().first()
-    if row is not None and hosts.address_of(row) and unread_passages(row.digest):
+    if row is not None and hosts.addresses_of(row) and unread_passages(row.digest):
         send("ingestion.embed", str(row.tenant_id), str(row.pk))
 
 
@@ -106,7 +108,9 @@ async def _read(found: Reader, texts: Sequence[str]) -> list[list[float]]:
         "truncate": True,
         "user": CALLER,
     }
-    async with aclosing(hosts.whole(found.address, "embeddings", asked, limits=hosts.LIMITS)) as it:
+    async with aclosing(
+        hosts.whole(found.addresses, "embeddings", asked, limits=hosts.LIMITS)
+    ) as it:
         told = await anext(it)
     vectors = [_spelled(one["embedding"]) for one in told["data"]]
     if [len(vector) for vector in vectors] != [found.width] * len(texts):

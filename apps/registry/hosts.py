@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
+from django.db.models.functions import Now
 
 from apps.registry import artifacts
-from apps.registry.models import PLACEMENT_FRESH, Composition, Embedder, Placement
+from apps.registry.models import PLACEMENT_FRESH, WAKE_FOR, Composition, Embedder, Placement
 from apps.tenants.scope import tenant_scope
 from calm_engine import traces
 from calm_engine.errors import InternalError
@@ -95,31 +96,54 @@ def model_named(name: str, *, by: User) -> Composition | None:
     return live
 
 
-def address_of(model: Composition | Embedder, *, caller: str = "") -> str:
+Addresses = tuple[str, ...]  # of replicas, the one to be asked first
+
+
+def addresses_of(model: Composition | Embedder, *, caller: str = "") -> Addresses:
     """Where this model is served now; empty when nowhere.
 
-    caller   of several replicas each caller keeps one, while that lives: there lies what was read
-             of their earlier questions. Whoever loses theirs is spread over the others alone
-             (rendezvous hashing, Thaler and Ravishankar, 1998)
+    caller   of several replicas each caller keeps one, while that lives and has a place: there lies
+             what was read of their earlier questions. Whoever loses theirs is spread over the
+             others alone (rendezvous hashing, Thaler and Ravishankar, 1998). From a full one they
+             go to that with the least to do
     """
     placements: Any = Placement.objects.serving()
     rows = placements.filter(**{artifacts.KINDS[type(model)]: model})
-    addresses: list[str] = list(rows.values_list("address", flat=True))
-    return max(addresses, key=lambda one: sha256(f"{one} {caller}".encode()).digest(), default="")
+    found = sorted(rows, key=lambda one: sha256(f"{one.address} {caller}".encode()).digest())
+    found.reverse()
+    if found and _is_full(found[0]):
+        found.sort(key=lambda one: one.under_way / max(one.places, 1))
+    return tuple(one.address for one in found)
+
+
+def _is_full(placement: Placement) -> bool:
+    return 0 < placement.places <= placement.under_way
+
+
+def wake(composition: Composition) -> None:
+    """Ask a host where it sleeps to load it again; of several, one."""
+    placements: Any = Placement.objects.with_freshness()
+    asleep = placements.filter(composition=composition, state=Placement.State.ASLEEP, is_fresh=True)
+    is_called = asleep.filter(asked_at__gte=Now() - WAKE_FOR / 2).exists()
+    if not is_called and (found := asleep.order_by("pk").first()) is not None:
+        Placement.objects.filter(pk=found.pk).update(asked_at=Now())
 
 
 def is_starting(composition: Composition, *, now: Any) -> bool:
-    """Whether a host is loading it: worth waiting for."""
-    return states([composition], now=now)[composition.pk] == Placement.State.STARTING
+    """Whether a host is loading it, or will when it is asked: worth waiting for."""
+    known = Placement.State
+    return states([composition], now=now)[composition.pk] in (known.STARTING, known.ASLEEP)
 
 
 def states(compositions: Iterable[Composition], *, now: Any) -> dict[UUID, str]:
-    """How each of them stands, in one query: "ready", "starting", "resting" or "off".
+    """How each of them stands, in one query: "ready", "starting", "asleep", "resting" or "off".
 
-    Resting: it has left its accelerator to a training, and comes back by itself.
+    Asleep: it has left its memory to others, and a question wakes it. Resting: it has left its
+    accelerator to a training, and comes back by itself.
     """
     known = Placement.State
-    order = [str(known.READY), str(known.STARTING), str(known.RESTING)]  # the best first
+    # The best first.
+    order = [str(one) for one in (known.READY, known.STARTING, known.ASLEEP, known.RESTING)]
     rows = Placement.objects.filter(
         composition__in=compositions, state__in=order, seen_at__gte=now - PLACEMENT_FRESH
     )
@@ -184,7 +208,7 @@ async def _next(source: AsyncGenerator[T]) -> T:
 
 
 async def stream_chat(
-    address: str, messages: Sequence[dict[str, str]], *, model: str, settings: Json
+    addresses: Addresses, messages: Sequence[dict[str, str]], *, model: str, settings: Json
 ) -> AsyncGenerator[Piece]:
     """The answer to these messages as it is written; the first, empty piece says that it is read.
 
@@ -193,7 +217,7 @@ async def stream_chat(
     """
     body = {**settings, "model": model, "messages": list(messages)}
     body |= {"stream": True, "stream_options": {"include_usage": True}}
-    async with aclosing(stream(address, "chat/completions", body)) as events:
+    async with aclosing(stream(addresses, "chat/completions", body)) as events:
         async for event in events:
             if event is None:
                 yield Piece()
@@ -203,11 +227,31 @@ async def stream_chat(
             yield Piece(text, choice.get("finish_reason"), event.get("usage"))
 
 
-async def stream(address: str, path: str, body: Json) -> AsyncGenerator[Json | None]:
+async def stream(addresses: Addresses, path: str, body: Json) -> AsyncGenerator[Json | None]:
     """The events of a streamed completion, None for a mere sign of life.
 
-    Raises Refusal, also for a fault midway, and InternalError("model.gone").
+    Of two replicas the second is asked when the first dies, or turns the request away for now,
+    before it has said anything. Raises Refusal, also for a fault midway, and
+    InternalError("model.gone").
     """
+    first, *others = addresses
+    has_said = False
+    async with aclosing(_stream(first, path, body)) as events:
+        try:
+            async for event in events:
+                has_said = has_said or event is not None
+                yield event
+        except (Refusal, InternalError) as error:
+            if has_said or not others or not _is_worth_another(error):
+                raise
+        else:
+            return
+    async with aclosing(_stream(others[0], path, body)) as events:
+        async for event in events:
+            yield event
+
+
+async def _stream(address: str, path: str, body: Json) -> AsyncGenerator[Json | None]:
     async with _asked(address, path, body) as response:
         yield None  # admitted; the model reads
         async for line in _lines(response.aiter_bytes()):
@@ -224,15 +268,31 @@ async def stream(address: str, path: str, body: Json) -> AsyncGenerator[Json | N
 
 
 async def whole(
-    address: str, path: str, body: Json, *, limits: httpx.Timeout = PATIENT
+    addresses: Addresses, path: str, body: Json, *, limits: httpx.Timeout = PATIENT
 ) -> AsyncGenerator[Json]:
-    """The one reply of a request that does not stream. Raises as `stream` does.
+    """The one reply of a request that does not stream. Asks and raises as `stream` does.
 
     Of a completion nothing comes before the last token is drawn: how long that takes is the asker's
     own choice.
     """
+    first, *others = addresses
+    try:
+        reply = await _whole(first, path, body, limits)
+    except (Refusal, InternalError) as error:
+        if not others or not _is_worth_another(error):
+            raise
+        reply = await _whole(others[0], path, body, limits)
+    yield reply
+
+
+async def _whole(address: str, path: str, body: Json, limits: httpx.Timeout) -> Json:
     async with _asked(address, path, body, limits=limits) as response:
-        yield _object(await response.aread())
+        return _object(await response.aread())
+
+
+def _is_worth_another(error: Refusal | InternalError) -> bool:
+    """Whether another replica may answer what this one did not."""
+    return not isinstance(error, Refusal) or error.status in (404, 429, 503)
 
 
 @asynccontextmanager

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PLACEMENT_FRESH = timedelta(seconds=30)  # a host says so every few seconds; silence is not "ready"
 
+WAKE_FOR = timedelta(minutes=2)  # a wish to wake that is older is over: nobody waits for it now
+
 
 def readable_ids(user: User) -> ArraySubquery:
     """The ids of every corpus that this person may read, as one SQL array.
@@ -246,6 +248,7 @@ class Alias(TenantModel):
     name = models.CharField(max_length=12, choices=NAMES)
     composition = models.ForeignKey(Composition, on_delete=models.PROTECT, related_name="aliases")
     moved_at = models.DateTimeField(db_default=Now())
+    keep_warm = models.BooleanField(db_default=False)  # of `live`: never put to sleep for others
 
     class Meta:
         ordering = ["model", "name"]
@@ -319,6 +322,7 @@ class Placement(TenantModel):
         FAILED = "failed", "Failed"
         STOPPING = "stopping", "Stopping"
         RESTING = "resting", "Resting"  # a training has its accelerator; it comes back by itself
+        ASLEEP = "asleep", "Asleep"  # others needed its memory; a question wakes it
 
     composition = models.ForeignKey(
         Composition, on_delete=models.CASCADE, null=True, blank=True, related_name="placements"
@@ -332,6 +336,9 @@ class Placement(TenantModel):
     reason = models.TextField(blank=True)
     seen_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(db_default=Now())
+    asked_at = models.DateTimeField(null=True, blank=True)  # while asleep: somebody wants it
+    under_way = models.PositiveIntegerField(db_default=0)  # requests that it has, as last told
+    places = models.PositiveIntegerField(db_default=0)  # answers that it writes at once; 0: untold
 
     objects = TenantManager.from_queryset(PlacementQuerySet)()
 

@@ -6,7 +6,7 @@ A placement is refreshed while its server answers; a row that nobody refreshes i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ import structlog
 from django.db.models.functions import Now
 
 from apps.registry import artifacts
-from apps.registry.models import Composition, Embedder, ModelHost, Placement
+from apps.registry.models import WAKE_FOR, Alias, Composition, Embedder, ModelHost, Placement
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InternalError
@@ -30,6 +30,8 @@ class Wanted:
     kind      "composition" or "embedder", as `Placement` calls them
     model     the name under which programs ask; of an embedder the kind's own: there is one
     folders   what a server is given, each by its role: the kind itself, "anchor", "augmenter"
+    is_warm   never put to sleep for others
+    is_asked  it sleeps, and somebody has asked for it
     """
 
     tenant_id: UUID
@@ -37,6 +39,11 @@ class Wanted:
     row_id: UUID
     model: str
     folders: tuple[tuple[str, Path], ...]
+    is_warm: bool = False
+    is_asked: bool = False
+
+    def folders_of(self, role: str) -> list[Path]:
+        return [folder for name, folder in self.folders if name == role]
 
     @property
     def line(self) -> tuple[UUID, str, str]:
@@ -49,8 +56,11 @@ class Wanted:
         return {f"{self.kind}_id": self.row_id}
 
 
-def wanted() -> list[Wanted]:
-    """What should be served now, of every tenant."""
+def wanted(host: str = "") -> list[Wanted]:
+    """What should be served now, of every tenant.
+
+    host   whose sleeping models are told to be asked for
+    """
     found: list[Wanted] = []
     for tenant in Tenant.objects.all():
         with tenant_scope(tenant):
@@ -59,12 +69,27 @@ def wanted() -> list[Wanted]:
                 *ready.select_related("anchor").distinct(),
                 *Embedder.objects.filter(in_use=True),
             ]
+            warm, asked = _kept_warm(), called(host)
             for row in rows:
+                is_warm = isinstance(row, Embedder) or row.pk in warm
                 try:
-                    found.append(_wanted(tenant.pk, row))
+                    served = _wanted(tenant.pk, row)
+                    found.append(replace(served, is_warm=is_warm, is_asked=row.pk in asked))
                 except InternalError as error:  # one lost folder must not stop all the others
                     log.error("placement.files", model=str(row.pk), code=error.code)  # noqa: TRY400  an expected kind
     return found
+
+
+def _kept_warm() -> set[UUID]:
+    live = Alias.objects.filter(name=Alias.LIVE, keep_warm=True)
+    return set(live.values_list("composition_id", flat=True))
+
+
+def called(host: str) -> set[UUID]:
+    """Those that sleep on this host and that somebody waits for."""
+    asleep = Placement.objects.filter(host__name=host, state=Placement.State.ASLEEP)
+    called = asleep.filter(asked_at__gte=Now() - WAKE_FOR)
+    return set(called.values_list("composition_id", flat=True))
 
 
 def _wanted(tenant_id: UUID, row: Composition | Embedder) -> Wanted:
@@ -86,9 +111,20 @@ def is_allowed(served: Wanted) -> bool:
 
 
 def write(
-    host: str, served: Wanted, state: Placement.State, *, address: str = "", reason: str = ""
+    host: str,
+    served: Wanted,
+    state: Placement.State,
+    *,
+    address: str = "",
+    reason: str = "",
+    load: tuple[int, int] = (0, 0),
 ) -> None:
-    """Say where this model stands on this host, now."""
+    """Say where this model stands on this host, now.
+
+    load   requests that it has, and how many it answers at once
+    """
+    sleeps = state == Placement.State.ASLEEP
+    answered: dict[str, Any] = {} if sleeps else {"asked_at": None}
     with tenant_scope(served.tenant_id):
         row, _ = ModelHost.objects.update_or_create(name=host, defaults={"seen_at": Now()})
         Placement.objects.update_or_create(
@@ -99,6 +135,9 @@ def write(
                 "state": state,
                 "reason": reason,
                 "seen_at": Now(),
+                "under_way": load[0],
+                "places": load[1],
+                **answered,
             },
         )
 

@@ -13,6 +13,7 @@ urlpatterns = [
     path("<uuid:code>/roll-back", views.roll_back, name="roll_back"),
     path("augmenters/<uuid:code>/export", views.export_augmenter, name="export_augmenter"),
     path("<uuid:code>/export", views.export, name="export"),
+    path("<uuid:code>/keep-warm", views.keep_warm, name="keep_warm"),
     path("<uuid:code>/quarantine", views.quarantine, name="quarantine"),
     path("<uuid:code>/lift", views.lift, name="lift"),
 ]

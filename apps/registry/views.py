@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 A_PAGE = 10  # names of models
 PEOPLE = 30  # of those who may use a model, or may not
 SERVING = {"ready": "ok", "starting": "busy", "stopping": "busy", "failed": "bad"}
-SERVING |= {"resting": "paused"}
+SERVING |= {"resting": "paused", "asleep": "off"}
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def composition(request: MemberRequest, code: UUID) -> HttpResponse:
     audience = closure.audience(row, corpora, who, PEOPLE)
     parts, aliases = row.parts(), list(row.aliases.all())
     changes = aliases_of(row)
-    is_live = any(alias.name == Alias.LIVE for alias in aliases)
+    live = next((alias for alias in aliases if alias.name == Alias.LIVE), None)
     facts = {
         "model": row,
         "aliases": aliases,
@@ -163,7 +163,8 @@ def composition(request: MemberRequest, code: UUID) -> HttpResponse:
         "files": artifacts.files(row),
         "reports": list(row.reports.all()),
         "is_curator": request.membership.may(Role.CURATOR),
-        "previous": actions.previous_live(changes) if is_live else None,
+        "live": live,
+        "previous": actions.previous_live(changes) if live else None,
     }
     return render(request, "registry/composition.html", facts)
 
@@ -253,6 +254,22 @@ def roll_back(request: MemberRequest, code: UUID) -> HttpResponse:
         return redirect(row)
     messages.success(request, _("%(model)s is live again.") % {"model": change.after})
     return redirect(change.after)
+
+
+@require_POST
+@member(Role.CURATOR)
+def keep_warm(request: MemberRequest, code: UUID) -> HttpResponse:
+    """Whether this model may be put to sleep when its host has no room for another."""
+    row = fetch(request, Composition, code)
+    kept = request.POST.get("kept") == "on"
+    try:
+        actions.keep_warm(row, kept=kept, by=request.user)
+    except InputError as error:
+        messages.error(request, sentence(error))
+        return redirect(row)
+    said = _("%(model)s is kept warm.") if kept else _("%(model)s may sleep when nobody asks it.")
+    messages.success(request, said % {"model": row})
+    return redirect(row)
 
 
 @require_POST

@@ -53,7 +53,7 @@ def measure(spec: ComposeSpec, device: torch.device) -> Iterator[Figure]:
 
 def _served(model: Any, tokenizer: Any, prompts: Sequence[tuple[int, ...]]) -> Figure:
     """The same questions one after the other through the model server's own batch."""
-    line = Batcher(lambda: Loaded(model, tokenizer), drafting=Drafting())
+    line = Batcher(lambda: {"": Loaded(model, tokenizer)}, drafting=Drafting())
     line.start()
     try:
         taken = [

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from calm_engine.bench import blocks, sharing
 from calm_engine.bench.figures import ratio
 from calm_engine.bench.models import load_anchor, new_composition, size
 from calm_engine.errors import EngineError
@@ -46,12 +47,14 @@ Play = Callable[[int], Burst]
 
 
 def measure(folder: Path, scratch: Path, device: torch.device) -> Iterator[Figure]:
-    """The torch engine, and vLLM where it is installed."""
+    """What a second composition costs, the torch engine, and vLLM where it is installed."""
+    yield from sharing.measure(folder, scratch)
     anchor = load_anchor(folder, device)
+    yield from blocks.measure(anchor.config, device)
     model = new_composition(anchor)
     ceiling = size(anchor) / size(model)
     yield Figure("serving.ceiling", ceiling, "ratio", "the anchor's bytes among all that are read")
-    line = Batcher(lambda: Loaded(model, read_tokenizer(folder)), rows=max(AT_ONCE))
+    line = Batcher(lambda: {"": Loaded(model, read_tokenizer(folder))}, rows=max(AT_ONCE))
     line.start()
     try:
         together, alone = (_on_torch(line, gate) for gate in (1.0, 0.0))

@@ -25,6 +25,15 @@ def add(verbs: Any) -> None:
     kinds.add_argument("--composition", metavar="FOLDER", help=HELP["composition"])
     kinds.add_argument("--embedder", metavar="FOLDER", help="folder of an embedding model")
     add_parents(parser, required=False)
+    parser.add_argument(
+        "--beside",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME", "FOLDER"),
+        help="one more composition on the same anchor: its name, its folder, then those of its "
+        "augmenters; torch alone",
+    )
     parser.add_argument("--name", required=True, help="its name among the models")
     parser.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0: any free one")
@@ -39,25 +48,29 @@ def add(verbs: Any) -> None:
     )
     told = "tokens that the augmenter drafts for an answer that is alone; default 4, 0: none"
     parser.add_argument("--draft", type=natural, default=4, metavar="K", help=told)
-    parser.add_argument("--cache-gb", type=float, help="GiB for keys and values; vllm alone")
+    parser.add_argument("--cache-gb", type=float, help="GiB for keys and values")
     parser.add_argument("--events", action="store_true", help="print states as JSON lines")
 
 
 def _serve(args: argparse.Namespace) -> None:
-    if args.name == "anchor":
-        raise InputError("server.name")
-    augmenters = args.augmenter or ()
+    augmenters = tuple(args.augmenter or ())
     if args.composition and not (args.anchor and augmenters):
         raise InputError("server.parents")
-    need_folders(*filter(None, (args.composition, args.embedder, args.anchor, *augmenters)))
+    named = [(args.name, args.composition, *augmenters), *args.beside] if args.composition else []
+    if "anchor" in (names := [args.name, *(one[0] for one in args.beside)]):
+        raise InputError("server.name")
+    if len({*names}) < len(names) or any(len(one) < 3 for one in named):
+        raise InputError("server.beside")
+    folders = [folder for _, *each in named for folder in each]
+    need_folders(*filter(None, (args.embedder, args.anchor, *folders)))
+    from calm_engine.serving.roster import Part  # noqa: PLC0415 loads torch
     from calm_engine.serving.server import Serving, serve  # noqa: PLC0415 loads torch
 
     serve(
         Serving(
             name=args.name,
-            composition=args.composition or "",
+            parts=tuple(Part(name, name, first, tuple(rest)) for name, first, *rest in named),
             anchor=args.anchor or "",
-            augmenters=tuple(augmenters),
             embedder=args.embedder,
             host=args.host,
             port=args.port,

@@ -7,30 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
+import functools
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from weakref import WeakKeyDictionary
 
-from jinja2 import TemplateError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from calm_engine import traces
-from calm_engine.data import chat_prompt
-from calm_engine.errors import EngineError, InputError
-from calm_engine.generation import Piece, Sampling, Scored, end_tokens
-from calm_engine.grammar import Grammars, Held
+from calm_engine.errors import EngineError
+from calm_engine.generation import Piece, Sampling, Scored
+from calm_engine.grammar import Held
 from calm_engine.serving import protocol
-from calm_engine.serving.door import BareDoor, Gone, body_of, told
+from calm_engine.serving.door import BareDoor, Gone, body_of, no_model, told
 from calm_engine.serving.line import Line, Loaded, Ticket
 from calm_engine.serving.protocol import Ask, Form, Json, RequestError, Usage
+from calm_engine.serving.reading import Reader
+from calm_engine.serving.roster import Part, Roster
 
-ANCHOR = "anchor"
+LEAVE_SECONDS = 10.0  # that answers may take of a composition that is let go
 BEAT_SECONDS = 10.0  # between signs of life to a client that waits
 
 
@@ -48,26 +48,67 @@ class _Job:
 
 
 class Door(BareDoor):
-    """The door to a composition and to its bare anchor, whose name is "anchor".
+    """The door to compositions on one anchor and to the bare anchor, whose name is "anchor".
 
-    name     the composition's name among the models
+    All are asked at the root, each by its key; below `/at/KEY` there is one alone, under its name.
+
+    roster   the compositions
     secret   what the bearer must show; None: everyone who reaches the port may ask
     """
 
-    def __init__(self, line: Line[Ticket, Loaded], *, name: str, secret: str | None) -> None:
-        super().__init__(line, names=(name, ANCHOR), secret=secret)
-        self._answers, self._name = line, name
-        # One thread, with a tokenizer of its own: reading a long prompt must hold up neither the
-        # event loop nor the model thread, and a tokenizer is not to be shared between threads.
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
-        self._tokenizer: Any = None
-        self._grammars: Grammars | None = None
+    def __init__(
+        self, line: Line[Ticket, Mapping[str, Loaded]], roster: Roster, *, secret: str | None
+    ) -> None:
+        super().__init__(line, secret=secret)
+        self._answers, self._roster = line, roster
+        # One thread: reading a long prompt must hold up neither the loop nor the model thread.
+        self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
+        self._readers: WeakKeyDictionary[Loaded, Reader] = WeakKeyDictionary()
 
-    def routes(self) -> Sequence[Route]:
-        return (
+    def names(self, request: Request) -> Sequence[str]:
+        return self._roster.names(request.path_params.get("key"))
+
+    def routes(self) -> Sequence[BaseRoute]:
+        asked = (
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/v1/completions", self.complete, methods=["POST"]),
         )
+        changed = (
+            Route("/compositions/{key}", self.add, methods=["PUT"]),
+            Route("/compositions/{key}", self.drop, methods=["DELETE"]),
+        )
+        # Whoever may have a folder loaded has shown that they may.
+        can_change = self._roster.can_change and self.has_secret
+        return (
+            *asked,
+            Mount("/at/{key}", routes=[*self.listing(), *asked]),
+            Route("/compositions", self.compositions, methods=["GET"]),
+            *(changed if can_change else ()),
+        )
+
+    # -- compositions that come and go -------------------------------------------------------------
+
+    async def compositions(self, request: Request) -> Response:
+        self.check_secret(request)
+        return JSONResponse({"data": self._roster.told()})
+
+    async def add(self, request: Request) -> Response:
+        """Begin to load one; how that goes is told by `compositions`."""
+        self.check_secret(request)
+        told = protocol.read_json(await body_of(request))
+        name, folder = (protocol.read_text(told.get(it), it) for it in ("name", "composition"))
+        given = told.get("augmenters")
+        if not isinstance(given, list) or not given:
+            raise protocol.bad("augmenters", "must be a list of folders")
+        below = tuple(protocol.read_text(one, f"augmenters[{at}]") for at, one in enumerate(given))
+        self._roster.add(Part(request.path_params["key"], name, folder, below))
+        return Response(status_code=202)
+
+    async def drop(self, request: Request) -> Response:
+        """Let one go: at once to new requests, and wholly when its answers have ended."""
+        self.check_secret(request)
+        self._roster.drop(request.path_params["key"], within=LEAVE_SECONDS)
+        return Response(status_code=202)
 
     # -- answers -----------------------------------------------------------------------------------
 
@@ -82,20 +123,23 @@ class Door(BareDoor):
     ) -> Response:
         self.check_secret(request)
         ask = read(protocol.read_json(await body_of(request)))
-        self.check_model(ask.model)
-        job = await self._submit(ask, is_chat=is_chat)
+        try:
+            key, is_bare = self._roster.find(ask.model, request.path_params.get("key"))
+        except KeyError as error:
+            raise no_model() from error
+        job = await self._submit(ask, key, _gate(ask, is_bare=is_bare), is_chat=is_chat)
         if ask.stream:
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
             events = self._events(job, request)
             return StreamingResponse(events, media_type="text/event-stream", headers=headers)
         return JSONResponse(await self._whole(job, request))
 
-    async def _submit(self, ask: Ask, *, is_chat: bool) -> _Job:
+    async def _submit(self, ask: Ask, key: str, gate: float, *, is_chat: bool) -> _Job:
         """Check what only the model can tell, and queue the request."""
-        loaded = self._answers.loaded
-        if loaded is None or self._answers.state != "ready":
-            raise self.turned_away(ask.model, self._answers.absence())
-        gate = self._gate(ask)
+        try:
+            loaded = self._roster.loaded(key)
+        except EngineError as error:
+            raise self.turned_away(ask.model, error) from error
         if ask.influence and not self._answers.can_judge:
             raise RequestError(
                 400,
@@ -104,9 +148,12 @@ class Door(BareDoor):
                 param="influence",
             )
         loop = asyncio.get_running_loop()
-        prompt, held = await loop.run_in_executor(self._reader, self._read, ask, loaded, is_chat)
-        room = loaded.limit - len(prompt)
-        _check_prompt(prompt, room, loaded, "messages" if is_chat else "prompt")
+        read = functools.partial(self._read, ask, loaded, is_chat=is_chat)
+        prompt, held = await loop.run_in_executor(self._reading, read)
+        param = "messages" if is_chat else "prompt"
+        _check_prompt(prompt, loaded, param)
+        most = self._answers.most_tokens(key, bare=gate == 0.0)
+        room = _room(prompt, ask.max_tokens, loaded.limit, most, param)
         pieces: asyncio.Queue[Piece | EngineError | None] = asyncio.Queue()
 
         def deliver(piece: Piece | EngineError) -> None:
@@ -114,7 +161,7 @@ class Door(BareDoor):
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
         sampling = Sampling(
-            max_new_tokens=min(room, ask.max_tokens or room),
+            max_new_tokens=room,
             temperature=ask.temperature,
             top_p=ask.top_p,
             seed=ask.seed,
@@ -127,6 +174,7 @@ class Door(BareDoor):
             sampling,
             deliver=deliver,
             caller=ask.caller,
+            model=key,
             is_judged=ask.influence,
             held=held,
         )
@@ -144,41 +192,14 @@ class Door(BareDoor):
         )
         return _Job(ask, form, ticket, pieces)
 
-    def _read(self, ask: Ask, loaded: Loaded, is_chat: bool) -> tuple[tuple[int, ...], Held | None]:
-        """Token ids of a request, and what its answer is held to; on the reader's thread."""
-        if self._tokenizer is None:
-            self._tokenizer = copy.deepcopy(loaded.tokenizer)
-        held = None if ask.schema is None else self._held(ask.schema, loaded)
-        return self._prompt(ask, is_chat), held
-
-    def _held(self, schema: str, loaded: Loaded) -> Held:
-        try:
-            if self._grammars is None:
-                ends = end_tokens(loaded.model, self._tokenizer)
-                self._grammars = Grammars(self._tokenizer, loaded.vocabulary, ends)
-            return self._grammars.held_to(schema)
-        except InputError as error:
-            raise RequestError(
-                400,
-                f"No answer can be held to this schema: {error}",
-                code="invalid_value",
-                param="response_format",
-            ) from error
-
-    def _prompt(self, ask: Ask, is_chat: bool) -> tuple[int, ...]:
-        if isinstance(ask.prompt, tuple):
-            return ask.prompt
-        if not is_chat:
-            return tuple(self._tokenizer(ask.prompt)["input_ids"])
-        try:
-            return tuple(chat_prompt(self._tokenizer, list(ask.messages)))
-        except TemplateError as error:
-            raise RequestError(
-                400,
-                "This model's chat template does not take these messages.",
-                code="invalid_value",
-                param="messages",
-            ) from error
+    def _read(
+        self, ask: Ask, loaded: Loaded, *, is_chat: bool
+    ) -> tuple[tuple[int, ...], Held | None]:
+        """On the reader's thread."""
+        reader = self._readers.get(loaded)
+        if reader is None:
+            reader = self._readers[loaded] = Reader(loaded)
+        return reader.read(ask, is_chat=is_chat)
 
     async def _whole(self, job: _Job, request: Request) -> Json:
         texts: list[str] = []
@@ -259,7 +280,7 @@ class Door(BareDoor):
         finally:
             job.ticket.cancel()
             watch.cancel()
-            model = self.known(job.ask.model)
+            model = job.ask.model
             self._answers.meters.requests.labels(model, outcome).inc()
             span.tell(
                 counterpoint__model=model,
@@ -269,16 +290,18 @@ class Door(BareDoor):
             )
             span.close()
 
-    # -- checks ------------------------------------------------------------------------------------
 
-    def _gate(self, ask: Ask) -> float:
-        if ask.model != ANCHOR or self._name == ANCHOR:
-            return 1.0 if ask.gate is None else ask.gate
-        if ask.gate:
-            raise RequestError(
-                400, "`gate` can only be 0 for the bare anchor.", code="invalid_value", param="gate"
-            )
-        return 0.0
+# -- checks ----------------------------------------------------------------------------------------
+
+
+def _gate(ask: Ask, *, is_bare: bool) -> float:
+    if not is_bare:
+        return 1.0 if ask.gate is None else ask.gate
+    if ask.gate:
+        raise RequestError(
+            400, "`gate` can only be 0 for the bare anchor.", code="invalid_value", param="gate"
+        )
+    return 0.0
 
 
 async def _watch(request: Request, job: _Job) -> None:
@@ -289,10 +312,10 @@ async def _watch(request: Request, job: _Job) -> None:
     job.pieces.put_nowait(None)
 
 
-def _check_prompt(prompt: tuple[int, ...], room: int, loaded: Loaded, param: str) -> None:
+def _check_prompt(prompt: tuple[int, ...], loaded: Loaded, param: str) -> None:
     if not prompt:
         raise RequestError(400, "The prompt is empty.", code="invalid_value", param=param)
-    if room < 1:
+    if len(prompt) >= loaded.limit:
         raise RequestError(
             400,
             f"The prompt has {len(prompt)} tokens; this model takes at most {loaded.limit} "
@@ -305,3 +328,25 @@ def _check_prompt(prompt: tuple[int, ...], room: int, loaded: Loaded, param: str
         raise RequestError(
             400, f"Token ids must lie between 0 and {words - 1}.", code="invalid_value", param=param
         )
+
+
+def _room(
+    prompt: tuple[int, ...], wanted: int | None, limit: int, most: int | None, param: str
+) -> int:
+    """Tokens that the answer may have. Raises RequestError 400 for what memory never holds.
+
+    limit   tokens that the model reads
+    most    tokens that the memory holds, or None
+    """
+    room = min(limit - len(prompt), wanted or limit)
+    if most is None or len(prompt) + room <= most:
+        return room
+    if wanted is None and len(prompt) < most:
+        return most - len(prompt)
+    raise RequestError(
+        400,
+        f"The prompt has {len(prompt)} tokens and the answer may have {room}; this server has "
+        f"memory for {most} of one request. Ask for less, or for a shorter answer.",
+        code="context_length_exceeded",
+        param=param,
+    )

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from calm_engine.errors import EngineError
 from calm_engine.serving import protocol
@@ -27,7 +27,12 @@ from calm_engine.wording import sentence
 
 BODY_LIMIT = 2 * 1024 * 1024  # bytes
 BODY_SECONDS = 30.0
-RETRY_SECONDS = {"server.busy": 2, "server.loading": 5, "server.draining": 5}
+RETRY_SECONDS = {
+    "server.busy": 2,
+    "server.loading": 5,
+    "server.draining": 5,
+    "server.memory": 5,
+}
 
 
 class Gone(Exception):  # noqa: N818 an ending, not an error
@@ -37,26 +42,35 @@ class Gone(Exception):  # noqa: N818 an ending, not an error
 class BareDoor(ABC):
     """Answers the HTTP requests of one model server, but for those that ask its model.
 
-    names    of the models that may be asked for
     secret   what the bearer must show; None: everyone who reaches the port may ask
     """
 
-    def __init__(self, line: Line[Any, Any], *, names: Sequence[str], secret: str | None) -> None:
-        self._line, self._names = line, tuple(names)
+    def __init__(self, line: Line[Any, Any], *, secret: str | None) -> None:
+        self._line = line
         self._secret = None if secret is None else _digest(secret)
         self._born = int(time.time())
 
     @abstractmethod
-    def routes(self) -> Sequence[Route]:
+    def names(self, request: Request) -> Sequence[str]:
+        """The models that this request may ask for."""
+
+    @abstractmethod
+    def routes(self) -> Sequence[BaseRoute]:
         """Where the model is asked."""
+
+    def listing(self) -> Sequence[Route]:
+        """Where the models are told."""
+        return (
+            Route("/v1/models", self.models),
+            Route("/v1/models/{name:path}", self.model),
+        )
 
     def app(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/healthz", self.health),
                 Route("/metrics", self.metrics),
-                Route("/v1/models", self.models),
-                Route("/v1/models/{name:path}", self.model),
+                *self.listing(),
                 *self.routes(),
             ],
             exception_handlers={
@@ -80,14 +94,18 @@ class BareDoor(ABC):
 
     async def models(self, request: Request) -> Response:
         self.check_secret(request)
-        listed = [protocol.model_body(name, self._born) for name in self._names]
+        listed = [protocol.model_body(name, self._born) for name in self.names(request)]
         return JSONResponse({"object": "list", "data": listed})
 
     async def model(self, request: Request) -> Response:
         self.check_secret(request)
         name = request.path_params["name"]
-        self.check_model(name)
+        self.check_model(request, name)
         return JSONResponse(protocol.model_body(name, self._born))
+
+    @property
+    def has_secret(self) -> bool:
+        return self._secret is not None
 
     # -- checks ------------------------------------------------------------------------------------
 
@@ -104,21 +122,19 @@ class BareDoor(ABC):
                 kind="authentication_error",
             )
 
-    def check_model(self, name: str) -> None:
+    def check_model(self, request: Request, name: str) -> None:
         """Raises RequestError 404."""
-        if name not in self._names:
-            raise RequestError(
-                404, "There is no such model here.", code="model_not_found", param="model"
-            )
-
-    def known(self, name: str) -> str:
-        """The name as a metric may carry it."""
-        return name if name in self._names else "unknown"
+        if name not in self.names(request):
+            raise no_model()
 
     def turned_away(self, model: str, error: EngineError) -> RequestError:
-        """Count and word the refusal of a request that was not let in."""
-        self._line.meters.requests.labels(self.known(model), "turned_away").inc()
+        """Count and word the refusal of a request for a model that is here."""
+        self._line.meters.requests.labels(model, "turned_away").inc()
         return told(error)
+
+
+def no_model() -> RequestError:
+    return RequestError(404, "There is no such model here.", code="model_not_found", param="model")
 
 
 async def body_of(request: Request) -> bytes:

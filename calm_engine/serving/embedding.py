@@ -90,8 +90,8 @@ class EmbedderLine(Line[Texts, Embedder]):
                 self._begun_texts.remove(texts)
                 texts.deliver(texts.made)
 
-    def _callers(self) -> list[str]:
-        return [texts.caller for texts in self._begun_texts]
+    def _current(self) -> list[Texts]:
+        return self._begun_texts
 
     def _begun(self) -> list[Texts]:
         begun, self._begun_texts = self._begun_texts, []
@@ -163,11 +163,14 @@ class EmbedderDoor(BareDoor):
     """
 
     def __init__(self, line: EmbedderLine, *, name: str, secret: str | None) -> None:
-        super().__init__(line, names=(name,), secret=secret)
-        self._embedding = line
+        super().__init__(line, secret=secret)
+        self._embedding, self._name = line, name
         # As in `app`: reading a long list must hold up neither the loop nor the model thread.
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
         self._tokenizer: Any = None
+
+    def names(self, request: requests.Request) -> Sequence[str]:  # noqa: ARG002  there is one
+        return (self._name,)
 
     def routes(self) -> Sequence[Route]:
         return (Route("/v1/embeddings", self.embed, methods=["POST"]),)
@@ -175,7 +178,7 @@ class EmbedderDoor(BareDoor):
     async def embed(self, request: requests.Request) -> Response:
         self.check_secret(request)
         wish = read_wish(protocol.read_json(await body_of(request)))
-        self.check_model(wish.model)
+        self.check_model(request, wish.model)
         loaded, loop = self._embedding.loaded, asyncio.get_running_loop()
         if loaded is None:
             raise self.turned_away(wish.model, self._embedding.absence())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from calm_engine.grammar import Held
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loaded:
     """A model ready to answer.
 
@@ -52,10 +52,12 @@ class Request:
     deliver     called on the model thread with what comes, and with an error in place of the last
     caller      who asks, as far as the asker says; the less of somebody is under way, the sooner it
                 is their turn
+    model       which of the line's models is asked, where there are several
     """
 
     deliver: Callable[[Any], None]
     caller: str = ""
+    model: str = ""
     asked: float = field(default_factory=time.monotonic)
     cancelled: bool = False
 
@@ -88,7 +90,7 @@ class Line(ABC, Generic[R, M]):
 
     rows       answers under way at once
     queue      requests that may wait beyond those; of one caller who is told, half as many
-    on_change  called on the model thread when it became ready or failed
+    on_change  called when it became ready or failed, on the thread that noticed
     """
 
     can_judge = True  # whether an answer's influence can be told
@@ -108,8 +110,9 @@ class Line(ABC, Generic[R, M]):
         self.failure: Exception | None = None
         self._work = threading.Condition()
         self._waiting: deque[R] = deque()
+        self._busy: Counter[str] = Counter()  # requests under way, by model; replaced, not changed
         self._is_draining = self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread = threading.Thread(target=self._main, name="model", daemon=True)
 
     # -- from any thread ---------------------------------------------------------------------------
 
@@ -134,11 +137,32 @@ class Line(ABC, Generic[R, M]):
         with self._work:
             if self.state != "ready":
                 raise self.absence()
+            if self.is_leaving(ticket.model):
+                raise InputError("server.draining")
             if len(self._waiting) >= self._share_of(ticket.caller):
                 raise InputError("server.busy")
             self._waiting.append(ticket)
             self.meters.waiting.set(len(self._waiting))
             self._work.notify()
+
+    @property
+    def places(self) -> int:
+        """Answers that may be under way at once."""
+        return self._most
+
+    def asked_of(self, model: str) -> int:
+        """Requests for one of the models that are under way or wait."""
+        with self._work:
+            waiting = sum(one.model == model for one in self._waiting)
+        return self._busy[model] + waiting
+
+    def is_leaving(self, key: str) -> bool:  # noqa: ARG002  where models stay as long as the process
+        """Whether one of the models takes no more requests."""
+        return False
+
+    def most_tokens(self, key: str, *, bare: bool) -> int | None:  # noqa: ARG002  likewise
+        """Tokens of one answer that memory holds; None: as many as the model reads."""
+        return None
 
     def _share_of(self, caller: str) -> int:
         """How long the line may be for this caller: nobody fills it who is known by name."""
@@ -159,23 +183,31 @@ class Line(ABC, Generic[R, M]):
 
     # -- on the model thread -----------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _main(self) -> None:
+        """Whatever ends the thread is a failure: nobody may go on waiting for it."""
         try:
-            loaded = self._open()
-        except Exception as error:  # noqa: BLE001 the process that started us reports it
-            self.failure = error
+            self._run()
+        except BaseException as error:  # noqa: BLE001 a library may end "its" process from here
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """It answers nothing any more; the process that started us reports the first reason."""
+        if self.failure is None:
+            self.failure = error if isinstance(error, Exception) else InternalError("server.fault")
             self._on_change()
-            return
-        self.loaded = loaded
+
+    def _run(self) -> None:
+        self.loaded = self._open()
         self.meters.ready.set(1)
         self._on_change()
         try:
             while self._wait_for_work():
-                self._turn(loaded)
-                self.meters.running.set(self._under_way())
-        except Exception as error:  # noqa: BLE001 likewise: the engine itself is gone
-            self.failure = error
-            self._on_change()
+                self._turn(self.loaded)  # asked anew: models come and go
+                current = self._current()
+                self._busy = Counter(one.model for one in current)
+                self.meters.running.set(len(current))
+        except BaseException as error:  # noqa: BLE001 the engine is gone: said before all are told
+            self.fail(error)
         self._give_up()
         self.meters.ready.set(0)
 
@@ -188,19 +220,20 @@ class Line(ABC, Generic[R, M]):
         """One turn: let go who left, take in who waits, take a step."""
 
     @abstractmethod
-    def _callers(self) -> list[str]:
-        """Who asked for each answer that has begun and not ended."""
+    def _current(self) -> list[R]:
+        """The requests that have begun and not ended."""
 
     @abstractmethod
     def _begun(self) -> list[R]:
         """The requests that will not be finished, which are forgotten with this call."""
 
-    def _under_way(self) -> int:
-        return len(self._callers())
+    def _has_news(self) -> bool:
+        """Whether there is something to do besides requests."""
+        return False
 
     def _wait_for_work(self) -> bool:
         with self._work:
-            while not (self._is_stopping or self._waiting or self._under_way()):
+            while not (self._is_stopping or self._waiting or self._current() or self._has_news()):
                 self._work.wait()
             return not self._is_stopping
 
@@ -210,13 +243,19 @@ class Line(ABC, Generic[R, M]):
             self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
             self.meters.waiting.set(len(self._waiting))
 
-    def _next(self) -> R | None:
-        """The first that waits of those callers of whom least is under way, out of the line."""
-        busy = Counter(self._callers())
+    def _next(self, fits: Callable[[R], bool] = lambda _: True) -> R | None:
+        """The first that waits of those callers of whom least is under way, out of the line.
+
+        fits   whether there is room for it; else it stays first, and nobody passes it: a large
+               request would wait for ever behind small ones
+        """
+        busy = Counter(one.caller for one in self._current())
         with self._work:
             if not self._waiting:
                 return None
             ticket = min(self._waiting, key=lambda one: busy[one.caller])
+            if not fits(ticket):
+                return None
             self._waiting.remove(ticket)
             self.meters.waiting.set(len(self._waiting))
         return ticket
@@ -235,4 +274,4 @@ def fault(error: Exception) -> EngineError:
     """What the asker is told; the log has the cause."""
     if isinstance(error, EngineError):
         return error
-    return InternalError("memory.full" if isinstance(error, MemoryError) else "server.fault")
+    return InternalError("server.memory" if isinstance(error, MemoryError) else "server.fault")

@@ -26,6 +26,8 @@ class Meters:
         self.drawn_tokens = Counter("calm_drawn_tokens", "Tokens of answers drawn", registry=at)
         self.running = Gauge("calm_running", "Answers under way", registry=at)
         self.waiting = Gauge("calm_waiting", "Requests in the queue", registry=at)
+        self.cache = Gauge("calm_cache_bytes", "Keys and values of answers", registry=at)
+        self.cache_room = Gauge("calm_cache_room_bytes", "What those may fill", registry=at)
         self.ready = Gauge("calm_ready", "1 when weights are loaded and warm", registry=at)
         self.first_token = Histogram(
             "calm_first_token_seconds", "From request to first token", buckets=_WAITS, registry=at

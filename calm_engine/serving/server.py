@@ -13,6 +13,7 @@ import json
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 import uvicorn
+from transformers import PreTrainedModel
 
 from calm_engine import traces
 from calm_engine.drafting import Drafting
@@ -34,13 +36,17 @@ from calm_engine.serving.app import Door
 from calm_engine.serving.batching import Batcher
 from calm_engine.serving.door import BareDoor
 from calm_engine.serving.embedding import EmbedderDoor, EmbedderLine
-from calm_engine.serving.line import Line, Loaded, Ticket
+from calm_engine.serving.line import Line, Loaded
+from calm_engine.serving.roster import Answers, Part, Roster
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What one model server serves, and where: a composition, or an embedding model by itself.
+    """What one model server serves, and where: compositions, or an embedding model by itself.
 
+    parts          compositions on one anchor; more may come and go while it serves
+    anchor         its folder
+    name           of the first composition, or of the embedding model
     embedder       folder of an embedding model, which needs no composition
     port           0: any free one, told by the "listening" event
     secret_file    the bearer's secret, one line; None: only on the loopback address
@@ -48,14 +54,13 @@ class Serving:
     drain_seconds  how long answers under way may still take after SIGTERM
     events         print one JSON line per change of state in place of words
     engine         "torch" or "vllm"
-    cache_gb       GiB that vLLM may fill with keys and values; None: what it finds free
+    cache_gb       GiB to fill with keys and values; None: as the engine finds it free
     draft          tokens that the augmenter drafts for an answer that is alone; 0: none
     """
 
     name: str
-    composition: str = ""
+    parts: tuple[Part, ...] = ()
     anchor: str = ""
-    augmenters: tuple[str, ...] = ()
     embedder: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
@@ -131,8 +136,8 @@ def _behind(
 ) -> tuple[Line[Any, Any], BareDoor]:
     """The line before the model, and the door before the line."""
     if what.embedder is None:
-        answers = _answers(what, on_change)
-        return answers, Door(answers, name=what.name, secret=secret)
+        answers, roster = _answers(what, on_change)
+        return answers, Door(answers, roster, secret=secret)
     folder = what.embedder
     texts = EmbedderLine(
         lambda: _embedder(folder, what), rows=what.rows, queue=what.queue, on_change=on_change
@@ -140,19 +145,56 @@ def _behind(
     return texts, EmbedderDoor(texts, name=what.name, secret=secret)
 
 
-def _answers(what: Serving, on_change: Callable[[], None]) -> Line[Ticket, Loaded]:
-    """Raises InputError("vllm.missing") where the engine that was asked for is not installed."""
+def _answers(what: Serving, on_change: Callable[[], None]) -> tuple[Answers, Roster]:
+    """Raises InputError "vllm.missing", and "server.beside" for several on vLLM."""
     how = {"rows": what.rows, "queue": what.queue, "on_change": on_change}
     if what.engine == "torch":
         ahead = Drafting(what.draft) if what.draft else None
-        return Batcher(lambda: _load(what), drafting=ahead, **how)
+        room = None if what.cache_gb is None else int(what.cache_gb * 2**30)
+        loader = Loader(what)
+        batcher = Batcher(loader.all, drafting=ahead, cache_bytes=room, **how)
+        return batcher, Roster(what.parts, batcher, loader.one)
     if find_spec("vllm") is None:
         raise InputError("vllm.missing")
+    if len(what.parts) > 1:
+        raise InputError("server.beside")
     from calm_engine.vllm.batching import PagedBatcher, Played  # noqa: PLC0415  a second to load
 
-    parents = (what.anchor, *what.augmenters)
-    played = Played(what.composition, parents, _fingerprint(what.composition), what.cache_gb)
-    return PagedBatcher(played, **how)
+    (part,) = what.parts
+    parents = (what.anchor, *part.augmenters)
+    told = _fingerprint(part.composition)
+    paged = PagedBatcher(Played(part.key, part.composition, parents, told, what.cache_gb), **how)
+    return paged, Roster(what.parts, paged)
+
+
+class Loader:
+    """Loads compositions beside one anchor, whose weights they share: it is read once."""
+
+    def __init__(self, what: Serving) -> None:
+        self._what = what
+        self._one_at_a_time = threading.Lock()
+        self._anchor: str | PreTrainedModel = what.anchor
+
+    def all(self) -> dict[str, Loaded]:
+        """Those that the server begins with."""
+        return {part.key: self.one(part) for part in self._what.parts}
+
+    def one(self, part: Part) -> Loaded:
+        with self._one_at_a_time:
+            return self._one(part)
+
+    def _one(self, part: Part) -> Loaded:
+        # Told to the thread that asks: torch keeps its number for each thread that starts work.
+        torch.set_num_threads(threads(self._what.threads))
+        model = CalmForCausalLM.from_pretrained(
+            part.composition,
+            anchor=self._anchor,
+            augmenters=part.augmenters,
+            device_map=_device(self._what.device),
+        )
+        self._anchor = model.anchor
+        tokenizer = read_tokenizer(part.composition)
+        return Loaded(model, tokenizer, fingerprint=_fingerprint(part.composition))
 
 
 class _Server(uvicorn.Server):
@@ -189,21 +231,8 @@ class _Teller:
         sys.stdout.flush()
 
 
-def _load(what: Serving) -> Loaded:
-    """On the model thread: torch keeps its number of threads for each thread that starts work."""
-    torch.set_num_threads(threads(what.threads))
-    model = CalmForCausalLM.from_pretrained(
-        what.composition,
-        anchor=what.anchor,
-        augmenters=what.augmenters,
-        device_map=_device(what.device),
-    )
-    tokenizer = read_tokenizer(what.composition)
-    return Loaded(model, tokenizer, fingerprint=_fingerprint(what.composition))
-
-
 def _embedder(folder: str, what: Serving) -> Embedder:
-    """On the model thread, as above."""
+    """On the model thread, whose number of threads is its own."""
     torch.set_num_threads(threads(what.threads))
     return Embedder(folder, device=_device(what.device))
 

@@ -7,9 +7,11 @@ answer is cut the same on either engine; a seed draws other words here than on t
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +26,14 @@ from vllm.engine.arg_utils import EngineArgs
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.llm_engine import LLMEngine
 
+from calm_engine.errors import EngineError, InternalError
 from calm_engine.families import read_tokenizer
 from calm_engine.generation import Answer, Piece, Scored, end_tokens
 from calm_engine.parents import read_composition
 from calm_engine.serving.line import Line, Loaded, Ticket
 from calm_engine.vllm.requests import NAME
 
+WATCH_SECONDS = 1.0  # between two looks at whether vLLM's processes live
 # Nothing is told to anybody, and its own log keeps no prompts.
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 
@@ -38,10 +42,12 @@ QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": 
 class Played:
     """What vLLM is given to play.
 
+    key       of the only model here
     parents   the anchor's folder, then each augmenter's
     cache_gb  GiB for keys and values; None: what vLLM finds free
     """
 
+    key: str
     composition: str
     parents: Sequence[str]
     fingerprint: str = ""
@@ -60,7 +66,7 @@ class _Row:
         return self.ticket.cancelled or self.answer.finish is not None
 
 
-class PagedBatcher(Line[Ticket, Loaded]):
+class PagedBatcher(Line[Ticket, Mapping[str, Loaded]]):
     """vLLM's scheduler, driven step by step from the model thread."""
 
     can_judge = False
@@ -73,11 +79,30 @@ class PagedBatcher(Line[Ticket, Loaded]):
 
     def _run(self) -> None:
         os.environ |= QUIET
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
         with _together(self._played) as folder:
             self._folder = folder
             super()._run()
 
-    def _open(self) -> Loaded:
+    def _watch(self) -> None:
+        """Notice when vLLM's own processes have ended: its client may wait for them for ever."""
+        has_begun = False
+        while not self._is_stopping and self.failure is None:
+            lives = bool(multiprocessing.active_children())
+            if has_begun and not lives and not self._is_stopping:
+                self.fail(InternalError("vllm.ended"))
+            has_begun = has_begun or lives
+            time.sleep(WATCH_SECONDS)
+
+    def _open(self) -> Mapping[str, Loaded]:
+        try:
+            return self._loaded()
+        except EngineError:
+            raise
+        except Exception as error:
+            raise InternalError("vllm.start", why=_why(error)) from error
+
+    def _loaded(self) -> Mapping[str, Loaded]:
         config = read_composition(self._folder)
         room = self._played.cache_gb
         self._engine = LLMEngine.from_engine_args(
@@ -96,9 +121,10 @@ class PagedBatcher(Line[Ticket, Loaded]):
         tokenizer = read_tokenizer(self._folder)
         told = SimpleNamespace(config=config, generation_config=_settings(self._folder))
         self._ends = end_tokens(told, tokenizer)
-        return Loaded(told, tokenizer, self._played.fingerprint)
+        return {self._played.key: Loaded(told, tokenizer, self._played.fingerprint)}
 
-    def _turn(self, loaded: Loaded) -> None:
+    def _turn(self, models: Mapping[str, Loaded]) -> None:
+        loaded = models[self._played.key]
         self._leave()
         while len(self._rows) < self._most and (ticket := self._next()) is not None:
             self._begin(ticket, loaded)
@@ -148,14 +174,20 @@ class PagedBatcher(Line[Ticket, Loaded]):
         if not row.ticket.cancelled:
             row.ticket.deliver(piece)
 
-    def _callers(self) -> list[str]:
-        return [row.ticket.caller for row in self._rows.values()]
+    def _current(self) -> list[Ticket]:
+        return [row.ticket for row in self._rows.values()]
 
     def _begun(self) -> list[Ticket]:
         tickets = [row.ticket for row in self._rows.values() if not row.is_over]
         self._rows.clear()
         self._engine.engine_core.shutdown()
         return tickets
+
+
+def _why(error: Exception) -> str:
+    """What vLLM says of its own start, in one line; there is no prompt yet that it could tell."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]
 
 
 @contextmanager

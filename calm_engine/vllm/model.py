@@ -26,10 +26,11 @@ from vllm.model_executor.layers.linear import (
     RowParallelLinear,
 )
 from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
-from vllm.model_executor.models.utils import init_vllm_registered_model
+from vllm.model_executor.model_loader.utils import initialize_model
 
 from calm_engine.bridge import Bridge, Heads, Meeting, OutputGate, choose_heads, mix, rotary_angles
 from calm_engine.config import CalmConfig
+from calm_engine.config_keys import bits_of, quantiser_of
 from calm_engine.errors import InputError
 from calm_engine.parents import vouched
 from calm_engine.specs import BridgeSpec
@@ -207,15 +208,16 @@ class CalmForCausalLM(nn.Module):
         super().__init__()
         model_config = vllm_config.model_config
         config: CalmConfig = model_config.hf_config
-        folders = vouched(Path(model_config.model), config)
+        found = vouched(Path(model_config.model), config)
+        folders = dict(zip(config.roles, found, strict=True))
         self.config = config
         self.widths = [told["hidden_size"] for told in config.parent_configs]
         for role, told in zip(config.roles, config.parent_configs, strict=True):
             # Attributes by role: so vLLM's loader finds them behind the same names in the files.
-            setattr(self, role, _made(vllm_config, told, role))
+            setattr(self, role, _made(vllm_config, told, role, folders[role]))
         self.secondary_weights = [
             DefaultModelLoader.Source(str(folder), None, prefix=f"{role}.", fall_back_to_pt=False)
-            for role, folder in zip(config.roles, folders, strict=True)
+            for role, folder in folders.items()
         ]
         self.bridges = nn.ModuleList(self._bridges(vllm_config.cache_config))
         self.output_gates = nn.ModuleList(
@@ -333,7 +335,13 @@ def _fill(held: Tensor, tensor: Tensor) -> None:
         take(held, tensor)
 
 
-def _made(vllm_config: VllmConfig, told: dict[str, Any], role: str) -> nn.Module:
-    config = AutoConfig.for_model(**told)
-    made: nn.Module = init_vllm_registered_model(vllm_config, hf_config=config, prefix=role)
+def _made(vllm_config: VllmConfig, told: dict[str, Any], role: str, folder: Path) -> nn.Module:
+    """One of vLLM's models, without its weights; how it is quantised is its own affair."""
+    inner = vllm_config.with_hf_config(AutoConfig.for_model(**told))
+    if bits_of(told) is not None:
+        part = inner.model_config
+        # There vLLM looks which layers are quantised.
+        part.model, part.quantization = str(folder), quantiser_of(told)
+        inner.quant_config = VllmConfig.get_quantization_config(part, inner.load_config)
+    made: nn.Module = initialize_model(vllm_config=inner, prefix=role)
     return made

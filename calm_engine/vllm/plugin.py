@@ -17,7 +17,7 @@ from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdate
 from vllm.transformers_utils.config import _CONFIG_REGISTRY
 
 from calm_engine.config import CalmConfig
-from calm_engine.config_keys import bits_of
+from calm_engine.config_keys import bits_of, quantiser_of
 from calm_engine.errors import InputError
 from calm_engine.vllm import requests
 
@@ -26,6 +26,8 @@ ARCHITECTURE = "CalmForCausalLM"
 # Whose layers are played one by one (`model.Parent`). Of these the ones of Gemma tell vLLM each
 # layer's window; the others' window is the whole model's, which inside another model is lost.
 WINDOWED = ("gemma2", "gemma3_text")
+# Anchors quantised so were compared with the same numbers written out.
+QUANTISERS = ("awq", "gptq")
 FAMILIES = (*WINDOWED, "llama", "mistral", "phi3", "qwen2", "qwen3")
 
 
@@ -80,9 +82,10 @@ def check_can_run(config: CalmConfig) -> None:
             raise InputError(
                 "vllm.window", f"the {role} has a sliding window, which runs in our server alone"
             )
-        if bits_of(told) is not None:
+        is_played = role == "anchor" and quantiser_of(told) in QUANTISERS
+        if bits_of(told) is not None and not is_played:
             raise InputError(
                 "vllm.quantised",
-                f"the {role} is quantised, which runs in our server alone",
-                bits=bits_of(told),
+                f"the {role} is quantised in a way that vLLM was not tried with under bridges",
+                how=quantiser_of(told) or "untold",
             )

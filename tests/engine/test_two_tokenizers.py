@@ -195,7 +195,7 @@ class Person:
 
 
 def served(model: CalmForCausalLM, people: list[Person]) -> list[tuple[str, str | None, int]]:
-    batcher = Batcher(lambda: Loaded(model, ANCHORS))
+    batcher = Batcher(lambda: {"": Loaded(model, ANCHORS)})
     batcher.start()
     try:
         assert wait_until(lambda: batcher.state == "ready")

@@ -67,9 +67,18 @@ def make_snapshot(cast: Cast) -> Snapshot:
     return corpora.freeze(make_corpus(cast), by=cast.ada)
 
 
-def publish(cast: Cast, snapshot: Snapshot, anchor: Anchor, folder: Path, run: Any) -> Composition:
+def publish(
+    cast: Cast,
+    snapshot: Snapshot,
+    anchor: Anchor,
+    folder: Path,
+    run: Any,
+    *,
+    name: str = "Devices",
+    seed: int = 2,
+) -> Composition:
     """A composition that nobody trained, published as if a run had. In North's scope."""
-    small = make_model("llama", width=32, heads=2, positions=POSITIONS, seed=2)
+    small = make_model("llama", width=32, heads=2, positions=POSITIONS, seed=seed)
     parts = folder / "augmenter"
     save_folder(small, parts)
     made = Outcome("augmenter", str(parts), write_manifest(parts))
@@ -80,11 +89,11 @@ def publish(cast: Cast, snapshot: Snapshot, anchor: Anchor, folder: Path, run: A
     adopt("augmenter", parts, made.digest)
     adopt("composition", whole, joined.digest)
     augmenter = publish_augmenter(
-        made, name="Devices", run_id=run, anchor=anchor, snapshots=[snapshot], by=cast.ada
+        made, name=name, run_id=run, anchor=anchor, snapshots=[snapshot], by=cast.ada
     )
     return publish_composition(
         joined,
-        name="Devices",
+        name=name,
         run_id=run,
         anchor=anchor,
         augmenters=[augmenter],

@@ -60,18 +60,18 @@ def test_chat_and_training_share_a_device_by_policy(
         second = queued(cast)
         gpu.wake()
         assert state(cast, second) == "queued", "chat has not yet let go"
-        server = host.servers[row.pk]
-        ticked(host, lambda: server.process is None)
+        seat = host.seats[row.pk]
+        ticked(host, lambda: seat.server is None)
         assert told(cast)[0] == "resting"
         assert "A training has asked for this accelerator" in told(cast)[1]
         attempt = claim("gpu", devices.slot_name())
         assert attempt is not None
         assert attempt.run_id == second.pk
         host.tick()
-        assert server.process is None, "a training works"
+        assert seat.server is None, "a training works"
         with tenant_scope(cast.north):
             cancel(Run.objects.get(pk=second.pk))
-        ticked(host, lambda: server.process is not None)
+        ticked(host, lambda: seat.server is not None)
         assert told(cast)[0] == "starting"
     finally:
         host.stop()

@@ -21,13 +21,22 @@ from schemathesis.specs.openapi import checks
 
 from apps.accounts.models import ApiKey
 from apps.api.description import document
-from apps.registry.models import Composition
+from apps.registry.models import Composition, Embedder
 from tests.apps.chat.making import MODEL, site
+from tests.apps.registry.embedding import NAME, embedder_server, make_embedder
+from tests.cast import Cast
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Key = tuple[ApiKey, str]
-ASKED = ("/chat/completions", "/completions")
+
+
+@pytest.fixture
+def embedder(cast: Cast, tmp_path: Path) -> Embedder:
+    return make_embedder(cast.north, tmp_path / "model", address=embedder_server().address)
+
+
+ASKED = ("/chat/completions", "/completions", "/embeddings")
 TRIES = 25  # of each operation and mode
 ANSWER = (
     not_a_server_error,
@@ -102,13 +111,29 @@ def narrowed(mode: GenerationMode) -> Any:
             shape["properties"].pop("response_format", None)  # any schema is right there
             if "prompt" in shape["properties"]:
                 shape["properties"]["prompt"] = {"type": "string", "minLength": 1}
+    _narrow_embedding(told["components"]["schemas"]["Embedding"], mode)
     return from_dict(told)
+
+
+def _narrow_embedding(shape: dict[str, Any], mode: GenerationMode) -> None:
+    """Vectors of the model that is there: of its width, of ids that it has; long texts are cut."""
+    shape["properties"]["model"] = {"const": NAME}
+    if mode is GenerationMode.POSITIVE:
+        text: dict[str, Any] = {"type": "string", "minLength": 1}
+        ids = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}}
+        ids |= {"minItems": 1, "maxItems": 40}
+        lists = [{"type": "array", "minItems": 1, "maxItems": 4, "items": it} for it in (text, ids)]
+        shape["additionalProperties"] = False
+        shape["properties"]["input"] = {"anyOf": [text, ids, *lists]}
+        shape["properties"]["dimensions"] = {"const": 32}
+        shape["properties"]["truncate"] = {"const": True}
+        shape["required"] = [*shape["required"], "truncate"]
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize("path", ASKED)
 def test_what_is_described_is_what_is_done(
-    model: Composition, key: Key, path: str, mode: GenerationMode
+    model: Composition, embedder: Embedder, key: Key, path: str, mode: GenerationMode
 ) -> None:
     operation = narrowed(mode)[path]["POST"]
     headers = {"Authorization": f"Bearer {key[1]}"}

@@ -27,6 +27,7 @@ from tests.apps.chat.making import (
     Server,
     folders,
     make_model,
+    place,
     site,
     start_server,
     started,
@@ -234,6 +235,18 @@ def endless(client: OpenAI) -> Any:
     while not next(stream).choices[0].delta.content:
         pass
     return stream
+
+
+def test_a_sleeping_model_is_woken_by_a_request(cast: Cast, client: OpenAI) -> None:
+    made = make_model(cast.north, cast.ada, cast.bo)
+    with tenant_scope(cast.north):
+        place(made, "", state="asleep")
+    with pytest.raises(openai.InternalServerError) as refused:
+        client.chat.completions.create(model=MODEL, messages=QUESTION)
+    assert refused.value.code == "model_not_ready"
+    assert refused.value.response.headers["retry-after"] == "5"
+    with tenant_scope(cast.north):
+        assert Placement.objects.exclude(asked_at=None).count() == 1
 
 
 def test_a_server_that_dies_in_the_middle_of_a_stream_is_told_of(

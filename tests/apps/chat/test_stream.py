@@ -19,7 +19,7 @@ from apps.chat.actions import close_left_behind
 from apps.chat.models import Message, State
 from apps.corpora.actions import revoke
 from apps.corpora.models import CorpusGrant
-from apps.registry.models import Composition
+from apps.registry.models import Composition, Placement
 from apps.tenants.scope import tenant_scope
 from tests.apps.chat.making import (
     CONTEXT,
@@ -166,6 +166,19 @@ def test_a_waking_model_is_waited_for(cast: Cast, server: Server, bo: Visitor) -
     with closing(bo.events(asked["stream"])) as events:
         assert "Waking the model" in [next(events) for _ in range(2)][1].data["note"]
         with tenant_scope(cast.north):
+            place(model, server.address)
+        assert list(events)[-1].data["state"] == "complete"
+
+
+def test_a_sleeping_model_is_woken_by_a_question(cast: Cast, server: Server, bo: Visitor) -> None:
+    model = make_model(cast.north, cast.ada, cast.bo)
+    with tenant_scope(cast.north):
+        place(model, "", state="asleep")
+    asked = bo.ask("Where is it made?")
+    with closing(bo.events(asked["stream"])) as events:
+        assert "Waking the model" in [next(events) for _ in range(2)][1].data["note"]
+        with tenant_scope(cast.north):
+            assert Placement.objects.exclude(asked_at=None).count() == 1
             place(model, server.address)
         assert list(events)[-1].data["state"] == "complete"
 

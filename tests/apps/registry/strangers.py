@@ -19,6 +19,7 @@ OBJECTS = {
     "registry:augmenter": one(Augmenter),
     "registry:composition": one(Composition),
     "registry:roll_back": one(Composition),
+    "registry:keep_warm": one(Composition),
     "registry:quarantine": one(Composition),
     "registry:lift": one(Composition),
     "registry:export": one(Composition),

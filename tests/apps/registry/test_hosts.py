@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import pytest
 from django.utils import timezone
 
-from apps.registry import hosts
+from apps.registry import hosts, placements
 from apps.registry.hosts import Piece, Refusal
 from apps.registry.models import ModelHost, Placement
 from apps.tenants.scope import tenant_scope
@@ -26,6 +26,10 @@ HELLO = [{"role": "user", "content": "hello"}]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 GREEDY = {"temperature": 0, "max_tokens": 30}
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+BUSY = (
+    b"HTTP/1.1 429 Busy\r\nConnection: close\r\n\r\n"
+    b'{"error": {"code": "server.busy", "message": "busy"}}'
+)
 
 
 @contextmanager
@@ -49,8 +53,10 @@ def saying(*parts: bytes) -> Iterator[str]:
         thread.join(5)
 
 
-async def heard(address: str) -> list[Piece]:
-    async with aclosing(hosts.stream_chat(address, HELLO, model=MODEL, settings=GREEDY)) as pieces:
+async def heard(*addresses: str) -> list[Piece]:
+    async with aclosing(
+        hosts.stream_chat(addresses, HELLO, model=MODEL, settings=GREEDY)
+    ) as pieces:
         return [piece async for piece in pieces]
 
 
@@ -69,7 +75,7 @@ def test_a_real_server_streams_pieces() -> None:
 
 def test_a_refusal_says_why() -> None:
     async def ask() -> None:
-        pieces = hosts.stream_chat(model_server().address, HELLO, model="other", settings=GREEDY)
+        pieces = hosts.stream_chat((model_server().address,), HELLO, model="other", settings=GREEDY)
         async with aclosing(pieces):
             await anext(pieces)
 
@@ -149,7 +155,7 @@ def test_only_a_server_that_answered_lately_is_asked(
     with tenant_scope(cast.north):
         place(model, "http://127.0.0.1:9")
         Placement.objects.update(**{"seen_at": timezone.now()} | change)
-        assert bool(hosts.address_of(model)) == is_found
+        assert bool(hosts.addresses_of(model)) == is_found
 
 
 def test_of_two_replicas_each_caller_keeps_one(cast: Cast) -> None:
@@ -160,11 +166,75 @@ def test_of_two_replicas_each_caller_keeps_one(cast: Cast) -> None:
         second = Placement.objects.create(
             composition=model, host=other, address="http://127.0.0.1:2", state="ready"
         )
-        found = {each: hosts.address_of(model, caller=each) for each in people}
+        found = {each: hosts.addresses_of(model, caller=each)[0] for each in people}
         assert set(found.values()) == {"http://127.0.0.1:1", "http://127.0.0.1:2"}
-        assert found == {each: hosts.address_of(model, caller=each) for each in people}
+        assert found == {each: hosts.addresses_of(model, caller=each)[0] for each in people}
         Placement.objects.filter(pk=second.pk).update(seen_at="2020-01-01T00:00Z")
-        assert {hosts.address_of(model, caller=each) for each in people} == {"http://127.0.0.1:1"}
+        assert {hosts.addresses_of(model, caller=each)[0] for each in people} == {
+            "http://127.0.0.1:1"
+        }
+
+
+def test_whoever_finds_their_replica_full_goes_to_the_least_busy(cast: Cast) -> None:
+    model = make_model(cast.north, cast.ada, address="http://127.0.0.1:1")
+    with tenant_scope(cast.north):
+        for number, under_way in ((2, 3), (3, 1)):
+            Placement.objects.create(
+                composition=model,
+                host=ModelHost.objects.create(name=f"host {number}"),
+                address=f"http://127.0.0.1:{number}",
+                state="ready",
+                under_way=under_way,
+                places=4,
+            )
+        (mine, *others) = hosts.addresses_of(model, caller="bo")
+        assert len(others) == 2
+        rows = Placement.objects.filter(address=mine)
+        rows.update(under_way=3, places=4)
+        assert hosts.addresses_of(model, caller="bo")[0] == mine
+        rows.update(under_way=4)
+        least = Placement.objects.exclude(address=mine).order_by("under_way").first()
+        assert least is not None
+        assert hosts.addresses_of(model, caller="bo")[0] == least.address
+
+
+@pytest.mark.parametrize("before", [(), (HEAD,), (BUSY,)])
+def test_a_replica_that_dies_before_its_first_word_is_made_up_for_by_another(
+    before: tuple[bytes, ...],
+) -> None:
+    with saying(*before) as dying:
+        pieces = asyncio.run(heard(dying, model_server().address))
+    assert "".join(piece.text for piece in pieces)
+    assert pieces[-1].usage is not None
+
+
+def test_after_its_first_word_it_is_not() -> None:
+    with saying(HEAD + event("one")) as dying, pytest.raises(InternalError, match=r"model\.gone"):
+        asyncio.run(heard(dying, model_server().address))
+
+
+def test_what_the_request_is_to_blame_for_is_asked_once() -> None:
+    body = b'{"error": {"code": "invalid_value", "message": "no"}}'
+    refused = b"HTTP/1.1 400 Bad\r\nConnection: close\r\n\r\n" + body
+    with saying(refused) as first, pytest.raises(Refusal, match="invalid_value"):
+        asyncio.run(heard(first, "http://127.0.0.1:9"))
+
+
+def test_who_sleeps_is_woken_once_on_one_host(cast: Cast) -> None:
+    model = make_model(cast.north, cast.ada)
+    with tenant_scope(cast.north):
+        place(model, "", state="asleep")
+        there = ModelHost.objects.create(name="there")
+        Placement.objects.create(composition=model, host=there, state="asleep")
+        assert hosts.is_starting(model, now=timezone.now())
+        for _ in range(2):
+            hosts.wake(model)
+        asked = Placement.objects.exclude(asked_at=None)
+        assert asked.count() == 1
+        (name,) = asked.values_list("host__name", flat=True)
+        assert [name for name in ("here", "there") if placements.called(name)] == [name]
+        asked.update(asked_at=LONG_AGO)
+        assert not placements.called(name)
 
 
 def test_a_name_means_what_live_names(cast: Cast) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from django.http import HttpResponse
 
+from apps.audit.models import AuditEvent
 from apps.corpora.models import Corpus
 from apps.evaluation.models import Report
 from apps.registry import views
@@ -133,6 +134,22 @@ def test_an_employee_may_not_quarantine(cast: Cast) -> None:
     row = made(cast, Composition)
     asked = {"reason": "Mine!", "name": str(row)}
     assert cast.client(cast.bo).post(f"/models/{row.pk}/quarantine", asked).status_code == 403
+
+
+def test_a_curator_keeps_a_live_model_warm_and_lets_it_sleep_again(cast: Cast) -> None:
+    row = made(cast, Composition)
+    client = cast.client(cast.ada)
+    for sent, kept in (({"kept": "on"}, True), ({}, False)):
+        answer = client.post(f"/models/{row.pk}/keep-warm", sent, follow=True)
+        assert (b"is kept warm" in answer.content) == kept
+        with tenant_scope(cast.north):
+            assert Alias.objects.get(name="live").keep_warm == kept
+    with tenant_scope(cast.north):
+        assert AuditEvent.objects.filter(action="alias.change").count() == 2
+        Alias.objects.filter(name="live").delete()
+    answer = client.post(f"/models/{row.pk}/keep-warm", {"kept": "on"}, follow=True)
+    assert b"Only a model that is live" in answer.content
+    assert cast.client(cast.bo).post(f"/models/{row.pk}/keep-warm").status_code == 403
 
 
 def test_rolling_back_without_an_earlier_version_is_told(cast: Cast) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from calm_engine.costs import cache_of
 from calm_engine.drafting import Drafting
 from calm_engine.errors import EngineError, InputError
 from calm_engine.generation import Piece, Sampling, answer
@@ -27,8 +29,13 @@ class Asker:
 
     def __init__(self, prompt: str, sampling: Sampling, caller: str = "") -> None:
         self.arrived: queue.Queue[Piece | EngineError] = queue.Queue()
+        self.times: list[float] = []  # when each piece came
         ids = tuple(make_tokenizer()(prompt)["input_ids"])
-        self.ticket = Ticket(ids, sampling, deliver=self.arrived.put, caller=caller)
+        self.ticket = Ticket(ids, sampling, deliver=self._hear, caller=caller)
+
+    def _hear(self, piece: Piece | EngineError) -> None:
+        self.times.append(time.monotonic())
+        self.arrived.put(piece)
 
     def next(self) -> Piece | EngineError:
         return self.arrived.get(timeout=20)
@@ -61,7 +68,7 @@ def started() -> Iterator[Callable[..., Batcher]]:
     running: list[Batcher] = []
 
     def start(model: CalmForCausalLM, **settings: Any) -> Batcher:
-        batcher = Batcher(lambda: Loaded(model, make_tokenizer()), **settings)
+        batcher = Batcher(lambda: {"": Loaded(model, make_tokenizer())}, **settings)
         running.append(batcher)
         batcher.start()
         assert wait_until(lambda: batcher.state != "loading")
@@ -231,6 +238,54 @@ def test_nobody_who_is_known_by_name_fills_the_line(
         asker.ticket.cancel()
 
 
+def room_for(model: CalmForCausalLM, tokens: int) -> int:
+    """Bytes that so many tokens leave in all three caches."""
+    return tokens * sum(cache_of(model).values())
+
+
+def test_who_does_not_fit_beside_the_others_waits_for_them(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    """Two rows of 20 and 40 tokens are a rectangle of 80: so wide is the cache that both share."""
+    long, short = replace(GREEDY, max_new_tokens=35), replace(GREEDY, max_new_tokens=15)
+    batcher = started(model, cache_bytes=room_for(model, 79))
+    first, second = Asker("aaaaa", long), Asker("bbbbb", short)
+    assert len(first.ticket.prompt) == len(second.ticket.prompt) == 5
+    batcher.submit(first.ticket)
+    batcher.submit(second.ticket)
+    assert first.all() == alone(model, "aaaaa", long)
+    assert second.all() == alone(model, "bbbbb", short)
+    assert second.times[0] >= first.times[-1]
+
+
+def test_who_fits_beside_the_others_does_not_wait(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    long, short = replace(GREEDY, max_new_tokens=35), replace(GREEDY, max_new_tokens=15)
+    batcher = started(model, cache_bytes=room_for(model, 80))
+    first, second = Asker("aaaaa", long), Asker("bbbbb", short)
+    batcher.submit(first.ticket)
+    batcher.submit(second.ticket)
+    assert first.all() == alone(model, "aaaaa", long)
+    assert second.all() == alone(model, "bbbbb", short)
+    assert second.times[0] < first.times[-1]
+
+
+def test_one_that_can_never_fit_holds_nobody_up(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model, cache_bytes=room_for(model, 20))
+    assert batcher.most_tokens("", bare=False) == 20
+    assert (batcher.most_tokens("", bare=True) or 0) > 20
+    large, small = Asker("aaaaa", replace(GREEDY, max_new_tokens=16)), Asker("bbbbb", GREEDY)
+    batcher.submit(large.ticket)
+    batcher.submit(small.ticket)
+    told = large.next()
+    assert isinstance(told, EngineError)
+    assert told.code == "server.memory"
+    assert small.all() == alone(model, "bbbbb", GREEDY)
+
+
 def test_draining_finishes_what_was_taken(
     model: CalmForCausalLM, started: Callable[..., Batcher]
 ) -> None:
@@ -273,7 +328,7 @@ def test_one_bad_request_does_not_stop_the_thread(
 
 
 def test_a_model_that_does_not_load_is_a_failure() -> None:
-    def load() -> Loaded:
+    def load() -> dict[str, Loaded]:
         raise InputError("parent.digest", role="anchor")
 
     batcher = Batcher(load)
@@ -282,6 +337,18 @@ def test_a_model_that_does_not_load_is_a_failure() -> None:
     assert isinstance(batcher.failure, InputError)
     with pytest.raises(InputError, match=r"server\.failed"):
         batcher.submit(Asker("x", GREEDY).ticket)
+
+
+def test_whatever_ends_the_thread_is_a_failure() -> None:
+    """A library may think that the process is its own; who waits must not wait for ever."""
+
+    def load() -> dict[str, Loaded]:
+        raise SystemExit(1)
+
+    told: list[str] = []
+    batcher = Batcher(load, on_change=lambda: told.append(batcher.state))
+    batcher.start()
+    assert wait_until(lambda: told == ["failed"])
 
 
 class Wrapped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from calm_engine.errors import InputError
 from calm_engine.serving.app import Door
 from calm_engine.serving.batching import Batcher
 from calm_engine.serving.line import Loaded
+from calm_engine.serving.roster import Part, Roster
 from tests.engine.serving.conftest import CONTEXT, SECRET, Folders, Running, command
 from tests.tiny import make_tokenizer
 from tests.waiting import wait_until
@@ -267,11 +269,12 @@ def test_a_client_that_leaves_frees_its_place(client: OpenAI, server: Running) -
 def test_a_client_that_hangs_up_on_a_whole_reply_frees_its_place(
     client: OpenAI, server: Running
 ) -> None:
-    before = metric(server, 'calm_requests_total{model="ours",outcome="cancelled"}')
+    cancelled = 'calm_requests_total{model="ours",outcome="cancelled"}'
+    before = metric(server, cancelled)
     with pytest.raises(openai.APITimeoutError):
         ask(client, max_tokens=CONTEXT - 100, timeout=0.3)
+    assert wait_until(lambda: metric(server, cancelled) == before + 1, 3)
     assert wait_until(lambda: metric(server, "calm_running") == 0, 3)
-    assert metric(server, 'calm_requests_total{model="ours",outcome="cancelled"}') == before + 1
 
 
 def test_a_full_queue_says_when_to_come_back(server: Running) -> None:
@@ -413,6 +416,23 @@ def test_token_ids_out_of_the_vocabulary_are_400(client: OpenAI) -> None:
         client.completions.create(prompt=[5, 10**12], **GREEDY)
 
 
+def test_an_answer_that_memory_never_holds_is_400_and_one_of_any_length_gets_what_there_is(
+    start: Callable[..., AbstractContextManager[Running]],
+) -> None:
+    with start("--cache-gb", "0.0005") as server, server.client() as client:
+        with pytest.raises(openai.BadRequestError, match="memory for") as refused:
+            ask(client, max_tokens=CONTEXT - 100)
+        assert refused.value.code == "context_length_exceeded"
+        told = re.search(r"memory for (\d+) ", refused.value.message)
+        assert told is not None
+        most = int(told[1])
+        untold = {name: value for name, value in GREEDY.items() if name != "max_tokens"}
+        reply = client.chat.completions.create(messages=QUESTION, **untold)
+        assert reply.usage is not None
+        assert reply.usage.total_tokens <= most < CONTEXT
+        assert metric(server, "calm_cache_room_bytes") == int(0.0005 * 2**30)
+
+
 def test_an_answer_ends_where_the_context_ends(client: OpenAI) -> None:
     reply = client.completions.create(prompt=[65] * (CONTEXT - 5), **{**GREEDY, "max_tokens": 500})
     assert (reply.usage.completion_tokens, reply.choices[0].finish_reason) == (5, "length")
@@ -429,17 +449,18 @@ def test_a_body_of_ten_megabytes_is_413(server: Running) -> None:
 def test_until_the_weights_are_there_it_asks_for_patience() -> None:
     loading = threading.Event()
 
-    def load() -> Loaded:
+    def load() -> dict[str, Loaded]:
         loading.wait(20)
         raise InputError("parent.digest", role="anchor")
 
     async def look() -> tuple[httpx.Response, httpx.Response]:
-        transport = httpx.ASGITransport(app=Door(batcher, name="ours", secret=None).app())
+        transport = httpx.ASGITransport(app=Door(batcher, roster, secret=None).app())
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             body = {"model": "ours", "messages": QUESTION}
             return await client.get("/healthz"), await client.post(CHAT, json=body)
 
     batcher = Batcher(load)
+    roster = Roster([Part("ours", "ours", "", ())], batcher)
     batcher.start()
     health, reply = asyncio.run(look())
     loading.set()

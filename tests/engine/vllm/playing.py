@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import BridgeSpec
@@ -22,13 +23,22 @@ POSITIONS = 128
 NEW_TOKENS = 16
 
 
-def keep_composition(folder: Path, family: str, *augmenters: str) -> CalmForCausalLM:
-    """A composition with its parents inside its folder; heads are 32 wide, as kernels want them."""
+def keep_composition(
+    folder: Path,
+    family: str,
+    *augmenters: str,
+    change: Callable[[PreTrainedModel], None] = lambda _: None,
+) -> CalmForCausalLM:
+    """A composition with its parents inside its folder; heads are 32 wide, as kernels want them.
+
+    change   what is done to the anchor first
+    """
     # Models without a window, or one that prompts go past.
     window = {"mistral": {"sliding_window": None}, "gemma2": {"query_pre_attn_scalar": 32}}
     anchor = make_model(
         family, width=128, heads=4, layers=5, positions=POSITIONS, seed=1, **window.get(family, {})
     )
+    change(anchor)
     below = [
         make_model(kind, width=64, heads=2, positions=POSITIONS, seed=2 + i, **window.get(kind, {}))
         for i, kind in enumerate(augmenters)
@@ -61,12 +71,13 @@ def vllm_on(folder: Path, **options: Any) -> Iterator[Any]:
     from vllm.distributed import cleanup_dist_env_and_memory  # noqa: PLC0415
 
     usual = {"enforce_eager": True, "max_num_seqs": 8, "kv_cache_memory_bytes": 64 << 20}
-    usual |= {"skip_tokenizer_init": True}  # an anchor inside a composition has none of its own
+    usual |= {
+        "dtype": "float32",
+        "skip_tokenizer_init": True,
+    }  # an anchor inside a composition has none of its own
     played = None
     try:
-        played = LLM(
-            str(folder), dtype="float32", max_model_len=POSITIONS, seed=0, **(usual | options)
-        )
+        played = LLM(str(folder), max_model_len=POSITIONS, seed=0, **(usual | options))
         yield played
     finally:
         del played

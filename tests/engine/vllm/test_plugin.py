@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from tests.engine.vllm.playing import (
     some_prompts,
     vllm_on,
 )
+from tests.engine.vllm.quantising import TOLD, pack, round_off
 from tests.tiny import some_ids
 
 pytestmark = pytest.mark.vllm
@@ -79,6 +81,27 @@ def test_a_compiled_graph_says_the_same(tmp_path: Path) -> None:
     with vllm_on(tmp_path / "together", enforce_eager=False) as played:
         told = ask_vllm(played, prompts, gates)
     assert [list(one.token_ids) for one in told] == ask_transformers(model, prompts, gates)
+
+
+@pytest.mark.parametrize("how", list(TOLD))
+def test_a_quantised_anchor_says_what_its_numbers_say_written_out(tmp_path: Path, how: str) -> None:
+    keep_composition(tmp_path / "plain", "llama", "qwen2", change=round_off)
+    pack(tmp_path / "plain", tmp_path / "packed", how)
+    told = [said_in_bfloat16(tmp_path / name) for name in ("plain", "packed")]
+    for plain, packed in zip(*told, strict=True):
+        assert plain.token_ids[0] == packed.token_ids[0]
+        for token, found in packed.logprobs[0].items():
+            if token in plain.logprobs[0]:
+                assert found.logprob == pytest.approx(plain.logprobs[0][token].logprob, abs=0.1)
+    words = [[token for one in each for token in one.token_ids] for each in told]
+    same = sum(one == other for one, other in zip(*words, strict=True))
+    assert same / len(words[0]) > 0.9, "only sums are rounded in another order"
+
+
+def said_in_bfloat16(folder: Path) -> list[Any]:
+    prompts, gates = some_prompts(8), [GATES[index % 4] for index in range(8)]
+    with vllm_on(folder, dtype="bfloat16") as played:
+        return ask_vllm(played, prompts, gates, logprobs=5)
 
 
 @torch.no_grad()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +23,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from calm_engine.config import CalmConfig
-from calm_engine.errors import InputError
+from calm_engine.errors import InputError, InternalError
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import BridgeSpec
 from calm_engine.vllm.plugin import check_can_run
@@ -162,14 +165,19 @@ SCHEMA = {
 }
 
 
+def ours(folder: Path, root: Path, port: int, engine: str, cache: str) -> list[str]:
+    command = [sys.executable, "-m", "calm_engine.cli", "serve", "--composition", str(folder)]
+    command += ["--anchor", str(root / "whole" / "anchor")]
+    command += ["--augmenter", str(root / "whole" / "augmenter_0")]
+    command += ["--name", "together", "--port", str(port), "--engine", engine]
+    return [*command, "--cache-gb", cache]
+
+
 @contextmanager
 def behind_our_door(folder: Path, root: Path, engine: str) -> Iterator[Server]:
     """`calm serve` on a composition whose parents lie elsewhere."""
     port, log = free_port(), root / f"{engine}.log"
-    command = [sys.executable, "-m", "calm_engine.cli", "serve", "--composition", str(folder)]
-    command += ["--anchor", str(root / "whole" / "anchor")]
-    command += ["--augmenter", str(root / "whole" / "augmenter_0")]
-    command += ["--name", "together", "--port", str(port), "--engine", engine, "--cache-gb", "0.1"]
+    command = ours(folder, root, port, engine, "0.1")
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)
         try:
@@ -178,6 +186,40 @@ def behind_our_door(folder: Path, root: Path, engine: str) -> Iterator[Server]:
             process.terminate()
             assert process.wait(60) == 0
     assert not list(Path(tempfile.gettempdir()).glob("calm-serve-*"))
+
+
+def test_when_vllm_cannot_begin_the_server_ends_and_says_why(tmp_path: Path) -> None:
+    keep_composition(tmp_path / "whole", "llama", "llama")
+    command = ours(tmp_path / "whole", tmp_path, free_port(), "vllm", "1000000")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("calm: vLLM did not start: ")
+
+
+def test_a_client_that_waits_for_a_dead_engine_is_not_waited_for(tmp_path: Path) -> None:
+    """On an accelerator vLLM's engine is a process of its own; here one stands in its place."""
+    from calm_engine.vllm.batching import PagedBatcher, Played  # noqa: PLC0415  vLLM's environment
+
+    keep_composition(tmp_path / "whole", "llama", "llama")
+    parents = [str(tmp_path / "whole" / role) for role in ("anchor", "augmenter_0")]
+    engine = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+
+    class Waiting(PagedBatcher):
+        def _loaded(self) -> Any:
+            engine.start()
+            threading.Event().wait()
+
+    told: list[str] = []
+    played = Played("ours", str(tmp_path / "whole"), parents)
+    batcher = Waiting(played, on_change=lambda: told.append(batcher.state))
+    batcher.start()
+    assert wait_until(lambda: engine.is_alive())
+    time.sleep(1.5)  # it is seen alive
+    assert batcher.state == "loading"
+    engine.kill()
+    assert wait_until(lambda: told == ["failed"])
+    assert isinstance(batcher.failure, InternalError)
+    assert batcher.failure.code == "vllm.ended"
 
 
 def is_healthy(server: Server) -> bool:
