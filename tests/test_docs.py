@@ -58,3 +58,8 @@ def test_every_make_target_that_a_page_names_exists(path: Path) -> None:
     made = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", path.read_text("utf-8"), re.MULTILINE))
     assert named - made == set()
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = sorted(path.name[:4] for path in (ROOT / "docs" / "decisions").glob("0*.md"))
+    assert numbers == [f"{at:04}" for at in range(1, len(numbers) + 1)]
