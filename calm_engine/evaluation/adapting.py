@@ -29,7 +29,8 @@ from calm_engine.modeling import CalmForCausalLM
 from calm_engine.ranks import Ranks
 from calm_engine.specs import AugmentSpec, ComposeSpec, EvaluateSpec, Progress
 
-READ = 240  # steps over all that the augmenter is taught, a packed row of it in each
+READ = 120  # steps over all that the augmenter is taught, a packed row of it in each
+HEAPS = 4  # of sequences of like length in a step: little padding
 PEAK = 5e-4  # usual for adapters of small models; ten times what full training takes
 
 
@@ -134,8 +135,13 @@ class _Reading:
     def loss(self, model: Any, step: int) -> Tensor:
         row = [piece for row in self.feed.rows(step) for piece in row]
         prefix = list(self.feed.prefix)
-        told = [one for piece in row for one in sequences_of(piece, prefix)]
-        return _loss(model, pad_right(told, pad=self.feed.pad), self.device)
+        told = sorted((one for piece in row for one in sequences_of(piece, prefix)), key=_size)
+        said = sum(len(ids) - first for ids, first in told)
+        loss = torch.zeros((), device=self.device)
+        for heap in heaps(told, HEAPS):
+            share = sum(len(ids) - first for ids, first in heap) / said
+            loss = loss + share * _loss(model, pad_right(heap, pad=self.feed.pad), self.device)
+        return loss
 
 
 def sequences_of(piece: Piece, prefix: Sequence[int]) -> Iterator[Sequenced]:
@@ -149,6 +155,17 @@ def sequences_of(piece: Piece, prefix: Sequence[int]) -> Iterator[Sequenced]:
         yield lead, before + piece.first
     for ids, first in piece.branches:
         yield [*lead, *ids], len(lead) + first
+
+
+def heaps(rows: Sequence[Sequenced], count: int) -> Iterator[Sequence[Sequenced]]:
+    """The rows in at most so many runs, each about as long as any other."""
+    size = max(1, -(-len(rows) // count))
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _size(row: Sequenced) -> int:
+    return len(row[0])
 
 
 def _loss(model: Any, batch: Padded, device: torch.device) -> Tensor:

@@ -11,13 +11,14 @@ import torch
 from transformers import AutoModel, BertConfig
 
 from calm_engine.cli.command import _parser
-from calm_engine.data import Piece
+from calm_engine.data import Piece, pad_right
 from calm_engine.errors import InputError
-from calm_engine.evaluation.adapting import rank_for, sequences_of
+from calm_engine.evaluation.adapting import _Reading, rank_for, sequences_of
 from calm_engine.evaluation.columns import scrambled
 from calm_engine.evaluation.questions import BEGUN, GOES_ON, REPEATS, repetitions
 from calm_engine.evaluation.retrieval import Library
 from calm_engine.evaluation.run import evaluate
+from calm_engine.feeding import Rounds
 from calm_engine.joining import replaced
 from calm_engine.passages import with_passages
 from calm_engine.selfstudy import Source
@@ -129,6 +130,26 @@ def test_a_packed_piece_is_read_as_plain_sequences() -> None:
     assert list(sequences_of(asked, [1, 2])) == [([1, 2, 5, 6, 7], 3)]
     told = Piece((5, 6), 2, is_asked=False, branches=(((7, 8), 1), ((9, 9, 4), 2)))
     assert list(sequences_of(told, [1, 2])) == [([5, 6, 7, 8], 3), ([5, 6, 9, 9, 4], 4)]
+
+
+def test_in_heaps_of_like_length_the_loss_is_that_of_all_together() -> None:
+    model = make_model("llama", positions=256, seed=1)
+    piece = Piece((5, 6), 2, False, branches=(((7, 8), 1), ((9, 9, 4, 4, 4), 2), ((3, 9), 1)))
+    row = [piece, Piece((5, 6, 7, 8, 9), 1, is_asked=True), Piece((9, 8), 1, is_asked=False)]
+
+    class OneRow(Rounds):
+        def __init__(self) -> None:
+            self.prefix, self.pad = (1, 2), 0
+
+        def rows(self, step: int) -> list[list[Piece]]:
+            return [row] * (step + 1)
+
+    with torch.no_grad():
+        apart = _Reading(OneRow(), torch.device("cpu")).loss(model, 0)
+        told = [one for each in row for one in sequences_of(each, [1, 2])]
+        batch = pad_right(told, pad=0)
+        together = model(batch.ids, attention_mask=batch.mask, labels=batch.labels).loss
+    assert torch.allclose(apart, together, atol=1e-5)
 
 
 # -- the whole -------------------------------------------------------------------------------------
