@@ -85,6 +85,7 @@ def _served(folder: Path, parts: list[Part]) -> Iterator[int]:
             yield process.pid
         finally:
             process.terminate()
+            process.stdout.read()  # what it says at its end, it says to somebody
 
 
 def _proportional(process: int) -> int:

@@ -227,8 +227,9 @@ class _Teller:
             line = words[state]
         else:
             return
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        with contextlib.suppress(BrokenPipeError):  # whoever read it has left; others are answered
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
 
 
 def _embedder(folder: str, what: Serving) -> Embedder:
