@@ -58,7 +58,9 @@ def test_a_page_that_was_closed_goes_on_where_it_stopped(
     seen.open(corpus.get_absolute_url())
     seen.page.set_input_files("cp-upload input[name=files]", [small, large])
     expect(seen.page).to_have_url(re.compile("/corpora/uploads/"))
-    assert pieces == [end for end in ENDS if end >= safe]
+    # What of the second piece had left the page may have arrived whole behind its back.
+    assert pieces[0] >= safe
+    assert pieces == [end for end in ENDS if end >= pieces[0]]
     expect(seen.page.locator("#upload-card")).to_contain_text("2 received")
     with tenant_scope(people.north):
         assert not Transfer.objects.exists()

@@ -141,7 +141,7 @@ export class Chart extends HTMLElement {
     if (changed) this.#redraw();
   };
 
-  /** The stream was away: what was told meanwhile is asked for. */
+  /** The stream opened, once more or late: what was told meanwhile is asked for. */
   #again = (): void => void this.#load();
 
   #names(): string[] {

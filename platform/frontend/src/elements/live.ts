@@ -18,7 +18,6 @@ export class Live extends HTMLElement {
   #poll = 0;
   #hide = 0;
   #ended = false;
-  #isLater = false;
   #held = new Map<string, string>();
   #known = new Set<string>();
   #state = element("p", { className: "live-state", hidden: true });
@@ -44,9 +43,9 @@ export class Live extends HTMLElement {
     this.#source = source;
     source.addEventListener("open", () => {
       this.#alive();
-      // A source that comes back by itself names what it has seen; a new one knows nothing of that.
-      if (this.#isLater) document.dispatchEvent(new Event("cp-again"));
-      this.#isLater = true;
+      // What was told before it opened came to nobody: only one that comes back by itself names
+      // what it has seen, and the first may open long after the charts were drawn.
+      document.dispatchEvent(new Event("cp-again"));
     });
     source.addEventListener("error", () => this.#broken());
     source.addEventListener("region", (event) => {
