@@ -17,7 +17,7 @@ from torch import Tensor
 
 from calm_engine.errors import InputError
 from calm_engine.loop import Named
-from calm_engine.process import memory_limit
+from calm_engine.process import memory_free
 from calm_engine.ranks import Ranks
 
 MOMENTS = 2  # of the optimiser, each as large as the weights
@@ -112,9 +112,7 @@ def free_bytes(device: torch.device) -> int:
     """What this process may still take: of the accelerator, or of the machine and its group."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = int(psutil.virtual_memory().available)
-    limit = memory_limit()
-    return free if limit is None else min(free, limit)
+    return memory_free()
 
 
 def held_bytes() -> int:

@@ -15,6 +15,8 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from calm_engine.errors import EngineError, InputError, InternalError
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -110,11 +112,7 @@ def memory_limit(cgroups: Path = CGROUPS) -> int | None:
 def memory_free(cgroups: Path = CGROUPS) -> int:
     """Bytes that we may still take: of the machine's own, and of what our control groups allow."""
     left = memory_limit(cgroups)
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
-    except (OSError, StopIteration, ValueError):  # another system than Linux
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    free = int(psutil.virtual_memory().available)
     return free if left is None else min(free, left)
 
 

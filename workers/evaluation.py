@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from apps.corpora.actions import export_snapshot
-from apps.evaluation.actions import embedder_in_use, file_report, stranger_of
-from apps.registry import artifacts
+from apps.evaluation.actions import file_report, stranger_of
+from apps.registry import artifacts, embedders
 from apps.runs import actions
 from apps.runs.execution import Job, persistently
 from apps.runs.models import Run
@@ -34,7 +34,7 @@ def evaluate(job: Job) -> None:
     }
     with tenant_scope(job.attempt.tenant_id):
         parts = run.composition.parts()
-        embedder = embedder_in_use()
+        embedder = embedders.in_use()
     places[actions.EMBEDDER] = artifacts.path(embedder) if embedder else None
     if run.spec.get("strangers"):
         places[run.spec["strangers"]] = strangers(job, place)

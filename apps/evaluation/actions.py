@@ -18,9 +18,9 @@ from apps.corpora.models import Corpus, Snapshot
 from apps.evaluation import gates
 from apps.evaluation.models import Cell, QuestionSet, Report
 from apps.registry import actions as registry
-from apps.registry import artifacts
+from apps.registry import artifacts, embedders
 from apps.registry.closure import can_use
-from apps.registry.models import AliasChange, Composition, Embedder
+from apps.registry.models import AliasChange, Composition
 from apps.runs import actions as runs
 from apps.runs.endings import hold, succeed
 from apps.runs.models import Run
@@ -81,7 +81,7 @@ def start_evaluate(
         _refuse_other_control(composition, control_run)
     parts = range(len(composition.parts()))
     asked = dict(settings or {})
-    has_embedder = bool(READERS & set(asked.get("columns", ()))) and embedder_in_use() is not None
+    has_embedder = bool(READERS & set(asked.get("columns", ()))) and embedders.in_use() is not None
     stranger = stranger_to(composition, by=by)
     spec = EvaluateSpec.from_dict(
         asked
@@ -95,11 +95,6 @@ def start_evaluate(
     with transaction.atomic():
         question_set(composition.snapshot)
         return runs.queue_evaluate(composition, spec, control_run=control_run, by=by, plan=plan)
-
-
-def embedder_in_use() -> Embedder | None:
-    found: Embedder | None = Embedder.objects.filter(in_use=True).first()
-    return found
 
 
 def stranger_to(composition: Composition, *, by: User | None) -> Snapshot | None:

@@ -42,9 +42,15 @@ class Reader:
     width: int
 
 
+def in_use() -> Embedder | None:
+    """The tenant's, served or not."""
+    found: Embedder | None = Embedder.objects.filter(in_use=True).first()
+    return found
+
+
 def reader() -> Reader | None:
     """The tenant's embedder; None where there is none or where it is not served now."""
-    row = Embedder.objects.filter(in_use=True).first()
+    row = in_use()
     addresses = hosts.addresses_of(row) if row else ()
     if row is None or not addresses:
         return None

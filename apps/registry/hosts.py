@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -234,9 +234,19 @@ async def stream(addresses: Addresses, path: str, body: Json) -> AsyncGenerator[
     before it has said anything. Raises Refusal, also for a fault midway, and
     InternalError("model.gone").
     """
+    ask = partial(_stream, path=path, body=body)
+    async with aclosing(_of_replicas(addresses, ask)) as events:
+        async for event in events:
+            yield event
+
+
+async def _of_replicas(
+    addresses: Addresses, ask: Callable[[str], AsyncGenerator[T]]
+) -> AsyncGenerator[T]:
+    """What the first one says, or the second where that may answer what the first did not."""
     first, *others = addresses
     has_said = False
-    async with aclosing(_stream(first, path, body)) as events:
+    async with aclosing(ask(first)) as events:
         try:
             async for event in events:
                 has_said = has_said or event is not None
@@ -246,7 +256,7 @@ async def stream(addresses: Addresses, path: str, body: Json) -> AsyncGenerator[
                 raise
         else:
             return
-    async with aclosing(_stream(others[0], path, body)) as events:
+    async with aclosing(ask(others[0])) as events:
         async for event in events:
             yield event
 
@@ -275,19 +285,17 @@ async def whole(
     Of a completion nothing comes before the last token is drawn: how long that takes is the asker's
     own choice.
     """
-    first, *others = addresses
-    try:
-        reply = await _whole(first, path, body, limits)
-    except (Refusal, InternalError) as error:
-        if not others or not _is_worth_another(error):
-            raise
-        reply = await _whole(others[0], path, body, limits)
-    yield reply
+    ask = partial(_whole, path=path, body=body, limits=limits)
+    async with aclosing(_of_replicas(addresses, ask)) as replies:
+        async for reply in replies:
+            yield reply
 
 
-async def _whole(address: str, path: str, body: Json, limits: httpx.Timeout) -> Json:
+async def _whole(
+    address: str, path: str, body: Json, limits: httpx.Timeout
+) -> AsyncGenerator[Json]:
     async with _asked(address, path, body, limits=limits) as response:
-        return _object(await response.aread())
+        yield _object(await response.aread())
 
 
 def _is_worth_another(error: Refusal | InternalError) -> bool:

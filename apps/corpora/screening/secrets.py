@@ -53,18 +53,17 @@ def spans(text: str) -> Iterator[Span]:
     for marks, pattern in ACCESS:
         for match in fitting(text, marks, pattern):
             yield "access_key", match.start(), match.end()
-    for match in fitting(text, *NAMED, among=text.casefold()):
+    for match in fitting(text, *NAMED):
         if looks_drawn(match["value"]):
             yield "password", *match.span("value")
     for match in fitting(text, *IN_ADDRESS):
         yield "password", *match.span("value")
 
 
-def fitting(
-    text: str, marks: Marks, pattern: re.Pattern[str], *, among: str | None = None
-) -> Iterator[re.Match[str]]:
-    """Where the pattern fits, if one of the marks stands in the text (or in `among`) at all."""
-    if any(mark in (text if among is None else among) for mark in marks):
+def fitting(text: str, marks: Marks, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """Where the pattern fits, if one of its marks stands in the text at all."""
+    among = text.casefold() if pattern.flags & re.IGNORECASE else text
+    if any(mark in among for mark in marks):
         yield from pattern.finditer(text)
 
 

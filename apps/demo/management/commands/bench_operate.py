@@ -56,7 +56,7 @@ class Command(BaseCommand):
                 reader.page(page)
             figures = list(measuring.memory(psutil.Process(os.getppid())))
             figures += measuring.cold_start()
-            self.filled(bench, corpus, options["documents"])
+            fill(bench, corpus, options["documents"])
             at_work = AtWork(sender, asker, other.get_absolute_url())
             with tempfile.TemporaryDirectory() as folder:
                 backups = Path(folder) / "backups"
@@ -64,13 +64,14 @@ class Command(BaseCommand):
                 figures += measuring.restored(backups, Path(folder) / "restored")
         benches.tell(figures, self.stdout)
 
-    def filled(self, bench: benches.Bench, corpus: Corpus, documents: int) -> None:
-        """So many documents, and models of which each is served."""
-        with tenant_scope(bench.tenant):
-            measuring.fill(corpus, documents)
-            made = [tiny_models.published(name, by=bench.by, seed=at) for at, name in MODELS]
-        for one in made:
-            tiny_models.wait_until_served(bench.tenant, one)
+
+def fill(bench: benches.Bench, corpus: Corpus, documents: int) -> None:
+    """So many documents, and models of which each is served."""
+    with tenant_scope(bench.tenant):
+        measuring.fill(corpus, documents)
+        made = [tiny_models.published(name, by=bench.by, seed=at) for at, name in MODELS]
+    for one in made:
+        tiny_models.wait_until_served(bench.tenant, one)
 
 
 @dataclass
