@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from calm_engine.errors import InputError
+from counterpoint.disk import flush_folder, settle, settle_all, writing_aside
 from counterpoint.operate.sealing import BackupKey
 
 FORM = 1  # of the manifest
@@ -92,18 +92,18 @@ class Archive:
         """Store a file's bytes once. `known`: its SHA-256, when it was stored and never changes."""
         if known and self.place_of(known).exists():
             return known, size
-        aside = self.folder / "objects" / f".{secrets.token_hex(8)}"
-        aside.parent.mkdir(exist_ok=True, mode=0o700)
-        try:
-            with opened() as plain, aside.open("xb") as sealed:
-                digest, found = self.key.seal(plain, sealed)
-                sealed.flush()
-                os.fsync(sealed.fileno())
+        objects = self.folder / "objects"
+        objects.mkdir(exist_ok=True, mode=0o700)
+        # Not flushed one by one: an object counts once a manifest names it, and `finish` flushes.
+        with opened() as plain, writing_aside(objects) as (sealed, aside):
+            digest, found = self.key.seal(plain, sealed)
             place = self.place_of(digest)
             place.parent.mkdir(exist_ok=True, mode=0o700)
+            if place.exists():
+                settle(sealed)  # a power cut must leave an older backup the one or the other
+            else:
+                sealed.flush()
             aside.rename(place)
-        finally:
-            aside.unlink(missing_ok=True)
         return digest, found
 
     def prove(self, kept: Kept, *, place: Path | None = None, into: Path | None = None) -> None:
@@ -123,13 +123,21 @@ class Archive:
             )
 
     def finish(self, place: Path, manifest: Manifest) -> None:
+        """From here on it counts. Raises InputError: "backup.disk", "disk.full"."""
         text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
         signed = json.dumps({"manifest": text, "signature": self.key.sign(text.encode())})
-        aside = place / f".{MANIFEST}"
-        aside.write_text(signed, encoding="utf-8")
-        with aside.open("rb") as written:
-            os.fsync(written.fileno())
-        aside.rename(place / MANIFEST)
+        try:
+            settle_all(place)
+        except OSError as error:
+            raise InputError(
+                "backup.disk",
+                "The disk did not keep this backup. The older ones stand.",
+            ) from error
+        with writing_aside(place) as (target, aside):
+            target.write(signed.encode())
+            settle(target)
+            aside.rename(place / MANIFEST)
+        flush_folder(place)
 
     def read(self, place: Path) -> Manifest:
         """Raises InputError: "backup.unfinished", "backup.key_other", "backup.form"."""

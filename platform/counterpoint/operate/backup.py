@@ -104,8 +104,6 @@ def dump(place: Path, key: BackupKey) -> Kept:
             words.seek(0)
             said = words.read().decode(errors="replace").strip()
             raise InputError("backup.dump", f"PostgreSQL's pg_dump failed: {said[-400:]}")
-        sealed.flush()
-        os.fsync(sealed.fileno())
     return Kept("database", digest, size)
 
 

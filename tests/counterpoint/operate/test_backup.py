@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import ctypes
+import errno
 import hashlib
 import io
 import json
@@ -23,6 +25,7 @@ from apps.registry.actions import promote
 from apps.registry.models import Alias
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
+from counterpoint import disk
 from counterpoint.operate import cli, sealing
 from counterpoint.operate.archive import MANIFEST, Archive
 from counterpoint.operate.cli import main
@@ -241,6 +244,26 @@ def test_half_a_backup_is_no_backup(
     assert "backup.unfinished" in capsys.readouterr().err
     assert main(["verify", "--newest-in", str(folder)]) == 2
     assert "backup.none" in capsys.readouterr().err
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_its_disk_did_not_keep_is_no_backup_and_the_older_one_stands(
+    taken: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing:
+        """The system's library, whose disk fails at the flush."""
+
+        def syncfs(self, _descriptor: int) -> int:
+            assert len(list(folder.glob(f"*/{MANIFEST}"))) == 1  # flushed before anything counts
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "_LIBC", Failing())
+        assert main(["backup", "--to", str(folder), "--keep", "1"]) == 2
+    assert "backup.disk" in capsys.readouterr().err
+    assert Archive(folder, BackupKey(BACKUP_KEY)).finished() == [taken]
+    assert main(["verify", "--backup", str(taken)]) == 0
 
 
 @pytest.mark.django_db(transaction=True)
