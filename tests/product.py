@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.browser.conftest import ROOT
 from tests.waiting import PATIENCE
 
+ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "a long enough passphrase"
 
 

@@ -28,7 +28,10 @@ from playwright.sync_api import (
 )
 
 from apps.demo.chromium import MISSING, SWITCHES, chromium
+from tests.seen import pytest_runtest_makereport
 from tests.waiting import free_port
+
+__all__ = ["pytest_runtest_makereport"]
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60

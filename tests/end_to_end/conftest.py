@@ -9,6 +9,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from apps.demo.chromium import SWITCHES, chromium
 from tests.product import Product, running
+from tests.seen import pytest_runtest_makereport
+
+__all__ = ["pytest_runtest_makereport"]
 
 
 @pytest.fixture
