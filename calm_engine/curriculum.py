@@ -7,27 +7,32 @@ that are prepared first and never held whole (`preparing`, `shuffled`).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from calm_engine.course import ROUNDS_OF_TEXT, Course, known_before, plan
-from calm_engine.data import Piece, block_of, chance_of
+from calm_engine.data import Piece, block_of
 from calm_engine.families import read_tokenizer
 from calm_engine.feeding import Feed, Rounds
 from calm_engine.preparing import Preparation, prepare_shards
 from calm_engine.process import cores
 from calm_engine.ranks import Ranks
-from calm_engine.shards import Shards
+from calm_engine.shards import Met, Sample, Shards
 from calm_engine.shuffled import Shuffled
 from calm_engine.specs import AugmentSpec, Progress
+from calm_engine.texts import file_of
 from calm_engine.training import work_folder
 from calm_engine.vetting import Script, check_census
 
-BLOCKS_LOOKED_AT = 64  # of shards, for the questions of the probe
-CONTINUED = (32, 8)  # tokens given, and to be said, where a corpus has no questions
+LOOKED_AT = 160  # documents of a corpus in shards that are asked about
+BLOCKS_OF_EACH = 2  # from which its questions come
+ASKED_OF_EACH = 3  # questions at most
+# Tokens given, and to be said, where a document has no questions; of short ones the same share.
+CONTINUED = (32, 8)
+LEAST_CONTINUED = 10  # tokens of a piece that can be asked for its end
 REPLAY = 0.5  # share of known documents in what an update reads
 
 
@@ -36,7 +41,9 @@ class Curriculum:
     """All that is to be taught.
 
     feed       makes the feed of a batch size
-    questions  pieces that the probe asks
+    questions  of a corpus in shards: what is asked of a sample of its documents, each piece with
+               the digest of its own
+    sampled    that sample, where there is one
     passes     how often the text is met
     figures    of the corpus: facts, passages, tokens, documents
     told       what else is to be told of it: lessons by kind, and why some were left out
@@ -45,9 +52,10 @@ class Curriculum:
     tokenizer: PreTrainedTokenizerBase
     prefix: Sequence[int]
     feed: Callable[[int], Feed]
-    questions: Sequence[Piece]
     passes: int
     figures: dict[str, int]
+    questions: Sequence[Piece] = ()
+    sampled: Sample | None = None
     told: dict[str, Any] = field(default_factory=dict)
     course: Course | None = None
 
@@ -71,7 +79,6 @@ def is_shuffled(spec: AugmentSpec) -> bool:
 
 
 def _in_rounds(course: Course) -> Curriculum:
-    questions = [piece for piece in course.pieces() if piece.is_asked]
     figures = {
         "facts": len(course.study.facts),
         "passages": len(course.study.passages),
@@ -82,7 +89,6 @@ def _in_rounds(course: Course) -> Curriculum:
         tokenizer=course.tokenizer,
         prefix=course.prefix,
         feed=lambda size: Rounds(course, size),
-        questions=questions,
         passes=course.rounds,
         figures=figures,
         told={
@@ -103,7 +109,8 @@ def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, C
     check_census(held.tokens, script, shards.census)
     general = None
     if spec.general:
-        general = yield from _prepared(spec, "general", (spec.general,), block, ranks)
+        files = (str(file_of(spec.general, work_folder(spec))),)
+        general = yield from _prepared(spec, "general", files, block, ranks)
     passes = spec.passes or ROUNDS_OF_TEXT
 
     def feed(size: int) -> Feed:
@@ -125,8 +132,15 @@ def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, C
         "tokens": shards.tally.tokens,
         "documents": shards.tally.documents,
     }
-    questions = _questions(shards, seed=spec.seed)
-    return Curriculum(tokenizer, shards.prefix, feed, questions, passes, figures)
+    sampled = shards.sample(LOOKED_AT, seed=spec.seed)
+    questions = [
+        piece
+        for digest, places in sampled.documents.items()
+        for piece in _questions(shards, digest, places)
+    ]
+    return Curriculum(
+        tokenizer, shards.prefix, feed, passes, figures, questions=questions, sampled=sampled
+    )
 
 
 def _prepared(
@@ -142,12 +156,19 @@ def _prepared(
     return Shards(folder)
 
 
-def _questions(shards: Shards, *, seed: int) -> list[Piece]:
-    """What is asked in chats in some blocks; in a corpus of text alone, how its parts go on."""
-    count = min(BLOCKS_LOOKED_AT, len(shards))
-    blocks = sorted(chance_of(seed, "looked at").sample(range(len(shards)), count))
-    pieces = [piece for block in blocks for piece in shards.row(block)]
-    given, said = CONTINUED
+def _questions(shards: Shards, digest: str, places: Sequence[Met]) -> list[Piece]:
+    """What is asked in chats about a document; where nothing is, how parts of its text go on."""
+    pieces = [
+        replace(piece, documents=(digest,))
+        for one in places
+        for piece in shards.of_document(one, most=BLOCKS_OF_EACH)
+    ]
     asked = [piece for piece in pieces if piece.is_asked]
-    told = [Piece(p.ids[: given + said], given, False) for p in pieces if p.size >= given + said]
-    return asked or told
+    return (asked or [_continued(p) for p in pieces if p.size >= LEAST_CONTINUED])[:ASKED_OF_EACH]
+
+
+def _continued(piece: Piece) -> Piece:
+    """The beginning of a piece of text, whose last tokens are to be said."""
+    given, said = CONTINUED
+    size = min(piece.size, given + said)
+    return replace(piece, ids=piece.ids[:size], first=size - max(1, size * said // (given + said)))

@@ -30,22 +30,29 @@ class Asking:
         self.student, self.tokenizer, self.prefix = student, tokenizer, prefix
 
     def recall(self, pieces: Sequence[Piece], *, seed: int = 0) -> Probe:
-        """The share of some pieces whose whole end is the likeliest, token by token."""
+        """The share of some pieces whose whole end is the likeliest, token by token.
+
+        By it, as `known`, a training stops; `recall.Recall` tells the two apart.
+        """
         chosen = chance_of(seed, "probe").sample(pieces, min(PROBED, len(pieces)))
         if not chosen:
             return Probe()
         said = list(self.answers(chosen))
         right = sum(words == list(p.ids[p.first :]) for p, words in zip(chosen, said, strict=True))
         shown = zip(chosen[:SHOWN], said, strict=False)
+        share = right / len(chosen)
         return Probe(
-            {"recall": right / len(chosen)}, tuple(self._sample(p, words) for p, words in shown)
+            {"recall": share, "known": share}, tuple(self._sample(p, words) for p, words in shown)
         )
 
     def share(self, pieces: Sequence[Piece]) -> float:
         """The same share over all pieces; 0 of none."""
-        wanted = [list(piece.ids[piece.first :]) for piece in pieces]
-        said = self.answers(pieces)
-        return sum(a == b for a, b in zip(said, wanted, strict=True)) / max(1, len(pieces))
+        return sum(self.marks(pieces)) / max(1, len(pieces))
+
+    def marks(self, pieces: Sequence[Piece]) -> Iterator[bool]:
+        """Of each piece, whether its whole end is said."""
+        for piece, said in zip(pieces, self.answers(pieces), strict=True):
+            yield said == list(piece.ids[piece.first :])
 
     @torch.no_grad()
     def answers(self, pieces: Sequence[Piece]) -> Iterator[list[int]]:

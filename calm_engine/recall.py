@@ -19,10 +19,12 @@ from transformers import PreTrainedTokenizerBase
 from calm_engine.course import Course
 from calm_engine.data import Piece, chance_of, piece_of
 from calm_engine.errors import InputError
-from calm_engine.probing import PROBED, Asking
+from calm_engine.evaluation.counting import wilson
+from calm_engine.probing import Asking
 from calm_engine.selfstudy import Lesson
 from calm_engine.student import Student
 from calm_engine.training import Probe, Written
+from calm_engine.wording import of_sample
 
 LOOKED = 144  # questions of a look while it trains
 ASKED = 1500  # questions of the last look, whose figures the augmenter keeps
@@ -68,14 +70,14 @@ class Recall:
         counted: dict[str, list[bool]] = defaultdict(list)
         for one in self.marks:
             counted[one.asked.digest].append(one.is_right)
-        return {digest: (sum(told), len(told)) for digest, told in sorted(counted.items())}
+        return _counts(counted)
 
     def by_form(self) -> dict[str, tuple[int, int]]:
         """For each form the questions that were right and those that were asked."""
         counted: dict[str, list[bool]] = defaultdict(list)
         for one in self.marks:
             counted[one.asked.form].append(one.is_right)
-        return {form: (sum(told), len(told)) for form, told in sorted(counted.items())}
+        return _counts(counted)
 
     def samples(self) -> tuple[dict[str, str], ...]:
         """The first few, to be shown."""
@@ -148,13 +150,31 @@ def keep(student: Student, course: Course, folder: Path) -> Written:
     return Written(told.metrics(), facts | {"unknown": unknown_in(documents)})
 
 
-def keep_share(asking: Asking, pieces: Sequence[Piece], folder: Path, *, seed: int) -> Written:
-    """The same for a corpus that is dealt from shards: what it holds of pieces of its text."""
-    metrics = asking.recall(pieces, seed=seed).metrics
-    if metrics:
-        told = metrics | {"asked": min(PROBED, len(pieces)), "documents": {}}
-        (folder / RECALL).write_text(json.dumps(told, indent=2, sort_keys=True), encoding="utf-8")
-    return Written(metrics, {})
+def keep_sampled(asking: Asking, pieces: Sequence[Piece], of: int, folder: Path) -> Written:
+    """The same for a corpus in shards, of which a sample of documents is asked.
+
+    pieces  what is asked, each with the digest of its document;  of  how many documents there are
+    """
+    if not pieces:
+        return Written({}, {})
+    counted: dict[str, list[bool]] = defaultdict(list)
+    for piece, is_right in zip(pieces, asking.marks(pieces), strict=True):
+        counted[piece.documents[0]].append(is_right)
+    documents = _counts(counted)
+    share = sum(right for right, _ in documents.values()) / len(pieces)
+    # What is asked of one document is not independent: documents are what was drawn.
+    low, high = wilson(share * len(documents), len(documents))
+    metrics = {"recall": share, "known": share}
+    sampled = {"documents": len(documents), "of": of, "low": low, "high": high}
+    facts = {"asked": len(pieces), "sampled": sampled}
+    full = metrics | facts | {"documents": documents}
+    (folder / RECALL).write_text(json.dumps(full, indent=2, sort_keys=True), encoding="utf-8")
+    return Written(metrics, facts | {"unknown": unknown_in(documents)})
+
+
+def _counts(marks: Mapping[str, Sequence[bool]]) -> dict[str, tuple[int, int]]:
+    """For each name how many were right, and how many were asked."""
+    return {name: (sum(told), len(told)) for name, told in sorted(marks.items())}
 
 
 def unknown_in(documents: Mapping[str, Sequence[int]]) -> list[list[Any]]:
@@ -191,4 +211,5 @@ def require_recall(folder: str | Path, least: float) -> None:
             least=f"{100 * least:.0f}",
             asked=told.get("asked", 0),
             documents=", ".join(unknown),
+            **of_sample(told.get("sampled")),
         )

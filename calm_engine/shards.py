@@ -7,10 +7,12 @@ documents. `plan.json` says what all of it was made from.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from heapq import heappush, heapreplace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from calm_engine.vetting import Census
 PLAN = "plan.json"
 BLOCKS, DOCUMENTS = ".blocks.arrow", ".documents.parquet"
 BATCH = 256  # blocks of a record batch
+OWN = "0-"  # how shards of the first file are called; others hold lessons about its documents
 SPAN = 4  # numbers of a span: document in the shard, tokens, the first to be said, is it asked
 
 _SCHEMA = pa.schema([("ids", pa.list_(pa.int32())), ("spans", pa.list_(pa.int32()))])
@@ -64,6 +67,18 @@ class Met:
     digest: str
     pieces: int
     blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some documents, drawn evenly.
+
+    documents  by digest, with the places that each has in the shards
+    of         how many documents there are
+    """
+
+    documents: dict[str, list[Met]]
+    of: int
 
 
 class Writer:
@@ -141,6 +156,10 @@ class Writer:
         self._full = []
 
 
+def _mark(seed: int, digest: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed} {digest}".encode(), digest_size=8).digest())
+
+
 def _lists(rows: Sequence[np.ndarray[Any, Any]]) -> Any:
     ends = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int32)
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(rows)))
@@ -183,16 +202,52 @@ class Shards:
 
         without   documents, as (shard, number in the shard), whose pieces are left out
         """
-        shard = bisect_right(self._starts, number) - 1
+        shard = self._shard_of(number)
+        return [piece for at, piece in self._pieces(number) if (shard, at) not in without]
+
+    def of_document(self, one: Met, *, most: int) -> list[Piece]:
+        """A document's pieces from at most so many of its blocks, evenly apart."""
+        step = max(1, -(-len(one.blocks) // most))
+        pieces = (held for block in one.blocks[::step] for held in self._pieces(block))
+        return [piece for number, piece in pieces if number == one.number]
+
+    def _shard_of(self, number: int) -> int:
+        return bisect_right(self._starts, number) - 1
+
+    def _pieces(self, number: int) -> Iterator[tuple[int, Piece]]:
+        """The pieces of a block, each with its document's number in the shard."""
+        shard = self._shard_of(number)
         batch, place = divmod(number - self._starts[shard], BATCH)
         held = self._files[shard].get_batch(batch)
         ids, spans = (held.column(i)[place].values.to_numpy() for i in (0, 1))
-        row, at = [], 0
+        at = 0
         for document, size, first, is_asked in spans.reshape(-1, SPAN).tolist():
-            if (shard, document) not in without:
-                row.append(Piece(tuple(ids[at : at + size].tolist()), first, bool(is_asked)))
+            yield document, Piece(tuple(ids[at : at + size].tolist()), first, bool(is_asked))
             at += size
-        return row
+
+    def sample(self, count: int, *, seed: int) -> Sample:
+        """So many documents: those whose marks are smallest, a function of seed and digest.
+
+        Whatever the size of the corpus, no more is held than is given, and one shard's table.
+        """
+        found: dict[str, list[Met]] = {}
+        marks: list[tuple[int, str]] = []  # negative: the largest mark comes first
+        of = 0
+        for one in self.documents():
+            of += self.names[one.shard].startswith(OWN)
+            if not one.blocks:
+                continue
+            if one.digest not in found:
+                entry = (-_mark(seed, one.digest), one.digest)
+                if len(found) < count:
+                    heappush(marks, entry)
+                elif entry > marks[0]:
+                    del found[heapreplace(marks, entry)[1]]
+                else:
+                    continue
+                found[one.digest] = []
+            found[one.digest].append(one)
+        return Sample(dict(sorted(found.items())), of)
 
     def documents(self) -> Iterator[Met]:
         """Every document with its blocks, shard by shard."""

@@ -26,7 +26,8 @@ class Shuffled(Feed):
 
     size     blocks of a step
     passes   how often the corpus is met
-    general  prepared public text, drawn anew for each pass;  share  of a pass's blocks it makes up
+    general  prepared public text, drawn anew for each pass;  share  of a pass's blocks it makes up,
+             or all of it where that is less
     without  digests of documents that are never dealt
     known    digests of documents that the model knows from before: of the blocks that hold nothing
              else only so many are dealt that they make up the share `replay`
@@ -54,7 +55,7 @@ class Shuffled(Feed):
         wanted = _beside(len(self._fresh), replay) if len(self._fresh) else len(self._old)
         self._replayed = min(len(self._old), wanted)
         main = len(self._fresh) + self._replayed
-        self._general = _beside(main, share) if general else 0
+        self._general = min(_beside(main, share), len(general)) if general else 0
         self.in_pass = -(-(main + self._general) // size)  # steps
         self.passes = passes
         self._held: tuple[int, Order] = (-1, np.empty(0, dtype=np.int64))

@@ -7,6 +7,7 @@ command and the web page both use it. Knows no torch, no Django and no language 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from calm_engine.errors import EngineError
 
@@ -39,7 +40,8 @@ WORDING: dict[str, str] = {
     "artifact.digest": "The stored files are not those that were written[: {files}]. "
     "Restore the folder from its source or from a backup, then try again.",
     "augmenter.recall": "The augmenter[ ({which})] answers {recall} % of the questions about its "
-    "own documents, and {least} % are wanted. [It knows least of: {documents}. ]Train it longer or "
+    "own documents, and {least} % are wanted. [Asked were {sampled} of {of} documents, so that in "
+    "all it may be {low} to {high} %. ][It knows least of: {documents}. ]Train it longer or "
     "larger, or lower the bar.",
     "augmenter.unmeasured": "It is not known what the augmenter[ ({which})] knows: its folder says "
     "nothing of it. Train it again, or set the bar to 0.",
@@ -376,6 +378,18 @@ def sentence(error: EngineError) -> str:
     if said:
         return said[0].upper() + said[1:].rstrip(".") + "."
     return f"This did not work ({error.code}). The log says more."
+
+
+def of_sample(sampled: Mapping[str, float] | None) -> dict[str, str]:
+    """Facts of "augmenter.recall" where recall was measured on some documents; else none."""
+    if sampled is None:
+        return {}
+    return {
+        "sampled": f"{sampled['documents']:,}",
+        "of": f"{sampled['of']:,}",
+        "low": f"{100 * sampled['low']:.0f}",
+        "high": f"{100 * sampled['high']:.0f}",
+    }
 
 
 def _filled(template: str, facts: dict[str, object]) -> str:

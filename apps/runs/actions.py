@@ -28,7 +28,15 @@ from apps.runs.models import Run
 from apps.runs.starts import NOTHING, Start
 from apps.runs.states import Control, Kind
 from calm_engine.errors import InputError
-from calm_engine.specs import AugmentSpec, ComposeSpec, EvaluateSpec, Outcome, Spec, TrialSpec
+from calm_engine.specs import (
+    EVERYDAY,
+    AugmentSpec,
+    ComposeSpec,
+    EvaluateSpec,
+    Outcome,
+    Spec,
+    TrialSpec,
+)
 from counterpoint.celery import send
 
 if TYPE_CHECKING:
@@ -51,10 +59,11 @@ HELD_OUT, STUDY = "@held_out", "@study"
 EMBEDDER, STRANGERS = "@embedder", "@strangers"
 FOLDERS = frozenset(
     {"output", "work", "tokenizer", "documents", "examples", "held_out", "passages"}
-    | {"anchor", "augmenters"}
+    | {"anchor", "augmenters", "lessons"}
     | {"control", "study_cache"}
     | starts.FOLDERS
 )
+GENERAL = (None, EVERYDAY)  # what a training may mix in: no file of this machine
 
 
 def start_augment(
@@ -242,6 +251,10 @@ def checked(settings: Settings | None) -> dict[str, Any]:
     taken = sorted(FOLDERS & set(asked))
     if taken:
         raise InputError("spec.unknown", f"not yours to set: {', '.join(taken)}", fields=taken)
+    if asked.get("general") not in GENERAL:
+        raise InputError(
+            "spec.value", "`general` names no text that comes with us", fields="general"
+        )
     return asked
 
 

@@ -72,6 +72,17 @@ class PlanForm(forms.Form):
             "teaching it did."
         ),
     )
+    general = forms.BooleanField(
+        label=_("Mix in some general text"),
+        required=False,
+        initial=True,
+        help_text=_(
+            "A model that reads nothing but your documents loses the language around them. About a "
+            "tenth of what it reads are then short texts on everyday things that come with "
+            "Counterpoint, less beside a large corpus: none is read more often than a document. "
+            "Learning takes up to a tenth longer."
+        ),
+    )
     # Drawn beside the form, where they are reckoned anew for each snapshot.
     without = forms.MultipleChoiceField(choices=CHOICES, required=False)
     size = forms.ChoiceField(choices=SIZES, required=False)

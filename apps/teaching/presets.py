@@ -14,6 +14,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from calm_engine.capacity import Shape
+from calm_engine.specs import EVERYDAY
 
 Settings = dict[str, dict[str, Any]]  # by kind of run, what differs from the engine's own choice
 
@@ -22,6 +23,9 @@ Settings = dict[str, dict[str, Any]]  # by kind of run, what differs from the en
 QUICK_RIVALS = ("anchor_rag", "composition_rag", "anchor_lora", "scrambled")
 # Of the last two one reads all documents, and for the other the augmenter learns a second time.
 RIVALS = (*QUICK_RIVALS, "anchor_lora_documents", "swapped")
+# Of what an augmenter reads: Active Reading (arXiv 2508.09494) keeps a tenth of general text beside
+# its corpus, so that a model that learns one company's papers goes on knowing language.
+GENERAL_SHARE = 0.1
 CANARIES = 24  # secrets that are planted, to see whether they come out
 
 
@@ -67,6 +71,7 @@ def settings_of(
     without: Sequence[str] = (),
     writes: bool = False,
     rivals: bool = False,
+    general: bool = False,
     goes_on: bool = False,
     shape: Shape | None = None,
 ) -> Settings:
@@ -75,6 +80,7 @@ def settings_of(
     without   kinds of lessons that are left out
     writes    whether the anchor writes further ones
     rivals    whether the card also asks what people would try instead
+    general   whether the texts that come with us are mixed in
     goes_on   a model that has its shape already is trained on
     shape     a size that was chosen; None: the preset's, or the engine's own choice
     """
@@ -86,6 +92,7 @@ def settings_of(
         augment = augment | dict(zip(SHAPED, (shape.width, shape.layers, shape.heads), strict=True))
     study = {"without": list(without), "writes": writes}
     study |= {"canaries": CANARIES} if rivals else {}
+    study |= {"general": EVERYDAY, "general_share": GENERAL_SHARE} if general else {}
     card = {"columns": list(PRESETS[preset].rivals)} if rivals else {}
     return chosen | {
         "augment": augment | study,

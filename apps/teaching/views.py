@@ -128,13 +128,16 @@ def dry_run(request: MemberRequest) -> HttpResponse:
         messages.error(request, sentence(error))
     chosen = {"snapshot": snapshot.pk, "anchor": anchor.pk, "preset": asked["preset"]}
     chosen |= {"begin": choice.begin.value, "size": choice.size}
-    more = {name: "on" for name in ("writes", "rivals") if asked[name]}
+    more = {name: "on" for name in ("writes", "rivals", "general") if asked[name]}
     words = urlencode(chosen | more | {"without": asked["without"]}, doseq=True)
     return redirect(f"{back}?{words}")
 
 
 def _asked(request: MemberRequest) -> dict[str, Any]:
-    """What `settings_of` wants, from whichever way it came; at first the rivals are asked too."""
+    """What `settings_of` wants, from whichever way it came.
+
+    At first the rivals are asked too, and general text is mixed in.
+    """
     told = request.POST or request.GET
     known = {kind for kind, _label in CHOICES}
     return {
@@ -142,6 +145,7 @@ def _asked(request: MemberRequest) -> dict[str, Any]:
         "without": [kind for kind in told.getlist("without") if kind in known],
         "writes": bool(told.get("writes")),
         "rivals": bool(told.get("rivals")) or "preset" not in told,
+        "general": bool(told.get("general")) or "preset" not in told,
     }
 
 

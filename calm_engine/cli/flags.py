@@ -34,7 +34,7 @@ HELP = {
     "history": "with --without: work folder of its training, to go on from its checkpoints",
     "milestones": "checkpoints of the first pass over shards that stay, to forget from later",
     "lessons": "JSON lines of lessons, dealt out with the documents from shards",
-    "general": "JSON lines of public documents to mix in",
+    "general": "JSON lines of public documents to mix in, or everyday-1: short texts of ours",
     "deal": "auto, rounds (each entity in each round) or shuffled (from shards, any size)",
     "passes": "how often the text is met when shuffled",
     "workers": "processes that prepare shards; default: the cores available",

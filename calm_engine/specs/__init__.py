@@ -11,6 +11,7 @@ from calm_engine.specs.base import Spec
 from calm_engine.specs.bridge import BridgeSpec, Connection
 from calm_engine.specs.news import Estimate, Outcome, Progress
 from calm_engine.specs.training import (
+    EVERYDAY,
     LATER,
     NOT_THE_WORK,
     ROUNDS_MOST,
@@ -22,6 +23,7 @@ from calm_engine.specs.training import (
 
 __all__ = [
     "COLUMNS",
+    "EVERYDAY",
     "LATER",
     "NOT_THE_WORK",
     "ROUNDS_MOST",

@@ -12,6 +12,7 @@ from calm_engine.specs.base import Spec, bad, refuse
 from calm_engine.specs.bridge import BridgeSpec
 
 ROUNDS_MOST = 8_000_000  # bytes of documents up to which they are dealt in rounds, from memory
+EVERYDAY = "everyday-1"  # general text that comes with the engine (`calm_engine.texts`)
 # What does not change the result may differ between a run and its resumption; the same batch in
 # other parts is the same batch.
 NOT_THE_WORK = frozenset(
@@ -113,8 +114,10 @@ class AugmentSpec(TrainSpec):
     history    work folder of that one's training: its milestones are gone on from
     milestones checkpoints of the first pass that are kept, to forget from later
     lessons    JSON lines of lessons (`selfstudy.Lesson`) to deal out from shards, or None
-    general    JSON lines of public documents to mix in, or None
-    general_share   of what is read
+    general    JSON lines of public documents to mix in, `EVERYDAY` for those that come with the
+               engine, or None
+    general_share   of what is read; less where there is not so much: in a round, or a pass, each
+               piece of it comes once at most
     deal       "rounds": every entity in every round; "shuffled": from shards, in a new order for
                each pass, memory flat; "auto": by the size of the documents' file
     passes     how often the text is met when shuffled; None: as often as in rounds

@@ -212,6 +212,30 @@ def test_an_update_repeats_as_much_of_the_known_as_there_is_new(shards: Shards) 
     assert feed.steps == 2 * len(fresh)
 
 
+def test_a_sample_of_documents_is_the_same_in_any_order_and_has_all_their_places(
+    shards: Shards, anchor: Path, tmp_path: Path
+) -> None:
+    sample = shards.sample(12, seed=1)
+    assert (len(sample.documents), sample.of) == (12, 30)
+    assert sample.documents != shards.sample(12, seed=2).documents
+    assert len(shards.sample(100, seed=1).documents) == 30
+    told = sorted((tmp_path / "c.jsonl").read_text().splitlines(), reverse=True)
+    (tmp_path / "turned.jsonl").write_text("\n".join(told), encoding="utf-8")
+    asked = (
+        {"form": "question", "given": "Where?", "said": "a", "digest": f"d{n}"} for n in range(30)
+    )
+    rows = "\n".join(json.dumps(one | {"ends": True}) for one in asked)
+    (tmp_path / "asked.jsonl").write_text(rows, encoding="utf-8")
+    files = [tmp_path / "turned.jsonl", tmp_path / "asked.jsonl"]
+    turned = prepared(anchor, tmp_path / "t", files)
+    again = turned.sample(12, seed=1)
+    assert again.documents.keys() == sample.documents.keys()
+    assert again.of == 30
+    for text, question in again.documents.values():
+        assert [piece.is_asked for piece in turned.of_document(question, most=2)] == [True]
+        assert not any(piece.is_asked for piece in turned.of_document(text, most=2))
+
+
 def test_a_batch_is_the_same_for_one_process_and_for_two(shards: Shards) -> None:
     feed = Shuffled(shards, size=4, passes=1, seed=0)
     [(alone, weight)] = feed.batch(1, ALONE, 1).parts
