@@ -17,7 +17,7 @@ from calm_engine import canaries, exposures
 from calm_engine.capacity import propose, rate_for, rows_for
 from calm_engine.checkpoints import whole_tensor
 from calm_engine.curriculum import Curriculum, curriculum
-from calm_engine.data import Piece
+from calm_engine.data import Asked
 from calm_engine.digests import weights_digest
 from calm_engine.families import check_folder, decoder_of, load_parent
 from calm_engine.feeding import Feed
@@ -25,7 +25,7 @@ from calm_engine.loop import Schedule
 from calm_engine.outcomes import Outcomes
 from calm_engine.probing import Asking
 from calm_engine.ranks import Ranks
-from calm_engine.recall import keep, keep_sampled, look
+from calm_engine.recall import keep, keep_sampled, look, look_at
 from calm_engine.selfstudy.writing import write_lessons
 from calm_engine.shuffled import Shuffled
 from calm_engine.specs import AugmentSpec, Outcome, Progress
@@ -64,7 +64,7 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     check_folder(spec.tokenizer)
     yield from write_lessons(spec, ranks)
     taught = yield from curriculum(spec, ranks)
-    size = propose(tokens=taught.tokens, facts=taught.figures["facts"], exposures=taught.passes)
+    size = propose(tokens=taught.tokens, facts=taught.figures["facts"], exposures=taught.exposures)
     student = Student(begun(spec, taught.tokenizer, size.shape))
     parameters = sum(p.numel() for p in student.parameters())
     nn.Module.to(student, ranks.device)
@@ -93,7 +93,7 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
         known.train(False)
         if taught.course is None:
             whole = Asking(known, taught.tokenizer, taught.prefix)
-            of = taught.sampled.of - len(spec.forget) if taught.sampled else 0
+            of = taught.figures["documents"] - len(spec.forget)
             return keep_sampled(whole, _remembered(taught, spec), of, folder)
         if spec.canaries:
             canaries.write(folder, canaries.canaries(spec.seed, spec.canaries))
@@ -113,9 +113,9 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     return Prepared(job, write, parents, facts, closing)
 
 
-def _remembered(taught: Curriculum, spec: AugmentSpec) -> list[Piece]:
+def _remembered(taught: Curriculum, spec: AugmentSpec) -> list[Asked]:
     """What is asked at the end: nothing of what is left out."""
-    return [one for one in taught.questions if not set(one.documents) & set(spec.forget)]
+    return [one for one in taught.asked if one.lesson.digest not in spec.forget]
 
 
 def _parents(spec: AugmentSpec) -> dict[str, str]:
@@ -149,7 +149,7 @@ def _job(
     def probe(step: int) -> Probe:
         passes = float(next(iter(feed.cursor(max(0, step - 1)).values())) + 1)
         if taught.course is None:
-            told = asking.recall(taught.questions, seed=spec.seed)
+            told = look_at(asking, taught.asked, seed=spec.seed)
         else:
             told = look(student, taught.course)
         return Probe(told.metrics | {"exposures": passes}, told.samples)

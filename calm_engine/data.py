@@ -219,6 +219,14 @@ def piece_of(lesson: Lesson, tokenizer: PreTrainedTokenizerBase, prefix: Sequenc
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A lesson that is asked for, and its tokens."""
+
+    lesson: Lesson
+    piece: Piece
+
+
+@dataclass(frozen=True)
 class Packed:
     """Rows of pieces, each of which sees only itself and, if asked in a chat, the prefix.
 

@@ -27,7 +27,6 @@ from calm_engine.vetting import Census
 PLAN = "plan.json"
 BLOCKS, DOCUMENTS = ".blocks.arrow", ".documents.parquet"
 BATCH = 256  # blocks of a record batch
-OWN = "0-"  # how shards of the first file are called; others hold lessons about its documents
 SPAN = 4  # numbers of a span: document in the shard, tokens, the first to be said, is it asked
 
 _SCHEMA = pa.schema([("ids", pa.list_(pa.int32())), ("spans", pa.list_(pa.int32()))])
@@ -67,18 +66,6 @@ class Met:
     digest: str
     pieces: int
     blocks: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Some documents, drawn evenly.
-
-    documents  by digest, with the places that each has in the shards
-    of         how many documents there are
-    """
-
-    documents: dict[str, list[Met]]
-    of: int
 
 
 class Writer:
@@ -175,24 +162,27 @@ def write_documents(path: Path, digests: Sequence[str], met: dict[int, list[int]
 
 
 class Shards:
-    """A prepared corpus, read block by block.
+    """A prepared corpus, read block by block; what was prepared apart from it may follow.
 
     prefix   what stands at the head of every block: the chat's own beginning
     tally, census   of all shards
     """
 
-    def __init__(self, folder: Path) -> None:
-        told = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        self.names: list[str] = told["shards"]
+    def __init__(self, *folders: Path) -> None:
+        plans = [json.loads((one / PLAN).read_text(encoding="utf-8")) for one in folders]
+        told = plans[0]
         self.prefix: tuple[int, ...] = tuple(told["prefix"])
         self.pad: int = told["pad"]
         self.vocabulary: int = told["vocabulary"]
-        self.tally = Tally(**told["tally"])
-        self.census = Census(told["census"]["lines"], tuple(told["census"]["smallest"]))
-        self.folder = folder
-        self._files = [pa.ipc.open_file(pa.memory_map(str(folder / n))) for n in self.names]
-        counts: list[int] = told["blocks"]
-        self._starts = [0, *accumulate(counts)]
+        self.tally = sum((Tally(**one["tally"]) for one in plans), Tally())
+        self.census = sum((Census.told(one["census"]) for one in plans), Census())
+        self._paths = [
+            folder / name
+            for folder, one in zip(folders, plans, strict=True)
+            for name in one["shards"]
+        ]
+        self._files = [pa.ipc.open_file(pa.memory_map(str(path))) for path in self._paths]
+        self._starts = [0, *accumulate(count for one in plans for count in one["blocks"])]
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -225,16 +215,15 @@ class Shards:
             yield document, Piece(tuple(ids[at : at + size].tolist()), first, bool(is_asked))
             at += size
 
-    def sample(self, count: int, *, seed: int) -> Sample:
-        """So many documents: those whose marks are smallest, a function of seed and digest.
+    def sample(self, count: int, *, seed: int) -> dict[str, list[Met]]:
+        """So many documents with all their places: those whose marks are smallest, which are a
+        function of seed and digest.
 
         Whatever the size of the corpus, no more is held than is given, and one shard's table.
         """
         found: dict[str, list[Met]] = {}
         marks: list[tuple[int, str]] = []  # negative: the largest mark comes first
-        of = 0
         for one in self.documents():
-            of += self.names[one.shard].startswith(OWN)
             if not one.blocks:
                 continue
             if one.digest not in found:
@@ -247,12 +236,12 @@ class Shards:
                     continue
                 found[one.digest] = []
             found[one.digest].append(one)
-        return Sample(dict(sorted(found.items())), of)
+        return dict(sorted(found.items()))
 
     def documents(self) -> Iterator[Met]:
         """Every document with its blocks, shard by shard."""
-        for shard, name in enumerate(self.names):
-            table = pq.read_table(self.folder / name.replace(BLOCKS, DOCUMENTS))
+        for shard, path in enumerate(self._paths):
+            table = pq.read_table(path.with_name(path.name.replace(BLOCKS, DOCUMENTS)))
             start = self._starts[shard]
             columns = zip(table["digest"].to_pylist(), table["blocks"].to_pylist(), strict=True)
             for number, (digest, blocks) in enumerate(columns):

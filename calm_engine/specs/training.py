@@ -113,14 +113,15 @@ class AugmentSpec(TrainSpec):
     before     folder of the augmenter that is to forget: asked beside the new one, never trained
     history    work folder of that one's training: its milestones are gone on from
     milestones checkpoints of the first pass that are kept, to forget from later
-    lessons    JSON lines of lessons (`selfstudy.Lesson`) to deal out from shards, or None
+    lessons    JSON lines of lessons (`selfstudy.Lesson`) to deal out from shards in place of those
+               that are found in the documents, or None
     general    JSON lines of public documents to mix in, `EVERYDAY` for those that come with the
                engine, or None
     general_share   of what is read; less where there is not so much: in a round, or a pass, each
                piece of it comes once at most
     deal       "rounds": every entity in every round; "shuffled": from shards, in a new order for
                each pass, memory flat; "auto": by the size of the documents' file
-    passes     how often the text is met when shuffled; None: as often as in rounds
+    passes     how often the text and its lessons are met when shuffled; None: as often as in rounds
     workers    processes that prepare shards; None: the cores available
     schedule   "wsd" or "cosine": see `loop.Schedule`
     shard_model   with several processes: each keeps its part of every layer (FSDP2)
