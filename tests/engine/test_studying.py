@@ -18,7 +18,10 @@ from calm_engine.data import encode
 from calm_engine.errors import InputError
 from calm_engine.ranks import ALONE
 from calm_engine.recall import DIRECT, INVERSE
+from calm_engine.selfstudy import WRITTEN, Source
 from calm_engine.selfstudy.claims import words_of
+from calm_engine.selfstudy.prompts import requests_of
+from calm_engine.selfstudy.saying import passages_of
 from calm_engine.specs import AugmentSpec
 from calm_engine.studying import (
     LESSONS,
@@ -123,6 +126,24 @@ def test_rejected_kinds_are_not_made_and_nothing_is_made_twice(
     assert study_of(corpus, tmp_path / "study", without=("inverse",)) == found
     with pytest.raises(TypeError):
         study_of(corpus, tmp_path / "study", without=("fact",))
+
+
+def test_what_the_anchor_wrote_is_taught_where_its_passage_bears_it_out(tmp_path: Path) -> None:
+    told = "The winch was designed in Lima by a small team. " * 5
+    path = corpus_of(tmp_path, [told])
+    source = Source("d0", "Sheet 0", told)
+    [passage] = passages_of(source)
+    asked = {one.kind: one.key for one in requests_of(source, passage.said.strip(), WRITTEN)}
+    kept = {
+        asked["question"]: "Question: Where was the winch designed?\nAnswer: Lima",
+        asked["reverse"]: "Question: What was designed in Lima?\nAnswer: The crane of Quito",
+    }
+    found = study_of(path, tmp_path / "study", kept=kept)
+    [lesson] = [row for row in rows_of(found.lessons) if row["kind"] == "question"]
+    assert (lesson["said"].strip(), lesson["digest"]) == ("Lima", "d0")
+    assert found.dropped["reverse: not supported by the passage"] == 1
+    left = study_of(path, tmp_path / "less", kept=kept, without=("question",))
+    assert "question" not in left.kinds
 
 
 def test_words_are_counted_over_the_whole_corpus(tmp_path: Path) -> None:
