@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from calm_engine.course import ROUNDS_OF_TEXT, TEXT_BESIDE_POINTS, Course, known_before, plan
 from calm_engine.data import Asked, Piece, block_of, piece_of, read_examples
+from calm_engine.errors import InputError
 from calm_engine.families import read_tokenizer
 from calm_engine.feeding import Feed, Rounds
 from calm_engine.preparing import Preparation, prepare_shards
@@ -165,11 +166,18 @@ def _studied(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Studi
 def _with_lessons(
     spec: AugmentSpec, corpus: Path, found: Studied | None, block: int, ranks: Ranks
 ) -> Generator[Progress, None, Shards]:
-    """The documents' words and their lessons; no words where somebody rejected them."""
-    if found is None or not found.kinds:
-        return Shards(corpus)
-    lessons = yield from _prepared(spec, "lessons", (str(found.lessons),), block, ranks)
-    return Shards(lessons) if "passage" in spec.without else Shards(corpus, lessons)
+    """The documents' words and their lessons; no words where somebody rejected them.
+
+    Raises InputError("augment.nothing").
+    """
+    # Lessons that were given lie in one place with the words, and are dealt with them.
+    folders = [corpus] if spec.lessons or "passage" not in spec.without else []
+    if found is not None and found.kinds:
+        files = (str(found.lessons),)
+        folders.append((yield from _prepared(spec, "lessons", files, block, ranks)))
+    if not folders:
+        raise InputError("augment.nothing", "every kind of lesson was rejected")
+    return Shards(*folders)
 
 
 def _prepared(

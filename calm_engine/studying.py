@@ -14,7 +14,7 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -38,6 +38,7 @@ from calm_engine.selfstudy.words import plain
 
 FORMAT = 1  # changes with what is made of a document
 LESSONS, PROBES, STUDIED = "lessons.jsonl", "probes.jsonl", "studied.json"
+KEPT = ("digest", "form", "given", "said", "ends", "kind")  # of a lesson
 CELLS = 1 << 23  # of the sketch of how often words stand in the corpus, a byte each
 
 T, R = TypeVar("T"), TypeVar("R")
@@ -167,7 +168,7 @@ def probes_about(probes: Path, digests: Collection[str]) -> Iterator[Lesson]:
         for line in file:
             row = json.loads(line)
             if row["digest"] in digests:
-                yield Lesson(**row | {"about": tuple(row["about"])})
+                yield Lesson(**row)
 
 
 def _look(asked: Studying, one: Slice) -> tuple[dict[int, int], dict[str, Counter[str]], str]:
@@ -200,7 +201,7 @@ def _say(asked: Studying, whole: Whole, folder: Path, one: Slice) -> tuple[Pairs
                 (probes, found.held_out),
             ):
                 for each in dict.fromkeys(said):
-                    file.write(f"{json.dumps(asdict(each))}\n")
+                    file.write(f"{json.dumps({name: getattr(each, name) for name in KEPT})}\n")
                     if _has_one_answer(each.form, each.kind):
                         pairs.append((_mark(plain(each.given)), _mark(plain(each.said))))
     return np.array(pairs, dtype=np.uint64).reshape(-1, 2), told

@@ -18,8 +18,9 @@ from calm_engine.data import encode
 from calm_engine.errors import InputError
 from calm_engine.ranks import ALONE
 from calm_engine.recall import DIRECT, INVERSE
-from calm_engine.selfstudy import WRITTEN, Source
+from calm_engine.selfstudy import KINDS, Source
 from calm_engine.selfstudy.claims import words_of
+from calm_engine.selfstudy.nouns import WRITTEN
 from calm_engine.selfstudy.prompts import requests_of
 from calm_engine.selfstudy.saying import passages_of
 from calm_engine.specs import AugmentSpec
@@ -219,6 +220,8 @@ def test_what_a_curator_rejects_is_not_dealt_even_the_documents_own_words(
     assert pieces
     assert not any(holds(piece.ids, words) for piece in pieces)
     assert made.told["kinds"].keys() == {"fact"}
+    with pytest.raises(InputError, match=r"augment\.nothing"):
+        taught(large(tmp_path, monkeypatch, without=KINDS))
 
 
 def test_recall_of_a_large_corpus_is_told_forwards_and_back(
