@@ -28,7 +28,7 @@ from calm_engine.selfstudy import KINDS, Lesson
 from calm_engine.selfstudy.writing import texts_kept
 from calm_engine.shards import Met, Shards
 from calm_engine.shuffled import Shuffled
-from calm_engine.specs import AugmentSpec, Progress
+from calm_engine.specs import STUDIED, AugmentSpec, Progress
 from calm_engine.studying import Studied, Studying, probes_about, studied, study_apart
 from calm_engine.texts import file_of
 from calm_engine.training import work_folder
@@ -107,7 +107,7 @@ def _in_rounds(course: Course) -> Curriculum:
 def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Curriculum]:
     tokenizer = read_tokenizer(spec.tokenizer)
     block = block_of(spec.block, tokenizer)
-    files = (spec.documents, *([spec.lessons] if spec.lessons else []))
+    files = (spec.documents, *([spec.lessons_file] if spec.lessons_file else []))
     place = yield from _prepared(spec, "corpus", files, block, ranks)
     corpus = Shards(place)
     held = corpus.tally
@@ -115,10 +115,7 @@ def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, C
     check_census(held.tokens, script, corpus.census)
     found = yield from _studied(spec, ranks)
     shards = yield from _with_lessons(spec, place, found, block, ranks)
-    general = None
-    if spec.general:
-        files = (str(file_of(spec.general, work_folder(spec))),)
-        general = Shards((yield from _prepared(spec, "general", files, block, ranks)))
+    general = yield from _general(spec, block, ranks)
     is_studied = found is not None and bool(found.kinds)
     passes = spec.passes or (TEXT_BESIDE_POINTS if is_studied else ROUNDS_OF_TEXT)
     met = passes * ROUNDS_OF_TEXT // TEXT_BESIDE_POINTS if is_studied else passes
@@ -148,8 +145,8 @@ def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, C
 
 
 def _studied(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Studied | None]:
-    """The lessons of a large corpus; None where they are given, or all kinds of them rejected."""
-    if spec.lessons or set(KINDS) <= {*spec.without, "passage"}:
+    """The lessons of a large corpus; None where none are to be found, or all kinds rejected."""
+    if spec.lessons != STUDIED or set(KINDS) <= {*spec.without, "passage"}:
         return None
     folder = work_folder(spec) / "study"
     if ranks.is_first:
@@ -171,13 +168,23 @@ def _with_lessons(
     Raises InputError("augment.nothing").
     """
     # Lessons that were given lie in one place with the words, and are dealt with them.
-    folders = [corpus] if spec.lessons or "passage" not in spec.without else []
+    folders = [corpus] if spec.lessons_file or "passage" not in spec.without else []
     if found is not None and found.kinds:
         files = (str(found.lessons),)
         folders.append((yield from _prepared(spec, "lessons", files, block, ranks)))
     if not folders:
         raise InputError("augment.nothing", "every kind of lesson was rejected")
     return Shards(*folders)
+
+
+def _general(
+    spec: AugmentSpec, block: int, ranks: Ranks
+) -> Generator[Progress, None, Shards | None]:
+    """Public text, where the spec names some."""
+    if spec.general is None:
+        return None
+    files = (str(file_of(spec.general, work_folder(spec))),)
+    return Shards((yield from _prepared(spec, "general", files, block, ranks)))
 
 
 def _prepared(

@@ -30,6 +30,7 @@ from apps.runs.states import Control, Kind
 from calm_engine.errors import InputError
 from calm_engine.specs import (
     EVERYDAY,
+    STUDIED,
     AugmentSpec,
     ComposeSpec,
     EvaluateSpec,
@@ -59,11 +60,12 @@ HELD_OUT, STUDY = "@held_out", "@study"
 EMBEDDER, STRANGERS = "@embedder", "@strangers"
 FOLDERS = frozenset(
     {"output", "work", "tokenizer", "documents", "examples", "held_out", "passages"}
-    | {"anchor", "augmenters", "lessons"}
+    | {"anchor", "augmenters"}
     | {"control", "study_cache"}
     | starts.FOLDERS
 )
-GENERAL = (None, EVERYDAY)  # what a training may mix in: no file of this machine
+# Fields that name a file or what comes with us: of these no file of this machine.
+NAMED = {"general": (None, EVERYDAY), "lessons": (None, STUDIED)}
 
 
 def start_augment(
@@ -251,10 +253,9 @@ def checked(settings: Settings | None) -> dict[str, Any]:
     taken = sorted(FOLDERS & set(asked))
     if taken:
         raise InputError("spec.unknown", f"not yours to set: {', '.join(taken)}", fields=taken)
-    if asked.get("general") not in GENERAL:
-        raise InputError(
-            "spec.value", "`general` names no text that comes with us", fields="general"
-        )
+    for name, known in NAMED.items():
+        if name in asked and asked[name] not in known:
+            raise InputError("spec.value", f"`{name}` names nothing of ours", fields=name)
     return asked
 
 

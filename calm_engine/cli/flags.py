@@ -33,7 +33,7 @@ HELP = {
     "before": "with --without: folder of the augmenter that knows the document, to be asked too",
     "history": "with --without: work folder of its training, to go on from its checkpoints",
     "milestones": "checkpoints of the first pass over shards that stay, to forget from later",
-    "lessons": "JSON lines of lessons, dealt out with the documents from shards",
+    "lessons": "beside documents in shards: studied, or JSON lines of lessons",
     "general": "JSON lines of public documents to mix in, or everyday-1: short texts of ours",
     "deal": "auto, rounds (each entity in each round) or shuffled (from shards, any size)",
     "passes": "how often the text is met when shuffled",

@@ -13,6 +13,8 @@ from calm_engine.specs.bridge import BridgeSpec
 
 ROUNDS_MOST = 8_000_000  # bytes of documents up to which they are dealt in rounds, from memory
 EVERYDAY = "everyday-1"  # general text that comes with the engine (`calm_engine.texts`)
+STUDIED = "studied"  # lessons that are found in the documents
+OURS = frozenset({EVERYDAY, STUDIED})  # where a file may be named, these are none
 # What does not change the result may differ between a run and its resumption; the same batch in
 # other parts is the same batch.
 NOT_THE_WORK = frozenset(
@@ -113,8 +115,8 @@ class AugmentSpec(TrainSpec):
     before     folder of the augmenter that is to forget: asked beside the new one, never trained
     history    work folder of that one's training: its milestones are gone on from
     milestones checkpoints of the first pass that are kept, to forget from later
-    lessons    JSON lines of lessons (`selfstudy.Lesson`) to deal out from shards in place of those
-               that are found in the documents, or None
+    lessons    what is dealt from shards beside the text: `STUDIED`, or JSON lines of lessons
+               (`selfstudy.Lesson`); None: nothing. In rounds documents are always studied
     general    JSON lines of public documents to mix in, `EVERYDAY` for those that come with the
                engine, or None
     general_share   of what is read; less where there is not so much: in a round, or a pass, each
@@ -148,7 +150,7 @@ class AugmentSpec(TrainSpec):
     before: str | None = None
     history: str | None = None
     milestones: int = 0
-    lessons: str | None = None
+    lessons: str | None = STUDIED
     general: str | None = None
     general_share: float = 0.1
     deal: str = "auto"
@@ -179,8 +181,13 @@ class AugmentSpec(TrainSpec):
     def is_shuffled(self, size: int) -> bool:
         """Whether documents of so many bytes are dealt from shards."""
         if self.deal == "auto":
-            return size > ROUNDS_MOST or self.lessons is not None
+            return size > ROUNDS_MOST or self.lessons_file is not None
         return self.deal == "shuffled"
+
+    @property
+    def lessons_file(self) -> str | None:
+        """The lessons that are given, where some are."""
+        return None if self.lessons == STUDIED else self.lessons
 
     def _check_start(self) -> None:
         """Raises InputError for a start that is two starts."""
@@ -203,7 +210,7 @@ class AugmentSpec(TrainSpec):
             raise bad("general_share", "must lie in [0, 1)")
         if self.deal not in ("auto", "rounds", "shuffled"):
             raise bad("deal", "must be auto, rounds or shuffled")
-        if self.deal == "rounds" and self.lessons:
+        if self.deal == "rounds" and self.lessons_file:
             raise refuse("deal", "lessons", "lessons from a file are dealt shuffled")
         if self.schedule not in ("wsd", "cosine"):
             raise bad("schedule", "must be wsd or cosine")

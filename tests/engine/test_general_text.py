@@ -10,9 +10,11 @@ import pytest
 
 from calm_engine import exposures, texts
 from calm_engine.augment import augment
+from calm_engine.cli.reading import check_paths
 from calm_engine.course import Course, plan
 from calm_engine.data import Piece
 from calm_engine.digests import file_digest
+from calm_engine.errors import InputError
 from calm_engine.shuffled import Shuffled
 from calm_engine.specs import EVERYDAY, AugmentSpec
 from tests.engine.learning import drain, make_augment
@@ -50,6 +52,14 @@ def test_a_name_stands_for_the_same_bytes_for_good(tmp_path: Path) -> None:
     titles = [one.title for one in texts.sources_of(EVERYDAY)]
     assert len(set(titles)) == len(titles) == 28
     assert all(len(one.text) > 300 for one in texts.sources_of(EVERYDAY))
+
+
+def test_the_command_takes_our_texts_by_name_and_looks_for_files(tmp_path: Path) -> None:
+    spec = make_augment(tmp_path)
+    check_paths(replace(spec, general=EVERYDAY))
+    for field in ("general", "lessons"):
+        with pytest.raises(InputError, match=r"data\.file"):
+            check_paths(replace(spec, **{field: "everyday-2"}))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4])

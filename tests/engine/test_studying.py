@@ -224,6 +224,19 @@ def test_what_a_curator_rejects_is_not_dealt_even_the_documents_own_words(
         taught(large(tmp_path, monkeypatch, without=KINDS))
 
 
+def test_settings_of_before_deal_the_text_alone_as_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = large(tmp_path, monkeypatch)
+    before = AugmentSpec.from_dict(spec.to_dict() | {"lessons": None})
+    assert before.digest_of_work() != spec.digest_of_work()
+    made = taught(replace(before, work=str(tmp_path / "before")))
+    assert made.told == {}
+    assert made.exposures == 24
+    feed = made.feed(6)
+    assert not any(p.is_asked for step in range(feed.steps) for row in feed.rows(step) for p in row)
+
+
 def test_recall_of_a_large_corpus_is_told_forwards_and_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
