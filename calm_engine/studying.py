@@ -41,7 +41,8 @@ LESSONS, PROBES, STUDIED = "lessons.jsonl", "probes.jsonl", "studied.json"
 KEPT = ("digest", "form", "given", "said", "ends", "kind")  # of a lesson
 CELLS = 1 << 23  # of the sketch of how often words stand in the corpus, a byte each
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 Pairs = np.ndarray[Any, np.dtype[np.uint64]]  # (asked, 2): marks of a question and of its answer
 
 
@@ -138,9 +139,9 @@ def study_apart(asked: Studying, folder: Path, *, workers: int = 1) -> Iterator[
     whole = replace(whole, asked=wordings_of(asked.examples, _summed(ordered)))
     pairs: list[Pairs] = []
     sums: Counter[str] = Counter()
-    for found, told in _spread(partial(_say, asked, whole, folder), work, workers):
+    for found, counts in _spread(partial(_say, asked, whole, folder), work, workers):
         pairs.append(found)
-        sums.update(told)
+        sums.update(counts)
         done += 1
         yield done, total
     told = _gather(folder, [one.name for one in work], _with_two_answers(pairs), sums)
@@ -174,8 +175,8 @@ def probes_about(probes: Path, digests: Collection[str]) -> Iterator[Lesson]:
 def _look(asked: Studying, one: Slice) -> tuple[dict[int, int], dict[str, Counter[str]], str]:
     """Of a slice: how often words stand in it, and what examples ask for in it."""
     documents = list(_documents(one))
-    often = cells_of(chain.from_iterable(words_of(one.text) for one in documents))
-    facts = [fact for document in documents for fact in facts_of([document])]
+    often = cells_of(chain.from_iterable(words_of(each.text) for each in documents))
+    facts = [fact for each in documents for fact in facts_of([each])]
     return often, asked_for(asked.examples, facts), one.name
 
 
