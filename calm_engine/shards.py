@@ -182,7 +182,10 @@ class Shards:
             for name in one["shards"]
         ]
         self._files = [pa.ipc.open_file(pa.memory_map(str(path))) for path in self._paths]
-        self._starts = [0, *accumulate(count for one in plans for count in one["blocks"])]
+        self._starts: list[int] = [
+            0,
+            *accumulate(count for one in plans for count in one["blocks"]),
+        ]
 
     def __len__(self) -> int:
         return self._starts[-1]
