@@ -84,16 +84,18 @@ class Shuffled(Feed):
         """How often each document is met in so many steps, and when first."""
         passes = -(-steps // self.in_pass)
         met = [self._steps_of_blocks(number, steps) for number in range(passes)]
+        told: dict[str, tuple[float, int]] = {}  # a document's words and lessons lie apart
         for one in self.shards.documents():
             # (passes, blocks of the document); a step past the end is none
             found = np.stack([when[list(one.blocks)] for when in met])
-            is_met = found < steps
             a_block = one.pieces / max(1, len(one.blocks))
-            first = int(found.min()) if is_met.any() else None
-            if one.digest in self.without:
-                yield Exposure(one.digest, 0, None)
-            else:
-                yield Exposure(one.digest, round(float(is_met.sum()) * a_block), first)
+            count, first = told.get(one.digest, (0.0, steps))
+            if one.blocks and one.digest not in self.without:
+                count += float((found < steps).sum()) * a_block
+                first = min(first, int(found.min()))
+            told[one.digest] = (count, first)
+        for digest, (count, first) in told.items():
+            yield Exposure(digest, round(count), first if first < steps else None)
 
     def first_step(self, digests: Collection[str]) -> int:
         """The step that would first meet one of these documents; `steps` when none does."""

@@ -152,6 +152,17 @@ def test_a_line_that_cannot_be_read_is_named(
     assert (told.value.code, told.value.facts["line"]) == (code, 4)
 
 
+def test_a_line_that_another_process_cannot_read_is_named_too(
+    anchor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "SLICE", 1000)
+    corpus = corpus_at(tmp_path / "c.jsonl")
+    corpus.write_text(f"{corpus.read_text()}{{no json\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"data\.json") as told:
+        prepared(anchor, tmp_path / "s", [corpus], workers=2)
+    assert (told.value.facts["line"], told.value.facts["path"]) == (31, str(corpus))
+
+
 def test_documents_without_a_word_are_refused(anchor: Path, tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text('{"digest": "d", "text": ""}\n', encoding="utf-8")
     with pytest.raises(InputError, match=r"documents\.empty"):
@@ -262,7 +273,8 @@ def test_parts_made_apart_are_the_same_bytes_as_the_whole(
     with corpus.open("a", encoding="utf-8") as file:
         for digest, text in (("long", "On and on. " * 300), ("last", "The end of it.")):
             file.write(json.dumps({"digest": digest, "title": "t", "text": text}) + "\n")
-    whole = prepared(anchor, tmp_path / "whole", [corpus]).folder
+    whole = tmp_path / "whole"
+    prepared(anchor, whole, [corpus])
     lines = corpus.read_bytes().splitlines(keepends=True)
     starts = [0, *accumulate(map(len, lines))]
     size, width = starts[-1], 500 * together

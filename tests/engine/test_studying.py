@@ -23,6 +23,7 @@ from calm_engine.selfstudy.claims import words_of
 from calm_engine.selfstudy.nouns import WRITTEN
 from calm_engine.selfstudy.prompts import requests_of
 from calm_engine.selfstudy.saying import passages_of
+from calm_engine.shuffled import Shuffled
 from calm_engine.specs import AugmentSpec
 from calm_engine.studying import (
     LESSONS,
@@ -42,7 +43,7 @@ EXAMPLES = tuple(
     {
         "id": f"e{n}",
         "question": f"Where do they build the Pump {n}?",
-        "answer": f"{CITIES[n % 3]}, of course",
+        "answer": CITIES[n % 3],
         "entity": f"Pump {n}",
         "value": CITIES[n % 3],
     }
@@ -98,7 +99,7 @@ def test_every_document_is_asked_as_curators_ask_in_the_examples(
 ) -> None:
     found = study_of(corpus, tmp_path / "study", examples=EXAMPLES)
     asked = {row["given"]: row["said"] for row in rows_of(found.lessons)}
-    assert asked["Where do they build the Pump 29?"] == "Quito, of course"
+    assert asked["Where do they build the Pump 29?"] == "Quito"
     probes = {row["given"] for row in rows_of(found.probes)}
     assert not probes & set(asked), "the probe asks in wordings that no lesson has"
 
@@ -208,6 +209,18 @@ def test_a_large_corpus_is_told_and_asked_beside_its_text(
 
 def holds(ids: Sequence[int], part: Sequence[int]) -> bool:
     return any(tuple(ids[at : at + len(part)]) == tuple(part) for at in range(len(ids)))
+
+
+def test_a_documents_words_and_lessons_are_one_exposure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = taught(large(tmp_path, monkeypatch, passes=2)).feed(6)
+    found = list(feed.exposures(feed.steps))
+    assert Counter(one.digest for one in found) == Counter(f"d{n}" for n in range(30))
+    assert isinstance(feed, Shuffled)
+    assert all(one.first_step == feed.first_step({one.digest}) for one in found)
+    pieces = sum(len(row) for step in range(feed.steps) for row in feed.rows(step))
+    assert sum(one.exposures for one in found) == pieces
 
 
 def test_what_a_curator_rejects_is_not_dealt_even_the_documents_own_words(
