@@ -10,6 +10,7 @@ from typing import Any
 
 from calm_engine.errors import InputError
 from calm_engine.specs import (
+    EVERYDAY,
     AugmentSpec,
     BridgeSpec,
     ComposeSpec,
@@ -88,7 +89,7 @@ def check_paths(spec: Any) -> None:
     more = ("strangers", "passages", "labels")
     for name in (*files, *more):
         path = getattr(spec, name, None)
-        if path and not Path(path).is_file():
+        if path and path != EVERYDAY and not Path(path).is_file():
             raise InputError("data.file", path=path)
 
 

@@ -25,7 +25,7 @@ COMPOSITION, ANCHOR, RANDOM = "composition", "anchor", "random"
 Right = Mapping[tuple[str, str], bool]  # by column and question
 
 
-def wilson(right: int, asked: int) -> tuple[float, float]:
+def wilson(right: float, asked: int) -> tuple[float, float]:
     """The 95 % interval of a share; honest at 0 and 1. Source: E. B. Wilson, JASA 22 (1927)."""
     share, spread = right / asked, Z95**2 / asked
     middle = (share + spread / 2) / (1 + spread)
