@@ -189,7 +189,7 @@ def _milestones(spec: AugmentSpec, feed: Feed) -> Any:
     """Steps of the first pass, evenly apart, whose checkpoints stay."""
     if not (spec.milestones and isinstance(feed, Shuffled)):
         return lambda _step: False
-    kept = {feed.in_pass * n // spec.milestones for n in range(1, spec.milestones + 1)}
+    kept = {feed.in_first * n // spec.milestones for n in range(1, spec.milestones + 1)}
     return lambda step: step in kept
 
 

@@ -166,6 +166,7 @@ class Shards:
 
     prefix   what stands at the head of every block: the chat's own beginning
     tally, census   of all shards
+    own      blocks of the first folder, which come before all others
     """
 
     def __init__(self, *folders: Path) -> None:
@@ -181,6 +182,7 @@ class Shards:
             for folder, one in zip(folders, plans, strict=True)
             for name in one["shards"]
         ]
+        self.own: int = sum(plans[0]["blocks"])
         self._files = [pa.ipc.open_file(pa.memory_map(str(path))) for path in self._paths]
         self._starts: list[int] = [
             0,
