@@ -20,6 +20,7 @@ from calm_engine.data import Example, chance_of, read_documents, read_examples
 from calm_engine.errors import InputError
 from calm_engine.evaluation.retrieval import Library
 from calm_engine.families import load_parent, read_tokenizer
+from calm_engine.overlap import overlap
 from calm_engine.ranks import Ranks
 from calm_engine.selfstudy import WRITTEN, Source
 from calm_engine.selfstudy.tasks import WORDS, tasks_of
@@ -134,9 +135,10 @@ def _named(rows: Iterable[Example]) -> list[Example]:
     found: dict[str, Example] = {}
     for row in rows:
         told = row.as_row() | {"id": "", "slice": ""}
+        corpus = told.pop("corpus")  # says nothing of what the row says
         text = json.dumps(told, sort_keys=True, ensure_ascii=False)
         name = hashlib.sha256(text.encode()).hexdigest()
-        found.setdefault(name, Example(**told | {"id": name}))
+        found.setdefault(name, Example(**told | {"id": name, "corpus": corpus}))
     return list(found.values())
 
 
@@ -146,14 +148,17 @@ def _publish(spec: ExamplesSpec, rows: Sequence[Example], dropped: dict[str, int
     held = [row.as_row() | {"slice": shares[row.id]} for row in rows if shares[row.id] != "bridge"]
     seen = [row | {"slice": "seen"} for row in taught[:: max(1, len(taught) // SEEN)][:SEEN]]
     slices = Counter(shares.values())
+    both = overlap(taught, held)
     facts: dict[str, Any] = {
         "kinds": dict(Counter(row.kind for row in rows)),
         "dropped": dropped,
         "slices": dict(slices),
+        "overlap": {"run": len(both.run), "near": len(both.near), "of": len(held)},
     }
     metrics = {f"rows/{name}": float(count) for name, count in sorted(slices.items())}
     metrics |= {f"kind/{name}": float(count) for name, count in sorted(facts["kinds"].items())}
     metrics |= {f"left out/{name}": float(count) for name, count in sorted(dropped.items())}
+    metrics |= {f"overlap/{name}": float(count) for name, count in facts["overlap"].items()}
     told = {"kind": "examples", "parents": {}, "metrics": metrics, "facts": facts}
     output = Path(spec.output)
     with whole(output) as aside:

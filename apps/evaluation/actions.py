@@ -16,7 +16,7 @@ from apps.audit.actions import record
 from apps.audit.models import Approval
 from apps.corpora.models import Corpus, Snapshot
 from apps.evaluation import gates
-from apps.evaluation.models import Cell, QuestionSet, Report
+from apps.evaluation.models import QuestionSet, Report, cell_of
 from apps.registry import actions as registry
 from apps.registry import artifacts, embedders
 from apps.registry.closure import can_use
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 # Of the outcome's facts.
 COUNTED = (
+    "corpora",
     "differences",
     "attribution",
+    "overlap",
     "reads",
     "swapped",
     "why_not",
@@ -144,7 +146,7 @@ def file_report(run: Run, outcome: Outcome) -> Report:
     if {*run.snapshot.closure, *run.closure} - set(run.composition.closure):
         raise InternalError("report.closure", run=str(run.pk))
     artifacts.adopt("report", Path(outcome.folder), outcome.digest)
-    cells = [_cell(row) for row in outcome.facts["cells"]]
+    cells = [cell_of(row) for row in outcome.facts["cells"]]
     with transaction.atomic():
         hold(run)
         report = Report.objects.create(
@@ -160,18 +162,6 @@ def file_report(run: Run, outcome: Outcome) -> Report:
         succeed(run, outcome.to_dict() | {"folder": "", "facts": {}})
         record("report.file", report, by=run.created_by, composition=str(run.composition_id))
     return report
-
-
-def _cell(row: Mapping[str, Any]) -> Cell:
-    return Cell(
-        column=str(row["column"]),
-        kind=str(row["kind"]),
-        slice=str(row["slice"]),
-        value=float(row["value"]),
-        n=int(row["n"]),
-        low=float(row["low"]),
-        high=float(row["high"]),
-    )
 
 
 def promote(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext_lazy as _
 
-from apps.evaluation.models import COLUMNS, LEAKS, RIVALS, SLICES, Cell, Difference, Report
+from apps.evaluation.models import COLUMNS, LEAKS, RIVALS, SLICES, Cell, Difference, Report, cell_of
 
 ALL = "all"
 COMPOSITION = "composition"
@@ -134,6 +134,21 @@ def leaks(report: Report) -> Matrix:
     """What ought not to be said, in the same form; without rows where nobody was asked."""
     cells = [cell for cell in report.measured() if cell.kind in LEAKS]
     return _matrix(report, cells, ())
+
+
+def by_corpus(report: Report) -> Matrix:
+    """All that was held out of each corpus, kind by kind; without rows where there is one."""
+    held = report.figures.get("corpora", [])
+    columns = ordered({row["column"] for row in held})
+    found = {(row["corpus"], row["kind"], row["column"]): row for row in held}
+    rows = []
+    for corpus in dict.fromkeys(row["corpus"] for row in held):
+        for kind in ordered({row["kind"] for row in held if row["corpus"] == corpus}, KINDS):
+            cells = [(name, found.get((corpus, kind, name))) for name in columns]
+            places = tuple(_place(name, cell_of(row) if row else None, None) for name, row in cells)
+            # Isolated as U+2068 and U+2069 do: a name may run, or turn, the other way.
+            rows.append(Row(f"\u2068{corpus}\u2069", named(kind), places))
+    return Matrix(tuple(named(name) for name in columns), tuple(rows), ())
 
 
 def _matrix(report: Report, measured: list[Cell], wanted: tuple[str, ...]) -> Matrix:

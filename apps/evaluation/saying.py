@@ -47,6 +47,22 @@ def reading(report: Report) -> str:
     return f"{how % facts} {_('How many was chosen on %(tried)s other questions.') % facts}"
 
 
+def overlap(report: Report) -> str:
+    """What held-out questions share with what was learned; "" where that was not looked for."""
+    told = report.figures.get("overlap")
+    if not told:
+        return ""
+    found = _(
+        "Of %(of)s questions kept back %(run)s share %(words)s words in a row with one of "
+        "%(taught)s examples that the bridges learned from, and %(near)s are nearly the same text."
+    )
+    if not told["either"] or not told["without"]:
+        return found % told
+    shares = {"all": _share(told["all"]), "without": _share(told["without"])}
+    without = _("The composition answers %(all)s of all of them and %(without)s of the others.")
+    return f"{found % told} {without % shares}"
+
+
 def judge(report: Report) -> str:
     """What a model decided where no rule could, and what its word is worth; "" without one."""
     told = report.figures.get("judge")

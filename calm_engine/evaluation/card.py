@@ -59,6 +59,12 @@ WHY_NOT = {
     "large": "the documents are too many to be taught twice",
     "nobody": "no two entities that no bridge has met stand in the documents with other answers",
 }
+CORPORA = "All questions held out of each corpus, as above."
+OVERLAP = (
+    "Of {of} questions held out {run} share {words} words in a row with one of {taught} examples "
+    "that the bridges learned from, and {near} are nearly the same text (at least {alike:.0%} of "
+    "their runs of three words). How several entities are asked about does not count."
+)
 DRAWN = (
     "{questions} of {of} private questions, drawn by seed {seed}; answers of at most "
     "{max_new_tokens} tokens, said greedily."
@@ -152,12 +158,14 @@ def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
         "## Right answers",
         SHARES,
         _table(cells, columns),
+        *_by_corpus(facts.get("corpora", ()), columns),
         *_attribution(facts["attribution"]),
         "## Composition against the others",
         POINTS,
         _differences(facts["differences"], columns),
         *_leaked(leaks),
         *_swapped(facts),
+        *_overlapping(facts.get("overlap")),
         *_reading(facts),
         *_judged(facts),
         *_costs(facts),
@@ -186,6 +194,30 @@ def _told(cells: Sequence[Row], column: str, kind: str, part: str) -> str:
     few = ", few" if cell["n"] < FEW else ""
     interval = f"{cell['low'] * 100:.0f} to {cell['high'] * 100:.0f}"
     return f"{cell['value'] * 100:.0f} ({interval}; n={cell['n']}{few})"
+
+
+def _by_corpus(cells: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    """Nothing where the questions are of one corpus."""
+    if not cells:
+        return []
+    lines = []
+    for corpus, kind in dict.fromkeys((cell["corpus"], cell["kind"]) for cell in cells):
+        own = [cell for cell in cells if cell["corpus"] == corpus]
+        told = [_told(own, one, kind, ALL) for one in columns]
+        lines.append([corpus.replace("|", "/"), named(kind), *told])
+    table = _markdown(["corpus", "kind", *(named(one) for one in columns)], lines)
+    return ["## By corpus", CORPORA, table]
+
+
+def _overlapping(told: Row | None) -> list[str]:
+    """Nothing where it is not known what the bridges learned from."""
+    if not told:
+        return []
+    words = [OVERLAP.format(**told)]
+    if told["either"] and told["without"]:
+        every, without = _in_words(told["all"]), _in_words(told["without"])
+        words.append(f"The composition answers {every} of all of them and {without} of the others.")
+    return ["## Contamination", " ".join(words)]
 
 
 def _differences(rows: Sequence[Row], columns: Sequence[str]) -> str:

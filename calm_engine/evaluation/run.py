@@ -39,7 +39,13 @@ from calm_engine.evaluation.columns import (
     reading_columns,
     swapped_column,
 )
-from calm_engine.evaluation.counting import attribution_of, cells_of, differences_of
+from calm_engine.evaluation.counting import (
+    attribution_of,
+    cells_of,
+    corpora_of,
+    differences_of,
+    overlap_of,
+)
 from calm_engine.evaluation.judging import Ruling, judge_in, read_labels, ruled, told_of
 from calm_engine.evaluation.kinds import OTHER_CORPUS
 from calm_engine.evaluation.questions import MOST, MOST_SEEN
@@ -85,10 +91,14 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
         judge.model.to(together.device)
         rulings = ruled(judge, said, agenda.by_id)
         told["judge"] = told_of(judge, rulings, labels)
-    told |= _figures(agenda.rows, said, names, rulings) | _measured(spec, agenda)
+    told |= _figures(agenda, said, names, rulings) | _measured(spec, agenda)
     facts = told | {"pace": rounds.pace, "costs": dataclasses.asdict(costs_of(together))}
     # Whoever may read this report may not therefore read another corpus.
-    items = [_item(row, said, names, rulings) for row in agenda.rows if row.kind != OTHER_CORPUS]
+    items = [
+        _item(row, said, names, rulings) | {"overlap": row.id in agenda.overlap.either}
+        for row in agenda.rows
+        if row.kind != OTHER_CORPUS
+    ]
     outcome = _publish(Path(spec.output), work, parents, facts, items)
     shutil.rmtree(_work(spec), ignore_errors=True)
     return outcome
@@ -192,17 +202,20 @@ def _adapting(rounds: Rounds) -> Iterator[Progress]:
 
 
 def _figures(
-    rows: Sequence[Example],
+    agenda: Agenda,
     said: dict[tuple[str, str], str],
     names: Sequence[str],
     rulings: Mapping[tuple[str, str], Ruling],
 ) -> dict[str, Any]:
     """Everything that is counted from the answers, and the judge's word where no rule decides."""
+    rows = agenda.rows
     expected = {row.id: row.expected for row in rows}
     right = judged(said, expected)
     right |= {at: ruling.is_right for at, ruling in rulings.items()}
     told: dict[str, Any] = {
         "cells": cells_of(rows, right, names),
+        "corpora": corpora_of(rows, right, names),
+        "overlap": overlap_of(rows, right, agenda.overlap, agenda.taught),
         "differences": differences_of(rows, right, names),
         "attribution": attribution_of(rows, right),
     }
