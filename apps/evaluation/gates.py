@@ -98,13 +98,21 @@ def _enough(report: Report, name: str, least: float) -> list[Gate]:
 
 
 def _kept(report: Report, name: str, most: float) -> Gate:
-    """On public questions the composition lost no more than so large a share beside the anchor."""
-    ours, theirs = (report.cell(column, *PUBLIC) for column in ("composition", "anchor"))
-    difference = report.difference("anchor", *PUBLIC)
-    if ours is None or theirs is None or difference is None:
-        return Gate(name, Verdict.UNMEASURED, UNMEASURED)
-    verdict = Verdict.PASSED if difference.value >= -most - ROUNDING else Verdict.FAILED
-    return Gate(name, verdict, f"{told(ours)} against {told(theirs)}")
+    """Of public questions, and of each task of lm_eval, the composition lost no more than so large
+    a share beside the anchor."""
+    words, verdict = [], Verdict.PASSED
+    general, part = PUBLIC
+    others = {cell.kind for cell in report.measured() if cell.slice == part} - {general}
+    for kind in (general, *sorted(others)):
+        ours, theirs = (report.cell(column, kind, part) for column in ("composition", "anchor"))
+        difference = report.difference("anchor", kind, part)
+        if ours is None or theirs is None or difference is None:
+            return Gate(name, Verdict.UNMEASURED, UNMEASURED)
+        if difference.value < -most - ROUNDING:
+            verdict = Verdict.FAILED
+        which = "" if kind == general else f"{kind}: "
+        words.append(f"{which}{told(ours)} against {told(theirs)}")
+    return Gate(name, verdict, "; ".join(words))
 
 
 def _shut(

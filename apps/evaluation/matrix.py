@@ -43,6 +43,8 @@ NAMES = {
     "arithmetic": _("Arithmetic on a private number"),
     "difference": _("Difference of two private numbers"),
     "format": _("Private facts as JSON"),
+    "table": _("Private facts as a table"),
+    "translation": _("Private facts in a sentence of another language"),
     "unanswerable": _("Says that it does not know"),
     "seen": _("seen by the bridges"),
     "unseen_entity": _("unseen entity"),
@@ -51,6 +53,7 @@ NAMES = {
     ALL: _("all together"),
 }
 EDITED = "counterfactual:"  # begins the kinds of questions about edited facts
+TASK = "lm_eval"  # and those of its tasks
 KINDS = ("recall", "paraphrase", "private_times_public", "general", *LEAKS)
 WHY_NOT = {"random": _("no control was trained"), "augmenter": _("not asked alone")}
 
@@ -115,6 +118,8 @@ def named(word: str) -> object:
     """The word that people read for a column, kind or slice."""
     if word.startswith(EDITED):
         return _("Edited: %(kind)s") % {"kind": named(word.removeprefix(EDITED))}
+    if word.startswith(TASK):  # a name of lm_eval's, as it stands there
+        return word.replace(":", ": ")
     return NAMES.get(word) or word.replace("_", " ")
 
 

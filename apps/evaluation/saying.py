@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from apps.evaluation.matrix import TASK, named
 from apps.evaluation.models import Report
 
 WHY_NOT = {
@@ -45,6 +46,18 @@ def reading(report: Report) -> str:
     if not told["tried_on"]:
         return how % facts
     return f"{how % facts} {_('How many was chosen on %(tried)s other questions.') % facts}"
+
+
+def tasks(report: Report) -> str:
+    """Which tasks of lm_eval were not asked, and why; "" where none was wanted or all were."""
+    told = report.figures.get("why_not", {})
+    why = {
+        "missing": _("lm_eval is not installed on the machine that measured"),
+        "unmarked": _("it does not say right or wrong of each question"),
+    }
+    found = [(kind, why.get(told[kind], told[kind])) for kind in told if kind.startswith(TASK)]
+    words = _("%(task)s was not asked: %(why)s.")
+    return " ".join(words % {"task": named(kind), "why": reason} for kind, reason in found)
 
 
 def overlap(report: Report) -> str:

@@ -17,7 +17,7 @@ from apps.evaluation import actions, gates
 from apps.evaluation.items import Item, card_of, chosen, read, right_in
 from apps.evaluation.matrix import ALL, by_corpus, leaks, matrix, named, ordered, paces, weights
 from apps.evaluation.models import Report
-from apps.evaluation.saying import edited, judge, overlap, reading
+from apps.evaluation.saying import edited, judge, overlap, reading, tasks
 from apps.registry.models import Alias, Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
@@ -66,6 +66,7 @@ def report(request: MemberRequest, code: UUID) -> HttpResponse:
         "leaks": leaks(row),
         "edited": edited(row),
         "overlap": overlap(row),
+        "tasks": tasks(row),
         "reading": reading(row),
         "judge": judge(row),
         "weights": weights(row),

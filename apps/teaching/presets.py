@@ -13,6 +13,7 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from apps.runs.actions import DOCUMENTS
 from calm_engine.capacity import Shape
 
 Settings = dict[str, dict[str, Any]]  # by kind of run, what differs from the engine's own choice
@@ -67,6 +68,9 @@ def settings_of(
     without: Sequence[str] = (),
     writes: bool = False,
     rivals: bool = False,
+    follows: bool = False,
+    sieve: bool = False,
+    judge: str = "",
     goes_on: bool = False,
     shape: Shape | None = None,
 ) -> Settings:
@@ -75,6 +79,9 @@ def settings_of(
     without   kinds of lessons that are left out
     writes    whether the anchor writes further ones
     rivals    whether the card also asks what people would try instead
+    follows   whether bridges also learn what the anchor says with a passage in view
+    sieve     whether they learn only from examples that pass the three-way test
+    judge     id of the anchor that decides long answers which no rule can; "": none
     goes_on   a model that has its shape already is trained on
     shape     a size that was chosen; None: the preset's, or the engine's own choice
     """
@@ -86,8 +93,12 @@ def settings_of(
         augment = augment | dict(zip(SHAPED, (shape.width, shape.layers, shape.heads), strict=True))
     study = {"without": list(without), "writes": writes}
     study |= {"canaries": CANARIES} if rivals else {}
-    card = {"columns": list(PRESETS[preset].rivals)} if rivals else {}
+    card: dict[str, Any] = {"columns": list(PRESETS[preset].rivals)} if rivals else {}
+    card |= {"judge": judge} if judge else {}
+    reading = {"passages": DOCUMENTS, "sieve": sieve}
+    reading |= {} if follows else {"teacher_share": 0.0}
     return chosen | {
         "augment": augment | study,
+        "compose": chosen.get("compose", {}) | (reading if follows or sieve else {}),
         "evaluate": chosen.get("evaluate", {}) | card,
     }

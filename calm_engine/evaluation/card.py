@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from calm_engine.evaluation.counting import ALL, ANCHOR, COMPOSITION
-from calm_engine.evaluation.kinds import LEAKS, MADE, family
+from calm_engine.evaluation.kinds import LEAKS, LM_EVAL, MADE, family
 from calm_engine.specs import EvaluateSpec
 
 NAMES = {
@@ -58,6 +58,8 @@ SWAPPED = (
 WHY_NOT = {
     "large": "the documents are too many to be taught twice",
     "nobody": "no two entities that no bridge has met stand in the documents with other answers",
+    "missing": "lm_eval is not installed here",
+    "unmarked": "it does not say right or wrong of each question",
 }
 CORPORA = "All questions held out of each corpus, as above."
 OVERLAP = (
@@ -71,7 +73,7 @@ DRAWN = (
 )
 
 # Fields of a spec that name a folder or a file: a card says their roles, not where they lay.
-PLACES = ("composition", "anchor", "random", "mismatched", "embedder", "judge")
+PLACES = ("composition", "anchor", "random", "mismatched", "embedder", "judge", "tasks")
 FILES = ("questions", "documents", "examples", "strangers", "labels")
 PLAIN = ("max_new_tokens", "batch_size", "seed")
 
@@ -165,6 +167,7 @@ def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
         _differences(facts["differences"], columns),
         *_leaked(leaks),
         *_swapped(facts),
+        *_tasks(facts.get("why_not", {})),
         *_overlapping(facts.get("overlap")),
         *_reading(facts),
         *_judged(facts),
@@ -273,6 +276,13 @@ def _swapped(facts: Mapping[str, Any]) -> list[str]:
     return ["## Edited facts", SWAPPED.format(entities=told["entities"], recall=words)]
 
 
+def _tasks(why_not: Mapping[str, str]) -> list[str]:
+    """Why tasks of a folder have no row; nothing where all have one."""
+    told = {kind: why for kind, why in why_not.items() if family(kind) == LM_EVAL}
+    lines = [f"- {named(kind)} was not asked: {WHY_NOT[why]}." for kind, why in told.items()]
+    return ["## Tasks of lm_eval", "\n".join(lines)] if lines else []
+
+
 def _reading(facts: Mapping[str, Any]) -> list[str]:
     reads = facts.get("reads")
     if not reads:
@@ -337,6 +347,8 @@ def _share_in_words(share: Row) -> str:
 
 def named(word: str) -> str:
     """The word that people read for a column, kind or slice."""
+    if family(word) == LM_EVAL:  # its tasks keep the names that they have there
+        return word.replace(":", ": ")
     if family(word) != word:
         return f"{family(word)}: {named(word.partition(':')[2])}"
     return NAMES.get(word, word.replace("_", " "))

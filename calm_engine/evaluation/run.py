@@ -46,6 +46,7 @@ from calm_engine.evaluation.counting import (
     differences_of,
     overlap_of,
 )
+from calm_engine.evaluation.harnessed import asked_of_tasks, rows_of
 from calm_engine.evaluation.judging import Ruling, judge_in, read_labels, ruled, told_of
 from calm_engine.evaluation.kinds import OTHER_CORPUS
 from calm_engine.evaluation.questions import MOST, MOST_SEEN
@@ -91,7 +92,9 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
         judge.model.to(together.device)
         rulings = ruled(judge, said, agenda.by_id)
         told["judge"] = told_of(judge, rulings, labels)
-    told |= _figures(agenda, said, names, rulings) | _measured(spec, agenda)
+    rows = [*agenda.rows, *rows_of(said)]
+    told |= _figures(agenda, rows, said, names, rulings) | _measured(spec, agenda)
+    told["why_not"] = agenda.why_not | told.pop("tasks")
     facts = told | {"pace": rounds.pace, "costs": dataclasses.asdict(costs_of(together))}
     # Whoever may read this report may not therefore read another corpus.
     items = [
@@ -116,11 +119,12 @@ def _everybody(
     swapped = yield from _swapping(rounds, agenda)
     read = yield from _reading(rounds, agenda)
     yield from _adapting(rounds)
-    return {"swapped": swapped, "reads": read, "judge": {}}
+    why_not = yield from asked_of_tasks(rounds, _work(rounds.spec) / "tasks")
+    return {"swapped": swapped, "reads": read, "judge": {}, "tasks": why_not}
 
 
 def _measured(spec: EvaluateSpec, agenda: Agenda) -> dict[str, Any]:
-    """What was asked, how, and what was not."""
+    """What was asked, and how."""
     return {
         "items": ITEMS,
         "card": CARD,
@@ -131,7 +135,6 @@ def _measured(spec: EvaluateSpec, agenda: Agenda) -> dict[str, Any]:
         "of": agenda.of,
         "most": {"seen": MOST_SEEN, "other": MOST},
         "seed": spec.seed,
-        "why_not": agenda.why_not,
     }
 
 
@@ -203,12 +206,12 @@ def _adapting(rounds: Rounds) -> Iterator[Progress]:
 
 def _figures(
     agenda: Agenda,
+    rows: Sequence[Example],
     said: dict[tuple[str, str], str],
     names: Sequence[str],
     rulings: Mapping[tuple[str, str], Ruling],
 ) -> dict[str, Any]:
     """Everything that is counted from the answers, and the judge's word where no rule decides."""
-    rows = agenda.rows
     expected = {row.id: row.expected for row in rows}
     right = judged(said, expected)
     right |= {at: ruling.is_right for at, ruling in rulings.items()}
@@ -249,7 +252,8 @@ def _parents(spec: EvaluateSpec) -> dict[str, str]:
     others = {"random": spec.random, "mismatched": spec.mismatched, "embedder": spec.embedder}
     others |= {"judge": spec.judge}
     folders |= {role: folder for role, folder in others.items() if folder}
-    return {role: digests.weights_digest(folder) for role, folder in folders.items()}
+    told = {role: digests.weights_digest(folder) for role, folder in folders.items()}
+    return told | ({"tasks": digests.folder_digest(spec.tasks)} if spec.tasks else {})
 
 
 def _finished(spec: EvaluateSpec, key: str) -> Outcome | None:

@@ -46,8 +46,8 @@ def export_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotFiles:
     slices = dict(snapshot.manifest["examples"])
     rows = Example.objects.filter(corpus__in=snapshot.closure, digest__in=list(slices))
     examples, corpora = {}, {}
-    for example in rows.select_related("corpus"):
-        examples[example.digest] = as_row(example)
+    for example in rows.select_related("corpus").order_by("-created_at", "corpus"):
+        examples[example.digest] = as_row(example)  # of two corpora the one that had it first
         corpora[example.digest] = {"corpus": example.corpus.name} if snapshot.further else {}
     taught = [digest for digest in sorted(slices) if slices[digest] == "bridge"]
     held = [digest for digest in sorted(slices) if slices[digest] != "bridge"]

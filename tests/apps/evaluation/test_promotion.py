@@ -55,6 +55,18 @@ def test_public_skill_may_fall_by_one_point_and_no_more(
         assert verdicts(report)[3] == verdict
 
 
+@pytest.mark.parametrize(("ours", "verdict"), [(0.59, "passed"), (0.5, "failed")])
+def test_each_task_of_lm_eval_holds_the_gate_on_public_skill(
+    cast: Cast, ours: float, verdict: str
+) -> None:
+    task = [row | {"kind": "lm_eval:arc"} for row in public(ours, 0.6)]
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), [*BOTH, *task], cast)
+        gate = gates.check(report)[3]
+    assert gate.verdict == verdict
+    assert "; lm_eval:arc: " in gate.words
+
+
 def test_not_measured_is_no_pass(cast: Cast) -> None:
     with tenant_scope(cast.north):
         report = file(make_model(cast), cells("recall", {"composition": 1.0, "anchor": 0.0}), cast)

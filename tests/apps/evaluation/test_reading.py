@@ -13,7 +13,7 @@ from apps.evaluation.actions import file_report
 from apps.evaluation.items import chosen, read
 from apps.evaluation.matrix import by_corpus, leaks, matrix, paces, weights
 from apps.evaluation.models import Report, cell_of
-from apps.evaluation.saying import edited, judge, overlap, reading
+from apps.evaluation.saying import edited, judge, overlap, reading, tasks
 from apps.evaluation.templatetags.shares import points
 from apps.registry.artifacts import adopt
 from apps.tenants.scope import tenant_scope
@@ -130,6 +130,10 @@ def test_the_page_says_what_was_edited_and_how_passages_were_found(
         assert overlap(stored).endswith("and 1 are nearly the same text.")
         stored.figures["overlap"] |= {"either": 3, "without": share | {"n": 57}}
         assert "90% (80 to 95, n=57) of the others" in overlap(stored)
+    stored.figures["why_not"] = {"lm_eval:arc_easy": "unmarked", "swapped": "large"}
+    assert tasks(stored) == (
+        "lm_eval: arc_easy was not asked: it does not say right or wrong of each question."
+    )
     with tenant_scope(cast.north):
         facts = {"entities": 114}, {"passages": 2, "of": 310, "tried_on": 32, "by_meaning": False}
         stored.figures |= dict(zip(("swapped", "reads"), facts, strict=True))
