@@ -95,7 +95,7 @@ def settings_of(
     study |= {"canaries": CANARIES} if rivals else {}
     card: dict[str, Any] = {"columns": list(PRESETS[preset].rivals)} if rivals else {}
     card |= {"judge": judge} if judge else {}
-    reading = {"passages": DOCUMENTS, "sieve": sieve}
+    reading: dict[str, Any] = {"passages": DOCUMENTS, "sieve": sieve}
     reading |= {} if follows else {"teacher_share": 0.0}
     return chosen | {
         "augment": augment | study,

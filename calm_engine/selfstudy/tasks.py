@@ -160,7 +160,7 @@ def _translated(fact: Fact, chance: random.Random) -> Iterator[Row]:
     language = chance.choice(sorted(SENTENCES))
     said = SENTENCES[language].format(v=fact.value)
     question = (
-        f"Answer with a {language} sentence: what is the {lowered(fact.attribute)} of "
+        f"Answer with a sentence in {language}: what is the {lowered(fact.attribute)} of "
         f"{fact.entity}?"
     )
     yield _row(fact, question, f"{said}.", said, TRANSLATION)

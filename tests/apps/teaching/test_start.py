@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import pytest
+
 from apps.accounts.models import Quota
 from apps.corpora.models import Example, Snapshot
 from apps.registry.models import Anchor
-from apps.runs.actions import DOCUMENTS, trial_spec
+from apps.runs.actions import DOCUMENTS, checked, trial_spec
 from apps.runs.models import Run
 from apps.teaching.models import Plan
 from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InputError
 from tests.browser.making import digest, fill
 from tests.cast import Cast
 
@@ -92,6 +95,13 @@ def test_what_is_chosen_under_advanced_stands_in_the_settings_that_runs_freeze(
     assert plan.settings["evaluate"]["judge"] == str(anchor.pk)
     assert spec is not None
     assert (spec.passages, spec.sieve, spec.teacher_share) == (DOCUMENTS, True, 0.5)
+
+
+def test_no_folder_but_the_snapshots_own_documents_can_be_chosen() -> None:
+    assert checked({"passages": DOCUMENTS, "steps": 3}) == {"passages": DOCUMENTS, "steps": 3}
+    for folder in ("/elsewhere", "@output"):
+        with pytest.raises(InputError, match=r"spec\.unknown"):
+            checked({"passages": folder})
 
 
 def test_the_test_alone_teaches_nothing_of_the_passages(cast: Cast) -> None:
