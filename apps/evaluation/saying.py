@@ -65,15 +65,16 @@ def overlap(report: Report) -> str:
     told = report.figures.get("overlap")
     if not told:
         return ""
-    found = _(
+    words = _(
         "Of %(of)s questions kept back %(run)s share %(words)s words in a row with one of "
         "%(taught)s examples that the bridges learned from, and %(near)s are nearly the same text."
     )
+    found: str = words % told
     if not told["either"] or not told["without"]:
-        return found % told
+        return found
     shares = {"all": _share(told["all"]), "without": _share(told["without"])}
     without = _("The composition answers %(all)s of all of them and %(without)s of the others.")
-    return f"{found % told} {without % shares}"
+    return f"{found} {without % shares}"
 
 
 def judge(report: Report) -> str:

@@ -76,11 +76,19 @@ class Agenda:
             *chosen(exchange.questions(every), spec.seed),
         ]
         trial = _trial(spec, drawn) if reads(spec) else []
-        told = (tuple(rows), tuple(trial), tuple(documents))
         taught = [row.as_row() for row in read_examples(spec.examples)] if spec.examples else []
         shared = overlap(taught, [row.as_row() for row in drawn if row.slice != SEEN])
-        counts = (len(every), len(drawn))
-        return cls(*counts, *told, exchange, why_not, len(taught), shared)
+        return cls(
+            of=len(every),
+            drawn=len(drawn),
+            rows=tuple(rows),
+            trial=tuple(trial),
+            documents=tuple(documents),
+            exchange=exchange,
+            why_not=why_not,
+            taught=len(taught),
+            overlap=shared,
+        )
 
     @property
     def by_id(self) -> dict[str, Example]:

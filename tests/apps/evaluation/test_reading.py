@@ -130,7 +130,7 @@ def test_the_page_says_what_was_edited_and_how_passages_were_found(
         assert overlap(stored).endswith("and 1 are nearly the same text.")
         stored.figures["overlap"] |= {"either": 3, "without": share | {"n": 57}}
         assert "90% (80 to 95, n=57) of the others" in overlap(stored)
-    stored.figures["why_not"] = {"lm_eval:arc_easy": "unmarked", "swapped": "large"}
+    stored.figures["why_not"] = {"lm_eval:arc_easy": "unmarked"}
     assert tasks(stored) == (
         "lm_eval: arc_easy was not asked: it does not say right or wrong of each question."
     )
