@@ -105,6 +105,8 @@ WORDING: dict[str, str] = {
     "output.exists": "There is already something else in the output folder[: {path}]. "
     "Choose another folder, or remove it first.",
     "questions.empty": "There is no question to ask[: {path}]. Add some, then start again.",
+    "tasks.folder": "The folder {path} holds no task that lm_eval can read[ ({why})]. Correct its "
+    "files, or leave the tasks out.",
     "judge.missing": "There is no judge at {path}. Install a model there, or leave the judge out: "
     "then rules alone decide.",
     "questions.many": "The file has {rows} questions, and at most {most} are read. "
@@ -241,6 +243,8 @@ WORDING: dict[str, str] = {
     "question could be made of. Facts stand in tables, in lines with a key, a colon and a value, "
     "and in sentences that recur; or write the questions yourself.",
     "examples.sheet": "The workbook cannot be read. Save it again as XLSX, or as CSV.",
+    "examples.sieved": "None of {examples} examples passes the three-way test[ ({why})]. Compose "
+    "without the test, teach the augmenter longer, or write other examples.",
     "examples.type": "Examples cannot be read from this kind of file[ ({ending})]. "
     "Give them as CSV, XLSX or JSON lines.",
     "forget.live": "Some of it is still in use[: {names}]. "

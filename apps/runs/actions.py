@@ -57,7 +57,7 @@ MAYBE_LARGE = 500_000  # tokens from which a corpus may be dealt from shards; it
 SOON = -5  # the priority of what a person waits for
 DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
 HELD_OUT, STUDY = "@held_out", "@study"
-EMBEDDER, STRANGERS = "@embedder", "@strangers"
+EMBEDDER, STRANGERS, JUDGE, TASKS = "@embedder", "@strangers", "@judge", "@tasks"
 FOLDERS = frozenset(
     {"output", "work", "tokenizer", "documents", "examples", "held_out", "passages"}
     | {"anchor", "augmenters"}
@@ -248,9 +248,14 @@ def bridge_examples(snapshot: Snapshot) -> int:
     return sum(1 for _digest, part in examples if part == "bridge")
 
 
+# What a start may choose by itself: the snapshot's documents, to be read beside the examples.
+OFFERED = {"passages": DOCUMENTS}
+
+
 def checked(settings: Settings | None) -> dict[str, Any]:
     asked = dict(settings or {})
-    taken = sorted(FOLDERS & set(asked))
+    offered = {name for name, place in OFFERED.items() if asked.get(name) in (place, None)}
+    taken = sorted((FOLDERS - offered) & set(asked))
     if taken:
         raise InputError("spec.unknown", f"not yours to set: {', '.join(taken)}", fields=taken)
     for name, known in NAMED.items():

@@ -14,7 +14,7 @@ from django.utils import timezone
 from apps.registry import learned
 from apps.registry.models import Augmenter, Composition
 from apps.runs import causes, pipeline, sentences
-from apps.runs.actions import FOLDERS, SPECS
+from apps.runs.actions import FOLDERS, OFFERED, SPECS
 from apps.runs.models import Run, Slot
 from apps.runs.standing import Surroundings, standing
 from apps.runs.states import Kind, State
@@ -127,7 +127,7 @@ def settings_of(row: Run, *, own: bool) -> list[tuple[str, Any]]:
 
 
 def _apart(kind: Kind, asked: dict[str, Any], *, own: bool) -> list[tuple[str, Any]]:
-    defaults, passed_over = _defaults(kind), FOLDERS | {str(Kind.COMPOSE)}
+    defaults, passed_over = _defaults(kind), (FOLDERS - set(OFFERED)) | {str(Kind.COMPOSE)}
     return [
         (name, value)
         for name, value in asked.items()

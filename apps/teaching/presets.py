@@ -13,6 +13,7 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from apps.runs.actions import DOCUMENTS
 from calm_engine.capacity import Shape
 from calm_engine.specs import EVERYDAY
 
@@ -72,6 +73,9 @@ def settings_of(
     writes: bool = False,
     rivals: bool = False,
     general: bool = False,
+    follows: bool = False,
+    sieve: bool = False,
+    judge: str = "",
     goes_on: bool = False,
     shape: Shape | None = None,
 ) -> Settings:
@@ -81,6 +85,9 @@ def settings_of(
     writes    whether the anchor writes further ones
     rivals    whether the card also asks what people would try instead
     general   whether the texts that come with us are mixed in
+    follows   whether bridges also learn what the anchor says with a passage in view
+    sieve     whether they learn only from examples that pass the three-way test
+    judge     id of the anchor that decides long answers which no rule can; "": none
     goes_on   a model that has its shape already is trained on
     shape     a size that was chosen; None: the preset's, or the engine's own choice
     """
@@ -93,8 +100,12 @@ def settings_of(
     study = {"without": list(without), "writes": writes}
     study |= {"canaries": CANARIES} if rivals else {}
     study |= {"general": EVERYDAY, "general_share": GENERAL_SHARE} if general else {}
-    card = {"columns": list(PRESETS[preset].rivals)} if rivals else {}
+    card: dict[str, Any] = {"columns": list(PRESETS[preset].rivals)} if rivals else {}
+    card |= {"judge": judge} if judge else {}
+    reading: dict[str, Any] = {"passages": DOCUMENTS, "sieve": sieve}
+    reading |= {} if follows else {"teacher_share": 0.0}
     return chosen | {
         "augment": augment | study,
+        "compose": chosen.get("compose", {}) | (reading if follows or sieve else {}),
         "evaluate": chosen.get("evaluate", {}) | card,
     }

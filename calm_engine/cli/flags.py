@@ -54,6 +54,7 @@ HELP = {
     "passages": "documents, JSON lines: learn what the anchor says with a passage in view",
     "unanswerable": "questions about made-up names for each entity; default 0",
     "canaries": "made-up secrets to plant, for a report card to ask for",
+    "tasks": "folder of lm_eval's tasks: what is kept of the anchor's skills",
     "max_new_tokens": "longest answer, in tokens",
 }
 

@@ -82,7 +82,7 @@ def _required(kind: type[Spec]) -> list[str]:
 def check_paths(spec: Any) -> None:
     """Folders and files that a run reads are there. Raises "anchor.missing" and "data.file"."""
     parents = ("tokenizer", "anchor", "composition", "base", "previous", "before")
-    others = ("random", "mismatched", "embedder")
+    others = ("random", "mismatched", "embedder", "tasks")
     folders = [getattr(spec, name, None) for name in (*parents, *others)]
     need_folders(*filter(None, folders), *getattr(spec, "augmenters", ()))
     files = ("documents", "examples", "questions", "previous_documents", "lessons", "general")

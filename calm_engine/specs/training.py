@@ -24,7 +24,7 @@ NOT_THE_WORK = frozenset(
 )
 # Fields that the former release did not know, each with the value that means "as it was then": a
 # spec that leaves them there is the same work, and goes on from that release's checkpoints.
-LATER: dict[str, Any] = {"canaries": 0, "passages": None, "teacher_share": 0.5}
+LATER: dict[str, Any] = {"canaries": 0, "passages": None, "teacher_share": 0.5, "sieve": False}
 
 
 def _as_then(told: dict[str, Any]) -> dict[str, Any]:
@@ -235,7 +235,10 @@ class ComposeSpec(TrainSpec):
     control         "none", or "random": replace each augmenter by one of random weights, same shape
     passages        JSON lines of documents: where the anchor with a passage of them in view would
                     say an example's answer, what else it thinks of is learned as well; or None
-    teacher_share   its part in the loss there, the rest is the answer's own cross-entropy
+    teacher_share   its part in the loss there, the rest is the answer's own cross-entropy; with 0
+                    the passages serve the sieve alone
+    sieve           learn only from examples that pass the three-way test (`sieve`), with passages
+                    of these documents in view, and from those that state no fact
     held_out        JSON lines as `examples`, only to tell the loss on what is not learned (rows of
                     the slice "seen" are passed over); or None
     kept_bytes      disk for states that no training changes, read once for each example and deleted
@@ -254,6 +257,7 @@ class ComposeSpec(TrainSpec):
     control: str = "none"
     passages: str | None = None
     teacher_share: float = 0.5
+    sieve: bool = False
     held_out: str | None = None
     kept_bytes: int = 4 * 2**30
     shard_anchor: bool = False
@@ -272,8 +276,10 @@ class ComposeSpec(TrainSpec):
             raise bad("least_recall", "must lie in [0, 1]")
         if not 0.0 <= self.general_share < 1.0:
             raise bad("general_share", "must lie in [0, 1)")
-        if not 0.0 < self.teacher_share <= 1.0:
-            raise bad("teacher_share", "must lie in (0, 1]")
+        if not 0.0 <= self.teacher_share <= 1.0:
+            raise bad("teacher_share", "must lie in [0, 1]")
+        if self.sieve and not self.passages:
+            raise refuse("sieve", "passages", "the test puts a passage in view")
         if self.control not in ("none", "random"):
             raise bad("control", "must be none or random")
         if self.kept_bytes < 0:
