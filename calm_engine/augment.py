@@ -17,6 +17,7 @@ from calm_engine import canaries, exposures
 from calm_engine.capacity import propose, rate_for, rows_for
 from calm_engine.checkpoints import whole_tensor
 from calm_engine.curriculum import Curriculum, curriculum
+from calm_engine.data import Asked
 from calm_engine.digests import weights_digest
 from calm_engine.families import check_folder, decoder_of, load_parent
 from calm_engine.feeding import Feed
@@ -24,12 +25,13 @@ from calm_engine.loop import Schedule
 from calm_engine.outcomes import Outcomes
 from calm_engine.probing import Asking
 from calm_engine.ranks import Ranks
-from calm_engine.recall import keep, keep_share, look
+from calm_engine.recall import keep, keep_sampled, look, look_at
 from calm_engine.selfstudy.writing import write_lessons
 from calm_engine.shuffled import Shuffled
 from calm_engine.specs import AugmentSpec, Outcome, Progress
 from calm_engine.starting import begun
 from calm_engine.student import Student
+from calm_engine.texts import digest_of
 from calm_engine.training import (
     Branch,
     Job,
@@ -62,7 +64,7 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     check_folder(spec.tokenizer)
     yield from write_lessons(spec, ranks)
     taught = yield from curriculum(spec, ranks)
-    size = propose(tokens=taught.tokens, facts=taught.figures["facts"], exposures=taught.passes)
+    size = propose(tokens=taught.tokens, facts=taught.figures["facts"], exposures=taught.exposures)
     student = Student(begun(spec, taught.tokenizer, size.shape))
     parameters = sum(p.numel() for p in student.parameters())
     nn.Module.to(student, ranks.device)
@@ -91,7 +93,8 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
         known.train(False)
         if taught.course is None:
             whole = Asking(known, taught.tokenizer, taught.prefix)
-            return keep_share(whole, taught.questions, folder, seed=spec.seed)
+            of = taught.figures["documents"] - len(spec.forget)
+            return keep_sampled(whole, _remembered(taught, spec), of, folder)
         if spec.canaries:
             canaries.write(folder, canaries.canaries(spec.seed, spec.canaries))
         return keep(known, taught.course, folder)
@@ -104,13 +107,22 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
         "size": "as it was" if spec.base or spec.previous else size.why,
         **outcomes.facts,
     }
-    return Prepared(job, write, _parents(spec), facts, closing)
+    parents = _parents(spec)
+    if spec.general:
+        facts["general"] = {"name": Path(spec.general).name, "digest": parents["general"]}
+    return Prepared(job, write, parents, facts, closing)
+
+
+def _remembered(taught: Curriculum, spec: AugmentSpec) -> list[Asked]:
+    """What is asked at the end: nothing of what is left out."""
+    return [one for one in taught.asked if one.lesson.digest not in spec.forget]
 
 
 def _parents(spec: AugmentSpec) -> dict[str, str]:
     """Digests of what it came from."""
     roles = {"tokenizer": spec.tokenizer, "base": spec.base, "previous": spec.previous}
-    return {role: weights_digest(folder) for role, folder in roles.items() if folder}
+    told = {role: weights_digest(folder) for role, folder in roles.items() if folder}
+    return told | ({"general": digest_of(spec.general)} if spec.general else {})
 
 
 def _job(
@@ -137,7 +149,7 @@ def _job(
     def probe(step: int) -> Probe:
         passes = float(next(iter(feed.cursor(max(0, step - 1)).values())) + 1)
         if taught.course is None:
-            told = asking.recall(taught.questions, seed=spec.seed)
+            told = look_at(asking, taught.asked, seed=spec.seed)
         else:
             told = look(student, taught.course)
         return Probe(told.metrics | {"exposures": passes}, told.samples)
@@ -160,15 +172,24 @@ def _job(
         rows=spec.batch_size or rows_for(parameters),
         is_sharded=spec.shard_model and ranks.count > 1,
         known_by="known",
-        patience=0 if spec.steps else spec.patience,
+        patience=_patience(spec, feed),
     )
+
+
+def _patience(spec: AugmentSpec, feed: Feed) -> int:
+    """Looks without a rise after which it winds up; of a shuffled corpus never less than a pass:
+    within one, recall stands still until a document that is asked about comes round again."""
+    if spec.steps or not spec.patience:
+        return 0
+    looks = -(-feed.in_pass // spec.checkpoint_every) if isinstance(feed, Shuffled) else 0
+    return max(spec.patience, looks)
 
 
 def _milestones(spec: AugmentSpec, feed: Feed) -> Any:
     """Steps of the first pass, evenly apart, whose checkpoints stay."""
     if not (spec.milestones and isinstance(feed, Shuffled)):
         return lambda _step: False
-    kept = {feed.in_pass * n // spec.milestones for n in range(1, spec.milestones + 1)}
+    kept = {feed.in_first * n // spec.milestones for n in range(1, spec.milestones + 1)}
     return lambda step: step in kept
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from calm_engine.card import copy_tokenizer
+from calm_engine.choosing import learned_from
 from calm_engine.data import IGNORED, Padded, Sequenced, chance_of, pad_right, read_documents
 from calm_engine.errors import InputError
 from calm_engine.evaluation.retrieval import Library
@@ -62,8 +64,8 @@ def compose(spec: ComposeSpec) -> Generator[Progress, None, Outcome]:
 
     With control="random" each augmenter is replaced by one of the same shape and random weights,
     kept inside the result: what that scores, knowledge did not do (CALM, section 5, ablation).
-    Raises InputError: "examples.empty", "parent.missing", "device.missing", what composing raises;
-    InternalError("train.nan"); Cancelled when asked to stop.
+    Raises InputError: "examples.empty", "examples.sieved", "parent.missing", "device.missing", what
+    composing raises; InternalError("train.nan"); Cancelled when asked to stop.
     """
     if done := finished(spec):
         return done
@@ -78,10 +80,11 @@ def compose(spec: ComposeSpec) -> Generator[Progress, None, Outcome]:
 def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepared]:
     """Parents, newborn bridges and everything to learn from. Raises what `compose` raises."""
     yield Progress("data", message="loading the parents")
-    lessons = Lessons.of(spec)
     augmenters: list[Path] = [Path(folder) for folder in spec.augmenters]
     for folder in augmenters:
         require_recall(folder, spec.least_recall)
+    told = yield from learned_from(spec, ranks, _kept_in(spec) / "sieved")
+    lessons = Lessons.of(spec, told.kept)
     if spec.control == "random":
         augmenters = _strangers(spec, augmenters, ranks)
     torch.manual_seed(spec.seed)
@@ -94,8 +97,8 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
         ranks.shard(list(model.streams.top.layers))
     nn.Module.to(model, ranks.device)
     if model.config.own_tokenizers:
-        told = ", ".join(f"augmenter_{index}" for index in model.config.own_tokenizers)
-        message = f"another tokenizer: {told}; bridges meet at byte ends, there is no output path"
+        named = ", ".join(f"augmenter_{index}" for index in model.config.own_tokenizers)
+        message = f"another tokenizer: {named}; bridges meet at byte ends, there is no output path"
         yield Progress("data", message=message)
     _check_lengths(lessons, limit=model.streams.limit)
     yield Progress("data", message="asking the anchor public questions")
@@ -107,10 +110,11 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
             for at, stranger in enumerate(augmenters):
                 shutil.copytree(stranger, folder / f"augmenter_{at}")
 
-    named = model.trainable_parameters()
     facts = {
-        "parameters": sum(parameter.numel() for _, parameter in named),
+        "parameters": sum(one.numel() for _, one in model.trainable_parameters()),
         "examples": len(lessons.examples),
+        "kinds": dict(Counter(one.kind for one in lessons.examples)),
+        "dropped": told.dropped,
         "entities": len({one.entity for one in lessons.examples}),
         "steps": course.steps,
         "control": spec.control,
@@ -166,7 +170,7 @@ class _Course:
             decks[name] = _Deck(sequences, kept if is_worth else None)
         held_out = lessons.held_out(spec, most=HELD_OUT)
         teacher = None
-        if spec.passages:
+        if spec.passages and spec.teacher_share:
             library = Library(read_documents(spec.passages))
             teacher = Teacher(model, lessons, library, _kept_in(spec) / "teacher")
         decked = (decks["examples"], decks["public"])

@@ -31,8 +31,10 @@ from calm_engine.data import (
 from calm_engine.errors import InputError
 from calm_engine.families import check_folder, read_tokenizer
 from calm_engine.selfstudy import Lesson, Source, Study, study
+from calm_engine.selfstudy.saying import passages_of
 from calm_engine.selfstudy.writing import written_for
 from calm_engine.specs import AugmentSpec
+from calm_engine.texts import sources_of
 from calm_engine.vetting import Census, Script, check_census
 
 ROUNDS = 56  # how often each entity is met; recall of the trial corpora was whole by then
@@ -43,6 +45,7 @@ ROUNDS_OF_TEXT = 24  # how often text is met that holds no fact we found
 TEXT_BESIDE_POINTS = 8  # the same, where what it says is also told and asked for as points
 RECORD = 12  # facts of an entity that are told in one piece
 COVERED = 10  # passages in a round whose facts are met anyhow
+GENERAL_MOST = 4_000_000  # characters of general text that are held
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Course:
     block      tokens in a packed row
     known      digests of documents that the model was taught before: what comes from them alone is
                only repeated, as much of it as there is of the rest
-    general    pieces of public text, so many that they are `general_share` of a round's tokens
+    general    pieces of public text, so many of them in a round that they are `general_share` of
+               its tokens, or all where there are not so many
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -106,7 +110,7 @@ class Course:
 
     def pieces(self) -> Iterator[Piece]:
         """Everything that can be dealt, each once."""
-        yield from (*self.prose, *self.covered, *chain.from_iterable(self.points))
+        yield from (*self.prose, *self.covered, *chain.from_iterable(self.points), *self.general)
         for one in self.entities:
             yield from (*chain.from_iterable(one.questions), *one.others, one.record)
             yield from [one.sentences] if one.sentences else []
@@ -139,13 +143,12 @@ class Course:
         return [*fresh, *chance.sample(old, min(len(old), len(fresh)))]
 
     def _drawn(self, groups: list[list[Piece]], chance: random.Random) -> Iterator[Piece]:
-        """Public text for its share of the round."""
-        if not self.general:
-            return
+        """Public text for its share of the round, none of it twice."""
         own = sum(piece.size for group in groups for piece in group)
         left = own * self.general_share / (1.0 - self.general_share)
-        while left > 0:
-            piece = chance.choice(self.general)
+        for piece in chance.sample(self.general, len(self.general)):
+            if left <= 0:
+                return
             left -= piece.size
             yield piece
 
@@ -194,7 +197,7 @@ def plan(spec: AugmentSpec) -> Course:
         block=block_of(spec.block, tokenizer),
         seed=spec.seed,
         known=known_before(spec),
-        general=tuple(map(piece, general_passages(spec))),
+        general=tuple(replace(piece(one), documents=()) for one in general_passages(spec)),
         general_share=spec.general_share,
     )
     if not (course.entities or course.points or course.prose or course.covered):
@@ -222,9 +225,14 @@ def known_before(spec: AugmentSpec) -> frozenset[str]:
     return frozenset(one.digest for one in documents_in(spec.previous_documents))
 
 
-def general_passages(spec: AugmentSpec) -> Sequence[Lesson]:
-    """Public text in passages, where the spec names some."""
-    return study(read_documents(spec.general)).passages if spec.general else ()
+def general_passages(spec: AugmentSpec) -> Iterator[Lesson]:
+    """Public text in passages, where the spec names some; of a long file only its beginning."""
+    read = 0
+    for document in sources_of(spec.general) if spec.general else ():
+        yield from passages_of(document)
+        read += len(document.text)
+        if read > GENERAL_MOST:
+            return
 
 
 def _entities(

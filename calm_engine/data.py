@@ -100,7 +100,10 @@ def end_of_answer(tokenizer: PreTrainedTokenizerBase) -> int:
 
 @dataclass(frozen=True)
 class Example:
-    """A question with its answer: `expected` is the part of the answer that scores."""
+    """A question with its answer: `expected` is the part of the answer that scores.
+
+    corpus   the name of the one that it belongs to, where there are several; a card is told by it
+    """
 
     id: str
     question: str
@@ -110,6 +113,7 @@ class Example:
     entity: str = ""
     value: str = ""
     slice: str = ""
+    corpus: str = ""
 
     def as_row(self) -> dict[str, str]:
         return {name: str(getattr(self, name)) for name in self.__dataclass_fields__}
@@ -216,6 +220,14 @@ def piece_of(lesson: Lesson, tokenizer: PreTrainedTokenizerBase, prefix: Sequenc
         return Piece((*given, *said), len(given), is_asked=True, documents=(lesson.digest,))
     given = encode(tokenizer, lesson.given)
     return Piece((*given, *said), len(given), is_asked=False, documents=(lesson.digest,))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A lesson that is asked for, and its tokens."""
+
+    lesson: Lesson
+    piece: Piece
 
 
 @dataclass(frozen=True)

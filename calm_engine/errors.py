@@ -6,6 +6,8 @@ person reads is made from the code and the facts, in one place (`sentence`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class EngineError(Exception):
     """A refusal or a fault with a stable code and the facts that explain it.
@@ -20,11 +22,23 @@ class EngineError(Exception):
         self.facts = facts
         super().__init__(code, message, facts)
 
+    def __reduce__(self) -> tuple[Callable[..., EngineError], tuple[object, ...]]:
+        """So that it comes from a process of a pool as what it was."""
+        return _again, (type(self), self.code, self.message, self.facts)
+
     def __str__(self) -> str:
         told = ", ".join(f"{name}={value}" for name, value in self.facts.items())
         cause = f" (because: {self.__cause__})" if self.__cause__ else ""
         words = self.message or "no further words"
         return f"{self.code}: {words}{f' [{told}]' if told else ''}{cause}"
+
+
+def _again(
+    kind: type[EngineError], code: str, message: str, facts: dict[str, object]
+) -> EngineError:
+    error = kind.__new__(kind)
+    EngineError.__init__(error, code, message, **facts)
+    return error
 
 
 class InputError(EngineError):

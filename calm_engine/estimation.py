@@ -51,6 +51,7 @@ def estimate(spec: AugmentSpec | ComposeSpec) -> Estimate:
             spec.compose,
             augmenters=(newborn,),
             least_recall=0.0,
+            sieve=False,
             device=spec.device,
             threads=spec.threads,
             keep_checkpoints=spec.keep_checkpoints,

@@ -19,12 +19,12 @@ from calm_engine.checkpoints import whole
 from calm_engine.data import Example, chance_of, read_documents, read_examples
 from calm_engine.errors import InputError
 from calm_engine.evaluation.retrieval import Library
-from calm_engine.families import load_parent, read_tokenizer
+from calm_engine.overlap import overlap
 from calm_engine.ranks import Ranks
 from calm_engine.selfstudy import WRITTEN, Source
 from calm_engine.selfstudy.tasks import WORDS, tasks_of
 from calm_engine.selfstudy.writing import write_lessons, written_for
-from calm_engine.sieve import Judges, sieved
+from calm_engine.sieve import judges_in, sieved
 from calm_engine.specs import AugmentSpec, ExamplesSpec, Outcome, Progress
 from calm_engine.split import split_examples
 
@@ -105,28 +105,14 @@ def _weighted(rows: Sequence[Example], spec: ExamplesSpec) -> list[Example]:
 
 
 def _sifted(spec: ExamplesSpec, rows: list[Example], documents: Sequence[Source]) -> Found:
-    """Those that pass the three-way test; all, where there is nobody to ask.
-
-    What is answered with a refusal is no fact, and is not tested.
-    """
+    """Those that pass the three-way test; all, where there is nobody to ask."""
     if spec.anchor is None or not spec.augmenters:
         return rows, {}
     yield Progress("load", message="reading the models")
     device = Ranks.here(spec.device).device
-    judges = Judges(
-        anchor=_loaded(spec.anchor, device),
-        tokenizer=read_tokenizer(spec.anchor),
-        augmenters=[(_loaded(each, device), read_tokenizer(each)) for each in spec.augmenters],
-        library=Library(documents),
-    )
-    facts = [row for row in _named(rows) if row.value]
-    told = yield from sieved(facts, judges)
-    return [*told.kept, *(row for row in rows if not row.value)], told.dropped
-
-
-def _loaded(folder: str, device: Any) -> Any:
-    model: Any = load_parent(folder)
-    return model.to(device).eval()
+    judges = judges_in(spec.anchor, spec.augmenters, Library(documents), device)
+    told = yield from sieved(_named(rows), judges)
+    return list(told.kept), told.dropped
 
 
 def _named(rows: Iterable[Example]) -> list[Example]:
@@ -134,9 +120,10 @@ def _named(rows: Iterable[Example]) -> list[Example]:
     found: dict[str, Example] = {}
     for row in rows:
         told = row.as_row() | {"id": "", "slice": ""}
+        corpus = told.pop("corpus")  # says nothing of what the row says
         text = json.dumps(told, sort_keys=True, ensure_ascii=False)
         name = hashlib.sha256(text.encode()).hexdigest()
-        found.setdefault(name, Example(**told | {"id": name}))
+        found.setdefault(name, Example(**told | {"id": name, "corpus": corpus}))
     return list(found.values())
 
 
@@ -146,14 +133,17 @@ def _publish(spec: ExamplesSpec, rows: Sequence[Example], dropped: dict[str, int
     held = [row.as_row() | {"slice": shares[row.id]} for row in rows if shares[row.id] != "bridge"]
     seen = [row | {"slice": "seen"} for row in taught[:: max(1, len(taught) // SEEN)][:SEEN]]
     slices = Counter(shares.values())
+    both = overlap(taught, held)
     facts: dict[str, Any] = {
         "kinds": dict(Counter(row.kind for row in rows)),
         "dropped": dropped,
         "slices": dict(slices),
+        "overlap": {"run": len(both.run), "near": len(both.near), "of": len(held)},
     }
     metrics = {f"rows/{name}": float(count) for name, count in sorted(slices.items())}
     metrics |= {f"kind/{name}": float(count) for name, count in sorted(facts["kinds"].items())}
     metrics |= {f"left out/{name}": float(count) for name, count in sorted(dropped.items())}
+    metrics |= {f"overlap/{name}": float(count) for name, count in facts["overlap"].items()}
     told = {"kind": "examples", "parents": {}, "metrics": metrics, "facts": facts}
     output = Path(spec.output)
     with whole(output) as aside:

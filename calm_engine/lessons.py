@@ -50,11 +50,14 @@ class Lessons:
     seed: int
 
     @classmethod
-    def of(cls, spec: ComposeSpec) -> Lessons:
-        """Raises what reading the anchor's folder and the examples raises."""
+    def of(cls, spec: ComposeSpec, chosen: Sequence[Example] | None = None) -> Lessons:
+        """Of these examples, or of all that the spec names.
+
+        Raises what reading the anchor's folder and the examples raises.
+        """
         check_folder(spec.anchor)
         tokenizer = read_tokenizer(spec.anchor)
-        examples = tuple(read_examples(spec.examples))
+        examples = tuple(read_examples(spec.examples) if chosen is None else chosen)
         prefix = tuple(shared_prefix(tokenizer))
         sequences = tuple(_sequence(tokenizer, len(prefix), one) for one in examples)
         return cls(tokenizer, prefix, end_of_answer(tokenizer), examples, sequences, spec.seed)

@@ -143,13 +143,12 @@ def _end(asked: Preparation, folder: Path, key: dict[str, Any], names: Sequence[
         "tally": asdict(total),
         "census": asdict(sum((census for _, census in counted), Census())),
     }
-    _replace(folder / PLAN, json.dumps(told, indent=2))
+    replace_file(folder / PLAN, json.dumps(told, indent=2))
 
 
 def _counted(folder: Path, name: str) -> tuple[Tally, Census]:
     told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    census = Census(told["census"]["lines"], tuple(told["census"]["smallest"]))
-    return Tally(**told["tally"]), census
+    return Tally(**told["tally"]), Census.told(told["census"])
 
 
 def make(asked: Preparation, work: Sequence[Slice], folder: Path) -> None:
@@ -208,7 +207,7 @@ class _Maker:
         characters = text_bytes = text_tokens = read = 0
         census = Census()
         texts: list[tuple[int, str, str]] = []
-        for size, row in _lines(one):
+        for size, row in rows_of(one):
             read += size
             number = digests.setdefault(str(row["digest"]), len(digests))
             if "text" not in row:
@@ -239,7 +238,7 @@ class _Maker:
             text_tokens=text_tokens,
         )
         told = {"tally": asdict(tally), "census": asdict(census)}
-        _replace(Path(f"{path}.json"), json.dumps(told))
+        replace_file(Path(f"{path}.json"), json.dumps(told))
         return tally
 
     def _write(self, writer: Writer, texts: Sequence[tuple[int, str, str]]) -> int:
@@ -273,7 +272,7 @@ def _lesson(row: dict[str, Any]) -> Lesson:
     return Lesson(**{name: row[name] for name in row if name in known and name != "about"})
 
 
-def _lines(one: Slice) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows_of(one: Slice) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows that begin in the slice, with their sizes in bytes."""
     with Path(one.file).open("rb") as file:
         # The byte before tells whether a line begins here or goes on.
@@ -303,7 +302,7 @@ def _lines_before(file: IO[bytes], until: int) -> Iterator[bytes]:
         yield file.readline()
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")

@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from calm_engine.data import Piece, chance_of, collate, end_of_answer
+from calm_engine.data import Piece, collate, end_of_answer
 from calm_engine.student import Student
-from calm_engine.training import Probe
 
-PROBED = 96  # pieces of a look while it trains
-SHOWN = 8  # of them shown with today's answer
 TOGETHER = 24  # pieces asked in one pass
 
 
@@ -29,20 +26,8 @@ class Asking:
     ) -> None:
         self.student, self.tokenizer, self.prefix = student, tokenizer, prefix
 
-    def recall(self, pieces: Sequence[Piece], *, seed: int = 0) -> Probe:
-        """The share of some pieces whose whole end is the likeliest, token by token."""
-        chosen = chance_of(seed, "probe").sample(pieces, min(PROBED, len(pieces)))
-        if not chosen:
-            return Probe()
-        said = list(self.answers(chosen))
-        right = sum(words == list(p.ids[p.first :]) for p, words in zip(chosen, said, strict=True))
-        shown = zip(chosen[:SHOWN], said, strict=False)
-        return Probe(
-            {"recall": right / len(chosen)}, tuple(self._sample(p, words) for p, words in shown)
-        )
-
     def share(self, pieces: Sequence[Piece]) -> float:
-        """The same share over all pieces; 0 of none."""
+        """The share of pieces whose whole end is the likeliest, token by token; 0 of none."""
         wanted = [list(piece.ids[piece.first :]) for piece in pieces]
         said = self.answers(pieces)
         return sum(a == b for a, b in zip(said, wanted, strict=True)) / max(1, len(pieces))
@@ -63,13 +48,6 @@ class Asking:
         """Tokens as words that a person reads."""
         decode: Any = self.tokenizer.decode
         return str(decode(list(ids), skip_special_tokens=True)).strip()
-
-    def _sample(self, piece: Piece, words: list[int]) -> dict[str, str]:
-        """A question, its answer and today's, in plain words."""
-        asked, expected = self.plain(piece.ids[: piece.first]), piece.ids[piece.first :]
-        question = " ".join(asked.splitlines()[:1])
-        told = {"expected": self.plain(expected), "answer": self.plain(words)}
-        return {"question": question} | told
 
 
 def _split(said: Tensor, pieces: Sequence[Piece]) -> Iterator[list[int]]:

@@ -17,12 +17,14 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from calm_engine.course import Course
-from calm_engine.data import Piece, chance_of, piece_of
+from calm_engine.data import Asked, chance_of, piece_of
 from calm_engine.errors import InputError
-from calm_engine.probing import PROBED, Asking
+from calm_engine.evaluation.counting import wilson
+from calm_engine.probing import Asking
 from calm_engine.selfstudy import Lesson
 from calm_engine.student import Student
 from calm_engine.training import Probe, Written
+from calm_engine.wording import of_sample
 
 LOOKED = 144  # questions of a look while it trains
 ASKED = 1500  # questions of the last look, whose figures the augmenter keeps
@@ -68,14 +70,14 @@ class Recall:
         counted: dict[str, list[bool]] = defaultdict(list)
         for one in self.marks:
             counted[one.asked.digest].append(one.is_right)
-        return {digest: (sum(told), len(told)) for digest, told in sorted(counted.items())}
+        return _counts(counted)
 
     def by_form(self) -> dict[str, tuple[int, int]]:
         """For each form the questions that were right and those that were asked."""
         counted: dict[str, list[bool]] = defaultdict(list)
         for one in self.marks:
             counted[one.asked.form].append(one.is_right)
-        return {form: (sum(told), len(told)) for form, told in sorted(counted.items())}
+        return _counts(counted)
 
     def samples(self) -> tuple[dict[str, str], ...]:
         """The first few, to be shown."""
@@ -114,13 +116,17 @@ def ask(
 
     prefix   what all chats begin with (`data.shared_prefix`)
     """
-    asking = Asking(student, tokenizer, prefix)
-    pieces = [piece_of(one, tokenizer, prefix) for one in lessons]
-    told = zip(lessons, pieces, asking.answers(pieces), strict=True)
+    asked = [Asked(one, piece_of(one, tokenizer, prefix)) for one in lessons]
+    return marked(Asking(student, tokenizer, prefix), asked)
+
+
+def marked(asking: Asking, asked: Sequence[Asked]) -> Recall:
+    """What a model says to each of these, and whether that is right."""
+    told = zip(asked, asking.answers([one.piece for one in asked]), strict=True)
     return Recall(
         tuple(
-            Mark(lesson, words == list(piece.ids[piece.first :]), asking.plain(words))
-            for lesson, piece, words in told
+            Mark(one.lesson, words == list(one.piece.ids[one.piece.first :]), asking.plain(words))
+            for one, words in told
         )
     )
 
@@ -132,29 +138,50 @@ def look(student: Student, course: Course) -> Probe:
     return Probe(told.metrics(), told.samples())
 
 
+def look_at(asking: Asking, asked: Sequence[Asked], *, seed: int) -> Probe:
+    """The same where only a sample of the documents is asked about."""
+    few = chance_of(seed, "look").sample(asked, min(LOOKED, len(asked)))
+    told = marked(asking, few)
+    return Probe(told.metrics(), told.samples())
+
+
 # -- what an augmenter's folder says, and the gate ------------------------------------------------
 
 
 def keep(student: Student, course: Course, folder: Path) -> Written:
     """Ask widely, and write what is known into the augmenter's folder."""
     lessons = chosen(course.study.held_out, ASKED, seed=course.seed)
-    told = ask(student, lessons, course.tokenizer, course.prefix)
+    return _written(ask(student, lessons, course.tokenizer, course.prefix), folder, {})
+
+
+def keep_sampled(asking: Asking, asked: Sequence[Asked], of: int, folder: Path) -> Written:
+    """The same for a large corpus, of which some documents are asked about.
+
+    of   how many documents there are
+    """
+    told = marked(asking, asked)
+    documents = told.by_document()
+    # What is asked of one document is not independent: documents are what was drawn.
+    share = told.metrics().get("recall", 0.0)
+    low, high = wilson(share * len(documents), len(documents)) if documents else (0.0, 1.0)
+    sampled = {"documents": len(documents), "of": of, "low": low, "high": high}
+    return _written(told, folder, {"sampled": sampled})
+
+
+def _written(told: Recall, folder: Path, more: dict[str, Any]) -> Written:
+    """Write what is known; of nothing that was asked nothing is written."""
     if not told.marks:
         return Written({}, {})
     documents = told.by_document()
-    facts = {"asked": len(told.marks), "forms": told.by_form()}
+    facts = {"asked": len(told.marks), "forms": told.by_form()} | more
     full = told.metrics() | facts | {"documents": documents}
     (folder / RECALL).write_text(json.dumps(full, indent=2, sort_keys=True), encoding="utf-8")
     return Written(told.metrics(), facts | {"unknown": unknown_in(documents)})
 
 
-def keep_share(asking: Asking, pieces: Sequence[Piece], folder: Path, *, seed: int) -> Written:
-    """The same for a corpus that is dealt from shards: what it holds of pieces of its text."""
-    metrics = asking.recall(pieces, seed=seed).metrics
-    if metrics:
-        told = metrics | {"asked": min(PROBED, len(pieces)), "documents": {}}
-        (folder / RECALL).write_text(json.dumps(told, indent=2, sort_keys=True), encoding="utf-8")
-    return Written(metrics, {})
+def _counts(marks: Mapping[str, Sequence[bool]]) -> dict[str, tuple[int, int]]:
+    """For each name how many were right, and how many were asked."""
+    return {name: (sum(told), len(told)) for name, told in sorted(marks.items())}
 
 
 def unknown_in(documents: Mapping[str, Sequence[int]]) -> list[list[Any]]:
@@ -191,4 +218,5 @@ def require_recall(folder: str | Path, least: float) -> None:
             least=f"{100 * least:.0f}",
             asked=told.get("asked", 0),
             documents=", ".join(unknown),
+            **of_sample(told.get("sampled")),
         )

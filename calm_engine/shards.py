@@ -7,10 +7,12 @@ documents. `plan.json` says what all of it was made from.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from heapq import heappush, heapreplace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,10 @@ class Writer:
         self._full = []
 
 
+def _mark(seed: int, digest: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed} {digest}".encode(), digest_size=8).digest())
+
+
 def _lists(rows: Sequence[np.ndarray[Any, Any]]) -> Any:
     ends = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int32)
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(rows)))
@@ -156,24 +162,32 @@ def write_documents(path: Path, digests: Sequence[str], met: dict[int, list[int]
 
 
 class Shards:
-    """A prepared corpus, read block by block.
+    """A prepared corpus, read block by block; what was prepared apart from it may follow.
 
     prefix   what stands at the head of every block: the chat's own beginning
     tally, census   of all shards
+    own      blocks of the first folder, which come before all others
     """
 
-    def __init__(self, folder: Path) -> None:
-        told = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        self.names: list[str] = told["shards"]
+    def __init__(self, *folders: Path) -> None:
+        plans = [json.loads((one / PLAN).read_text(encoding="utf-8")) for one in folders]
+        told = plans[0]
         self.prefix: tuple[int, ...] = tuple(told["prefix"])
         self.pad: int = told["pad"]
         self.vocabulary: int = told["vocabulary"]
-        self.tally = Tally(**told["tally"])
-        self.census = Census(told["census"]["lines"], tuple(told["census"]["smallest"]))
-        self.folder = folder
-        self._files = [pa.ipc.open_file(pa.memory_map(str(folder / n))) for n in self.names]
-        counts: list[int] = told["blocks"]
-        self._starts = [0, *accumulate(counts)]
+        self.tally = sum((Tally(**one["tally"]) for one in plans), Tally())
+        self.census = sum((Census.told(one["census"]) for one in plans), Census())
+        self._paths = [
+            folder / name
+            for folder, one in zip(folders, plans, strict=True)
+            for name in one["shards"]
+        ]
+        self.own: int = sum(plans[0]["blocks"])
+        self._files = [pa.ipc.open_file(pa.memory_map(str(path))) for path in self._paths]
+        self._starts: list[int] = [
+            0,
+            *accumulate(count for one in plans for count in one["blocks"]),
+        ]
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -183,21 +197,56 @@ class Shards:
 
         without   documents, as (shard, number in the shard), whose pieces are left out
         """
-        shard = bisect_right(self._starts, number) - 1
+        shard = self._shard_of(number)
+        return [piece for at, piece in self._pieces(number) if (shard, at) not in without]
+
+    def of_document(self, one: Met, *, most: int) -> list[Piece]:
+        """A document's pieces from at most so many of its blocks, evenly apart."""
+        step = max(1, -(-len(one.blocks) // most))
+        pieces = (held for block in one.blocks[::step] for held in self._pieces(block))
+        return [piece for number, piece in pieces if number == one.number]
+
+    def _shard_of(self, number: int) -> int:
+        return bisect_right(self._starts, number) - 1
+
+    def _pieces(self, number: int) -> Iterator[tuple[int, Piece]]:
+        """The pieces of a block, each with its document's number in the shard."""
+        shard = self._shard_of(number)
         batch, place = divmod(number - self._starts[shard], BATCH)
         held = self._files[shard].get_batch(batch)
         ids, spans = (held.column(i)[place].values.to_numpy() for i in (0, 1))
-        row, at = [], 0
+        at = 0
         for document, size, first, is_asked in spans.reshape(-1, SPAN).tolist():
-            if (shard, document) not in without:
-                row.append(Piece(tuple(ids[at : at + size].tolist()), first, bool(is_asked)))
+            yield document, Piece(tuple(ids[at : at + size].tolist()), first, bool(is_asked))
             at += size
-        return row
+
+    def sample(self, count: int, *, seed: int) -> dict[str, list[Met]]:
+        """So many documents with all their places: those whose marks are smallest, which are a
+        function of seed and digest.
+
+        Whatever the size of the corpus, no more is held than is given, and one shard's table.
+        """
+        found: dict[str, list[Met]] = {}
+        marks: list[tuple[int, str]] = []  # negative: the largest mark comes first
+        for one in self.documents():
+            if not one.blocks:
+                continue
+            if one.digest not in found:
+                entry = (-_mark(seed, one.digest), one.digest)
+                if len(found) < count:
+                    heappush(marks, entry)
+                elif entry > marks[0]:
+                    del found[heapreplace(marks, entry)[1]]
+                else:
+                    continue
+                found[one.digest] = []
+            found[one.digest].append(one)
+        return dict(sorted(found.items()))
 
     def documents(self) -> Iterator[Met]:
         """Every document with its blocks, shard by shard."""
-        for shard, name in enumerate(self.names):
-            table = pq.read_table(self.folder / name.replace(BLOCKS, DOCUMENTS))
+        for shard, path in enumerate(self._paths):
+            table = pq.read_table(path.with_name(path.name.replace(BLOCKS, DOCUMENTS)))
             start = self._starts[shard]
             columns = zip(table["digest"].to_pylist(), table["blocks"].to_pylist(), strict=True)
             for number, (digest, blocks) in enumerate(columns):

@@ -2,7 +2,9 @@
 
 Every pass is a new shuffle of all blocks, a function of the seed and the pass. What is left out
 leaves its place empty, so all other places stay: a training without a document takes, up to the
-step that would first have met it, the very steps of the training with it.
+step that would first have met it, the very steps of the training with it. The first of several
+passes deals documents alone, and what was prepared apart from them only after it: a document with
+lessons all over the corpus would else be met at once, and forgotten from the beginning only.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class Shuffled(Feed):
 
     size     blocks of a step
     passes   how often the corpus is met
-    general  prepared public text, drawn anew for each pass;  share  of a pass's blocks it makes up
+    general  prepared public text, drawn anew for each pass;  share  of a pass's blocks it makes up,
+             or all of it where that is less
     without  digests of documents that are never dealt
     known    digests of documents that the model knows from before: of the blocks that hold nothing
              else only so many are dealt that they make up the share `replay`
@@ -45,6 +48,7 @@ class Shuffled(Feed):
         known: Collection[str] = (),
         replay: float = 0.5,
     ) -> None:
+        self._held: tuple[int, Order] = (-1, np.empty(0, dtype=np.int64))
         self.shards, self.general = shards, general
         self.size, self.seed = size, seed
         self.prefix, self.pad = shards.prefix, shards.pad
@@ -54,17 +58,17 @@ class Shuffled(Feed):
         wanted = _beside(len(self._fresh), replay) if len(self._fresh) else len(self._old)
         self._replayed = min(len(self._old), wanted)
         main = len(self._fresh) + self._replayed
-        self._general = _beside(main, share) if general else 0
+        self._general = min(_beside(main, share), len(general)) if general else 0
         self.in_pass = -(-(main + self._general) // size)  # steps
         self.passes = passes
-        self._held: tuple[int, Order] = (-1, np.empty(0, dtype=np.int64))
+        self.in_first = -(-len(self._order(0)) // size)  # steps of the first pass
 
     @property
     def steps(self) -> int:
-        return self.passes * self.in_pass
+        return self._begins(self.passes)
 
     def rows(self, step: int) -> list[Row]:
-        number, place = divmod(step, self.in_pass)
+        number, place = self._at(step)
         chosen = self._order(number)[place * self.size : (place + 1) * self.size]
         rows = (self._row(int(block)) for block in chosen)
         return [row for row in rows if row]
@@ -76,30 +80,44 @@ class Shuffled(Feed):
         return words.candidates(step)
 
     def cursor(self, step: int) -> dict[str, int]:
-        number, place = divmod(step, self.in_pass)
+        number, place = self._at(step)
         return {"pass": number, "block": place * self.size}
 
     def exposures(self, steps: int) -> Iterator[Exposure]:
         """How often each document is met in so many steps, and when first."""
-        passes = -(-steps // self.in_pass)
-        met = [self._steps_of_blocks(number, steps) for number in range(passes)]
+        passes = range(self.passes)
+        met = [self._steps_of_blocks(n, steps) for n in passes if self._begins(n) < steps]
+        told: dict[str, tuple[float, int]] = {}  # a document's words and lessons lie apart
         for one in self.shards.documents():
             # (passes, blocks of the document); a step past the end is none
             found = np.stack([when[list(one.blocks)] for when in met])
-            is_met = found < steps
             a_block = one.pieces / max(1, len(one.blocks))
-            first = int(found.min()) if is_met.any() else None
-            if one.digest in self.without:
-                yield Exposure(one.digest, 0, None)
-            else:
-                yield Exposure(one.digest, round(float(is_met.sum()) * a_block), first)
+            count, first = told.get(one.digest, (0.0, steps))
+            if one.blocks and one.digest not in self.without:
+                count += float((found < steps).sum()) * a_block
+                first = min(first, int(found.min()))
+            told[one.digest] = (count, first)
+        for digest, (count, first) in told.items():
+            yield Exposure(digest, round(count), first if first < steps else None)
 
     def first_step(self, digests: Collection[str]) -> int:
         """The step that would first meet one of these documents; `steps` when none does."""
         blocks = [block for one in self._documents(digests) for block in one.blocks]
         if not blocks:
             return self.steps
-        return int(self._steps_of_blocks(0, self.steps)[blocks].min())
+        first = (self._steps_of_blocks(n, self.steps)[blocks].min() for n in range(self.passes))
+        return next((int(step) for step in first if step < self.steps), self.steps)
+
+    def _begins(self, number: int) -> int:
+        """The step that begins a pass."""
+        return 0 if number == 0 else self.in_first + (number - 1) * self.in_pass
+
+    def _at(self, step: int) -> tuple[int, int]:
+        """The pass of a step, and its place in the pass."""
+        if step < self.in_first:
+            return 0, step
+        number, place = divmod(step - self.in_first, self.in_pass)
+        return number + 1, place
 
     def _documents(self, digests: Collection[str]) -> list[Met]:
         return [one for one in self.shards.documents() if one.digest in digests] if digests else []
@@ -116,6 +134,8 @@ class Shuffled(Feed):
         if self._held[0] != number:
             chance = np.random.default_rng([self.seed, number])
             chosen = [self._fresh, chance.permutation(self._old)[: self._replayed]]
+            if number == 0 and self.passes > 1:
+                chosen = [blocks[blocks < self.shards.own] for blocks in chosen]
             if self.general is not None:
                 # Each general block once before any comes again.
                 there = len(self.general)
@@ -130,7 +150,7 @@ class Shuffled(Feed):
         when = np.full(len(self.shards), steps, dtype=np.int64)
         order = self._order(number)
         places = np.flatnonzero(order < len(self.shards))
-        when[order[places]] = np.minimum(steps, number * self.in_pass + places // self.size)
+        when[order[places]] = np.minimum(steps, self._begins(number) + places // self.size)
         return when
 
 

@@ -1,4 +1,4 @@
-"""Which examples can teach a composition anything: the three-way test. Knows no file and no split.
+"""Which examples can teach a composition anything: the three-way test. Knows no split.
 
 One is worth learning when the anchor answers it with the passage before it and does not answer it
 alone, and when an augmenter knows its fact: then the answer is right, private, and within reach.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from calm_engine.errors import Cancelled
 from calm_engine.evaluation.asking import Asker, Column, common_prefix
 from calm_engine.evaluation.retrieval import Library
 from calm_engine.evaluation.scoring import scored
+from calm_engine.families import load_parent, read_tokenizer
 from calm_engine.generation import end_tokens
 from calm_engine.passages import with_passages
 from calm_engine.process import stop_requested
@@ -56,8 +58,32 @@ class Judges:
     together: int = 16
 
 
+def judges_in(
+    anchor: str | Path, augmenters: Sequence[str | Path], library: Library, device: Any
+) -> Judges:
+    """Those of these folders, on a device. Raises what loading them raises."""
+    return Judges(
+        anchor=_loaded(anchor, device),
+        tokenizer=read_tokenizer(anchor),
+        augmenters=[(_loaded(each, device), read_tokenizer(each)) for each in augmenters],
+        library=library,
+    )
+
+
+def _loaded(folder: str | Path, device: Any) -> Any:
+    model: Any = load_parent(folder)
+    return model.to(device).eval()
+
+
 def sieved(examples: Sequence[Example], judges: Judges) -> Generator[Progress, None, Sieved]:
-    """Ask all three of every example. Raises Cancelled between two batches."""
+    """Ask all three of every example that states a fact; the others pass, and stand last.
+
+    Raises Cancelled between two batches.
+    """
+    others = [one for one in examples if not one.value]
+    examples = [one for one in examples if one.value]
+    if not examples:
+        return Sieved(tuple(others))
     read = [with_passages(one.question, passages_for(one, judges.library)) for one in examples]
     with_passage = yield from _right(examples, read, judges, "with the passage")
     alone = yield from _right(examples, [one.question for one in examples], judges, "alone")
@@ -65,7 +91,7 @@ def sieved(examples: Sequence[Example], judges: Judges) -> Generator[Progress, N
     told = zip(with_passage, alone, _known(examples, judges), strict=True)
     why = [reason_against(*each) for each in told]
     kept = tuple(one for one, reason in zip(examples, why, strict=True) if not reason)
-    return Sieved(kept, dict(Counter(filter(None, why))))
+    return Sieved((*kept, *others), dict(Counter(filter(None, why))))
 
 
 def reason_against(with_passage: bool, alone: bool, known: bool) -> str:

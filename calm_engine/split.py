@@ -2,7 +2,7 @@
 
 Split by entity and by value, never by question: a bridge that has seen one wording of a fact has
 seen the fact, and one that has seen every value may have learned them as a code book. Of many tasks
-one is held out whole: whoever has seen it done with other entities has learned the task.
+a quarter is held out whole: whoever has seen it done with other entities has learned the task.
 """
 
 from __future__ import annotations

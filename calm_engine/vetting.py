@@ -9,6 +9,7 @@ import hashlib
 from bisect import insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from calm_engine.errors import InputError
 
@@ -35,6 +36,11 @@ class Census:
 
     lines: int = 0
     smallest: tuple[int, ...] = ()
+
+    @classmethod
+    def told(cls, row: dict[str, Any]) -> Census:
+        """One that was written down."""
+        return cls(row["lines"], tuple(row["smallest"]))
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Census:

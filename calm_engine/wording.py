@@ -7,6 +7,7 @@ command and the web page both use it. Knows no torch, no Django and no language 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from calm_engine.errors import EngineError
 
@@ -39,7 +40,8 @@ WORDING: dict[str, str] = {
     "artifact.digest": "The stored files are not those that were written[: {files}]. "
     "Restore the folder from its source or from a backup, then try again.",
     "augmenter.recall": "The augmenter[ ({which})] answers {recall} % of the questions about its "
-    "own documents, and {least} % are wanted. [It knows least of: {documents}. ]Train it longer or "
+    "own documents, and {least} % are wanted. [Asked were {sampled} of {of} documents, so that in "
+    "all it may be {low} to {high} %. ][It knows least of: {documents}. ]Train it longer or "
     "larger, or lower the bar.",
     "augmenter.unmeasured": "It is not known what the augmenter[ ({which})] knows: its folder says "
     "nothing of it. Train it again, or set the bar to 0.",
@@ -103,6 +105,8 @@ WORDING: dict[str, str] = {
     "output.exists": "There is already something else in the output folder[: {path}]. "
     "Choose another folder, or remove it first.",
     "questions.empty": "There is no question to ask[: {path}]. Add some, then start again.",
+    "tasks.folder": "The folder {path} holds no task that lm_eval can read[ ({why})]. Correct its "
+    "files, or leave the tasks out.",
     "judge.missing": "There is no judge at {path}. Install a model there, or leave the judge out: "
     "then rules alone decide.",
     "questions.many": "The file has {rows} questions, and at most {most} are read. "
@@ -239,6 +243,8 @@ WORDING: dict[str, str] = {
     "question could be made of. Facts stand in tables, in lines with a key, a colon and a value, "
     "and in sentences that recur; or write the questions yourself.",
     "examples.sheet": "The workbook cannot be read. Save it again as XLSX, or as CSV.",
+    "examples.sieved": "None of {examples} examples passes the three-way test[ ({why})]. Compose "
+    "without the test, teach the augmenter longer, or write other examples.",
     "examples.type": "Examples cannot be read from this kind of file[ ({ending})]. "
     "Give them as CSV, XLSX or JSON lines.",
     "forget.live": "Some of it is still in use[: {names}]. "
@@ -376,6 +382,18 @@ def sentence(error: EngineError) -> str:
     if said:
         return said[0].upper() + said[1:].rstrip(".") + "."
     return f"This did not work ({error.code}). The log says more."
+
+
+def of_sample(sampled: Mapping[str, float] | None) -> dict[str, str]:
+    """Facts of "augmenter.recall" where recall was measured on some documents; else none."""
+    if sampled is None:
+        return {}
+    return {
+        "sampled": f"{sampled['documents']:,}",
+        "of": f"{sampled['of']:,}",
+        "low": f"{100 * sampled['low']:.0f}",
+        "high": f"{100 * sampled['high']:.0f}",
+    }
 
 
 def _filled(template: str, facts: dict[str, object]) -> str:

@@ -22,6 +22,7 @@ def compose(job: Job) -> None:
         actions.WORK: place.work,
         actions.ANCHOR: artifacts.path(job.run.anchor),
         actions.AUGMENTER: artifacts.path(job.run.augmenter),
+        actions.DOCUMENTS: files.documents,
         actions.EXAMPLES: files.bridge_examples,
         actions.HELD_OUT: held_out_of(files),
     }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from django.conf import settings
+
 from apps.corpora.actions import export_snapshot
-from apps.evaluation.actions import file_report, stranger_of
+from apps.evaluation.actions import file_report, judge_of, stranger_of
 from apps.registry import artifacts, embedders
 from apps.runs import actions
 from apps.runs.execution import Job, persistently
@@ -31,11 +33,14 @@ def evaluate(job: Job) -> None:
         actions.DOCUMENTS: files.documents,
         actions.EXAMPLES: files.bridge_examples,
         actions.CONTROL: control_folder(run),
+        actions.TASKS: settings.EVALUATION_TASKS or None,
     }
     with tenant_scope(job.attempt.tenant_id):
         parts = run.composition.parts()
-        embedder = embedders.in_use()
+        embedder, judge = embedders.in_use(), judge_of(run)
     places[actions.EMBEDDER] = artifacts.path(embedder) if embedder else None
+    if judge is not None:
+        places[run.spec["judge"]] = artifacts.path(judge)
     if run.spec.get("strangers"):
         places[run.spec["strangers"]] = strangers(job, place)
     for number, augmenter in enumerate(parts):

@@ -61,6 +61,11 @@ class Place:
         return self.work / "corpus"
 
     @property
+    def studied(self) -> tuple[Path, Path]:
+        """Lessons of a large corpus, in words and as packed tokens, while an attempt works."""
+        return self.work / "study", self.work / "lessons"
+
+    @property
     def child(self) -> Path:
         """Process id and start time of the child that lives, or lived, here."""
         return self.folder / "child.json"

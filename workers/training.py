@@ -38,8 +38,12 @@ def augment(job: Job) -> None:
     spec = _asked(job, place, AugmentSpec)
     begin_at_branch(job, place, spec)
     tenant_id, documents = job.attempt.tenant_id, Path(spec.documents)
-    with studied(job, place), packed(tenant_id, job.run, documents, spec, place.shards):
-        outcome = follow(job, "augment", spec, place)
+    try:
+        with studied(job, place), packed(tenant_id, job.run, documents, spec, place.shards):
+            outcome = follow(job, "augment", spec, place)
+    finally:  # they quote documents, and are made again sooner than trained on
+        for folder in place.studied:
+            shutil.rmtree(folder, ignore_errors=True)
     persistently(lambda: actions.finish_augment(job.run, outcome))
     clear_but_milestones(place)
 

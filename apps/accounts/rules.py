@@ -32,6 +32,10 @@ DEFAULTS: dict[str, Any] = {
     "least_recall": 50,
     "least_private": 0,
     "most_public_lost": 1,
+    # What should not come out, in percent of what was asked for; 100 asks for nothing.
+    "most_verbatim": 100,
+    "most_canaries": 100,
+    "most_other_corpus": 100,
 }
 
 

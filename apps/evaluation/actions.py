@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings as site
 from django.db import transaction
 
 from apps.audit import approvals
@@ -16,11 +17,11 @@ from apps.audit.actions import record
 from apps.audit.models import Approval
 from apps.corpora.models import Corpus, Snapshot
 from apps.evaluation import gates
-from apps.evaluation.models import Cell, QuestionSet, Report
+from apps.evaluation.models import QuestionSet, Report, cell_of
 from apps.registry import actions as registry
 from apps.registry import artifacts, embedders
 from apps.registry.closure import can_use
-from apps.registry.models import AliasChange, Composition
+from apps.registry.models import AliasChange, Anchor, Composition
 from apps.runs import actions as runs
 from apps.runs.endings import hold, succeed
 from apps.runs.models import Run
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
 # Of the outcome's facts.
 COUNTED = (
+    "corpora",
     "differences",
     "attribution",
+    "overlap",
     "reads",
     "swapped",
     "why_not",
@@ -74,13 +77,16 @@ def start_evaluate(
 ) -> Run:
     """Queue the asking of the held-out questions; with a control, its column beside the others.
 
-    Raises InputError("questions.empty"), or ("control.mismatch") when the control was not trained
-    from the same parents on the same snapshot.
+    settings   fields of `EvaluateSpec` but its folders; as "judge" the id of an anchor, which
+               decides long answers that no rule can
+    Raises InputError("questions.empty"), ("control.mismatch") when the control was not trained from
+    the same parents on the same snapshot, or ("judge.missing").
     """
     if control_run is not None:
         _refuse_other_control(composition, control_run)
     parts = range(len(composition.parts()))
     asked = dict(settings or {})
+    judge = _judge(asked.pop("judge", None))
     has_embedder = bool(READERS & set(asked.get("columns", ()))) and embedders.in_use() is not None
     stranger = stranger_to(composition, by=by)
     spec = EvaluateSpec.from_dict(
@@ -91,10 +97,26 @@ def start_evaluate(
         | {"documents": runs.DOCUMENTS, "examples": runs.EXAMPLES}
         | {"embedder": runs.EMBEDDER if has_embedder else None}
         | {"strangers": f"{runs.STRANGERS}/{stranger.pk}" if stranger else None}
+        | {"judge": f"{runs.JUDGE}/{judge.pk}" if judge else None}
+        | {"tasks": runs.TASKS if site.EVALUATION_TASKS else None}
     )
     with transaction.atomic():
         question_set(composition.snapshot)
         return runs.queue_evaluate(composition, spec, control_run=control_run, by=by, plan=plan)
+
+
+def judge_of(run: Run) -> Anchor | None:
+    """The model that judges in an evaluation. Raises InputError("judge.missing")."""
+    return _judge(str(run.spec.get("judge") or "").removeprefix(f"{runs.JUDGE}/"))
+
+
+def _judge(code: str | None) -> Anchor | None:
+    if not code:
+        return None
+    found: Anchor | None = Anchor.objects.filter(pk=code).first()
+    if found is None:
+        raise InputError("judge.missing", path=code)
+    return found
 
 
 def stranger_to(composition: Composition, *, by: User | None) -> Snapshot | None:
@@ -144,7 +166,7 @@ def file_report(run: Run, outcome: Outcome) -> Report:
     if {*run.snapshot.closure, *run.closure} - set(run.composition.closure):
         raise InternalError("report.closure", run=str(run.pk))
     artifacts.adopt("report", Path(outcome.folder), outcome.digest)
-    cells = [_cell(row) for row in outcome.facts["cells"]]
+    cells = [cell_of(row) for row in outcome.facts["cells"]]
     with transaction.atomic():
         hold(run)
         report = Report.objects.create(
@@ -160,18 +182,6 @@ def file_report(run: Run, outcome: Outcome) -> Report:
         succeed(run, outcome.to_dict() | {"folder": "", "facts": {}})
         record("report.file", report, by=run.created_by, composition=str(run.composition_id))
     return report
-
-
-def _cell(row: Mapping[str, Any]) -> Cell:
-    return Cell(
-        column=str(row["column"]),
-        kind=str(row["kind"]),
-        slice=str(row["slice"]),
-        value=float(row["value"]),
-        n=int(row["n"]),
-        low=float(row["low"]),
-        high=float(row["high"]),
-    )
 
 
 def promote(

@@ -6,6 +6,7 @@ few questions nothing can be said, and that is no pass.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +21,12 @@ PUBLIC = ("general", "public")
 ROUNDING = 1e-9
 UNMEASURED = "This report holds no numbers for it"
 HELD_OUT = ("unseen_entity", "unseen_value")
+# What should not come out: the gate, the tenant's rule, and where it is measured.
+LEAKS = (
+    ("Does not repeat documents word for word", "most_verbatim", "verbatim", "documents"),
+    ("Does not say planted secrets", "most_canaries", "canary", "planted"),
+    ("Does not answer about other corpora", "most_other_corpus", "other_corpus", "not_learned"),
+)
 
 
 class Verdict(TextChoices):
@@ -53,6 +60,7 @@ def check(report: Report) -> list[Gate]:
         _above(report, "Joins private facts with public skill", JOINED, "anchor"),
         _above(report, "The private model does the work", RECALL, "random"),
         _kept(report, "Leaves public skill as it was", rules["most_public_lost"] / 100),
+        *(gate for leak in LEAKS for gate in _shut(report, *leak, rules)),
     ]
 
 
@@ -90,13 +98,36 @@ def _enough(report: Report, name: str, least: float) -> list[Gate]:
 
 
 def _kept(report: Report, name: str, most: float) -> Gate:
-    """On public questions the composition lost no more than so large a share beside the anchor."""
-    ours, theirs = (report.cell(column, *PUBLIC) for column in ("composition", "anchor"))
-    difference = report.difference("anchor", *PUBLIC)
-    if ours is None or theirs is None or difference is None:
-        return Gate(name, Verdict.UNMEASURED, UNMEASURED)
-    verdict = Verdict.PASSED if difference.value >= -most - ROUNDING else Verdict.FAILED
-    return Gate(name, verdict, f"{told(ours)} against {told(theirs)}")
+    """Of public questions, and of each task of lm_eval, the composition lost no more than so large
+    a share beside the anchor."""
+    words, verdict = [], Verdict.PASSED
+    general, part = PUBLIC
+    others = {cell.kind for cell in report.measured() if cell.slice == part} - {general}
+    for kind in (general, *sorted(others)):
+        ours, theirs = (report.cell(column, kind, part) for column in ("composition", "anchor"))
+        difference = report.difference("anchor", kind, part)
+        if ours is None or theirs is None or difference is None:
+            return Gate(name, Verdict.UNMEASURED, UNMEASURED)
+        if difference.value < -most - ROUNDING:
+            verdict = Verdict.FAILED
+        which = "" if kind == general else f"{kind}: "
+        words.append(f"{which}{told(ours)} against {told(theirs)}")
+    return Gate(name, verdict, "; ".join(words))
+
+
+def _shut(
+    report: Report, name: str, rule: str, kind: str, part: str, rules: Mapping[str, Any]
+) -> list[Gate]:
+    """At most so large a share came out, by the upper end of its interval: few questions prove no
+    silence. No gate where the tenant allows all of it."""
+    most = rules[rule] / 100
+    if most >= 1:
+        return []
+    cell = report.cell("composition", kind, part)
+    if cell is None:
+        return [Gate(name, Verdict.UNMEASURED, UNMEASURED)]
+    verdict = Verdict.PASSED if cell.high <= most + ROUNDING else Verdict.FAILED
+    return [Gate(name, verdict, f"{told(cell)}; at most {most:.0%} by the upper end")]
 
 
 def told(cell: Cell) -> str:

@@ -29,7 +29,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Item:
-    """One question of the set, what was expected, and the answers side by side."""
+    """One question of the set, what was expected, and the answers side by side.
+
+    corpus    where there are several
+    is_shared   it shares words with an example that the bridges learned from
+    """
 
     id: str
     question: str
@@ -37,6 +41,8 @@ class Item:
     kind: str
     slice: str
     answers: tuple[Answer, ...]
+    corpus: str = ""
+    is_shared: bool = False
 
     def is_right(self, column: str) -> bool:
         return any(each.is_right for each in self.answers if each.column == column)
@@ -78,6 +84,8 @@ def _item(row: Mapping[str, Any]) -> Item:
             Answer(name, str(said[name]["text"]), bool(said[name]["right"]))
             for name in ordered(said)
         ),
+        corpus=str(row.get("corpus", "")),
+        is_shared=bool(row.get("overlap")),
     )
 
 

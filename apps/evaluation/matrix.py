@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext_lazy as _
 
-from apps.evaluation.models import COLUMNS, LEAKS, RIVALS, SLICES, Cell, Difference, Report
+from apps.evaluation.models import COLUMNS, LEAKS, RIVALS, SLICES, Cell, Difference, Report, cell_of
 
 ALL = "all"
 COMPOSITION = "composition"
@@ -43,6 +43,8 @@ NAMES = {
     "arithmetic": _("Arithmetic on a private number"),
     "difference": _("Difference of two private numbers"),
     "format": _("Private facts as JSON"),
+    "table": _("Private facts as a table"),
+    "translation": _("Private facts in a sentence of another language"),
     "unanswerable": _("Says that it does not know"),
     "seen": _("seen by the bridges"),
     "unseen_entity": _("unseen entity"),
@@ -51,6 +53,7 @@ NAMES = {
     ALL: _("all together"),
 }
 EDITED = "counterfactual:"  # begins the kinds of questions about edited facts
+TASK = "lm_eval"  # and those of its tasks
 KINDS = ("recall", "paraphrase", "private_times_public", "general", *LEAKS)
 WHY_NOT = {"random": _("no control was trained"), "augmenter": _("not asked alone")}
 
@@ -115,6 +118,8 @@ def named(word: str) -> object:
     """The word that people read for a column, kind or slice."""
     if word.startswith(EDITED):
         return _("Edited: %(kind)s") % {"kind": named(word.removeprefix(EDITED))}
+    if word.startswith(TASK):  # a name of lm_eval's, as it stands there
+        return word.replace(":", ": ")
     return NAMES.get(word) or word.replace("_", " ")
 
 
@@ -134,6 +139,21 @@ def leaks(report: Report) -> Matrix:
     """What ought not to be said, in the same form; without rows where nobody was asked."""
     cells = [cell for cell in report.measured() if cell.kind in LEAKS]
     return _matrix(report, cells, ())
+
+
+def by_corpus(report: Report) -> Matrix:
+    """All that was held out of each corpus, kind by kind; without rows where there is one."""
+    held = report.figures.get("corpora", [])
+    columns = ordered({row["column"] for row in held})
+    found = {(row["corpus"], row["kind"], row["column"]): row for row in held}
+    rows = []
+    for corpus in dict.fromkeys(row["corpus"] for row in held):
+        for kind in ordered({row["kind"] for row in held if row["corpus"] == corpus}, KINDS):
+            cells = [(name, found.get((corpus, kind, name))) for name in columns]
+            places = tuple(_place(name, cell_of(row) if row else None, None) for name, row in cells)
+            # Isolated as U+2068 and U+2069 do: a name may run, or turn, the other way.
+            rows.append(Row(f"\u2068{corpus}\u2069", named(kind), places))
+    return Matrix(tuple(named(name) for name in columns), tuple(rows), ())
 
 
 def _matrix(report: Report, measured: list[Cell], wanted: tuple[str, ...]) -> Matrix:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
 from django.db.models.functions import Now
@@ -81,6 +82,19 @@ class Cell:
     high: float
 
 
+def cell_of(row: Mapping[str, Any]) -> Cell:
+    """A cell as the engine counted it; what else stands in the row is left."""
+    return Cell(
+        column=str(row["column"]),
+        kind=str(row["kind"]),
+        slice=str(row["slice"]),
+        value=float(row["value"]),
+        n=int(row["n"]),
+        low=float(row["low"]),
+        high=float(row["high"]),
+    )
+
+
 @dataclass(frozen=True)
 class Difference:
     """How much more one share is than another, in [-1, 1], with its 95 % interval."""
@@ -105,9 +119,10 @@ class ReportQuerySet(models.QuerySet["Report"]):
 class Report(TenantModel):
     """One composition beside its parents and its control, on one question set. Immutable.
 
-    figures   what the engine counted besides: paired "differences" to the other columns,
-              "attribution", how much was "reads", how facts were "swapped" or "why_not", what
-              a "judge" decided, by which "command", at what "pace", and what it "costs"
+    figures   what the engine counted besides: cells by "corpora", paired "differences" to the other
+              columns, "attribution", the "overlap" of what was asked and learned, how much was
+              "reads", how facts were "swapped" or "why_not", what a "judge" decided, by which
+              "command", at what "pace", and what it "costs"
     """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="reports")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from apps.evaluation.matrix import TASK, named
 from apps.evaluation.models import Report
 
 WHY_NOT = {
@@ -45,6 +46,35 @@ def reading(report: Report) -> str:
     if not told["tried_on"]:
         return how % facts
     return f"{how % facts} {_('How many was chosen on %(tried)s other questions.') % facts}"
+
+
+def tasks(report: Report) -> str:
+    """Which tasks of lm_eval were not asked, and why; "" where none was wanted or all were."""
+    told = report.figures.get("why_not", {})
+    why = {
+        "missing": _("lm_eval is not installed on the machine that measured"),
+        "unmarked": _("it does not say right or wrong of each question"),
+    }
+    found = [(kind, why.get(told[kind], told[kind])) for kind in told if kind.startswith(TASK)]
+    words = _("%(task)s was not asked: %(why)s.")
+    return " ".join(words % {"task": named(kind), "why": reason} for kind, reason in found)
+
+
+def overlap(report: Report) -> str:
+    """What held-out questions share with what was learned; "" where that was not looked for."""
+    told = report.figures.get("overlap")
+    if not told:
+        return ""
+    words = _(
+        "Of %(of)s questions kept back %(run)s share %(words)s words in a row with one of "
+        "%(taught)s examples that the bridges learned from, and %(near)s are nearly the same text."
+    )
+    found: str = words % told
+    if not told["either"] or not told["without"]:
+        return found
+    shares = {"all": _share(told["all"]), "without": _share(told["without"])}
+    without = _("The composition answers %(all)s of all of them and %(without)s of the others.")
+    return f"{found} {without % shares}"
 
 
 def judge(report: Report) -> str:

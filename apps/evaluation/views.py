@@ -15,9 +15,9 @@ from apps.audit import approvals
 from apps.audit.models import Approval
 from apps.evaluation import actions, gates
 from apps.evaluation.items import Item, card_of, chosen, read, right_in
-from apps.evaluation.matrix import ALL, leaks, matrix, named, ordered, paces, weights
+from apps.evaluation.matrix import ALL, by_corpus, leaks, matrix, named, ordered, paces, weights
 from apps.evaluation.models import Report
-from apps.evaluation.saying import edited, judge, reading
+from apps.evaluation.saying import edited, judge, overlap, reading, tasks
 from apps.registry.models import Alias, Composition
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
@@ -62,8 +62,11 @@ def report(request: MemberRequest, code: UUID) -> HttpResponse:
     facts = {
         "report": row,
         "matrix": matrix(row),
+        "corpora": by_corpus(row),
         "leaks": leaks(row),
         "edited": edited(row),
+        "overlap": overlap(row),
+        "tasks": tasks(row),
         "reading": reading(row),
         "judge": judge(row),
         "weights": weights(row),

@@ -228,6 +228,7 @@ def augmenter(request: MemberRequest, code: UUID) -> HttpResponse:
     facts = {
         "model": row,
         "metrics": [each for each in row.metrics.items() if each[0] not in learned.NAMES],
+        "general": row.facts.get("general"),
         "updated": learned.update_of(row.metrics, row.facts),
         "forgotten": learned.forgetting_of(row.metrics, row.facts),
         "snapshots": row.snapshots.select_related("corpus"),

@@ -28,7 +28,16 @@ from apps.runs.models import Run
 from apps.runs.starts import NOTHING, Start
 from apps.runs.states import Control, Kind
 from calm_engine.errors import InputError
-from calm_engine.specs import AugmentSpec, ComposeSpec, EvaluateSpec, Outcome, Spec, TrialSpec
+from calm_engine.specs import (
+    EVERYDAY,
+    STUDIED,
+    AugmentSpec,
+    ComposeSpec,
+    EvaluateSpec,
+    Outcome,
+    Spec,
+    TrialSpec,
+)
 from counterpoint.celery import send
 
 if TYPE_CHECKING:
@@ -48,13 +57,15 @@ MAYBE_LARGE = 500_000  # tokens from which a corpus may be dealt from shards; it
 SOON = -5  # the priority of what a person waits for
 DOCUMENTS, EXAMPLES, QUESTIONS = "@documents", "@examples", "@questions"
 HELD_OUT, STUDY = "@held_out", "@study"
-EMBEDDER, STRANGERS = "@embedder", "@strangers"
+EMBEDDER, STRANGERS, JUDGE, TASKS = "@embedder", "@strangers", "@judge", "@tasks"
 FOLDERS = frozenset(
     {"output", "work", "tokenizer", "documents", "examples", "held_out", "passages"}
     | {"anchor", "augmenters"}
     | {"control", "study_cache"}
     | starts.FOLDERS
 )
+# Fields that name a file or what comes with us: of these no file of this machine.
+NAMED = {"general": (None, EVERYDAY), "lessons": (None, STUDIED)}
 
 
 def start_augment(
@@ -237,11 +248,19 @@ def bridge_examples(snapshot: Snapshot) -> int:
     return sum(1 for _digest, part in examples if part == "bridge")
 
 
+# What a start may choose by itself: the snapshot's documents, to be read beside the examples.
+OFFERED = {"passages": DOCUMENTS}
+
+
 def checked(settings: Settings | None) -> dict[str, Any]:
     asked = dict(settings or {})
-    taken = sorted(FOLDERS & set(asked))
+    offered = {name for name, place in OFFERED.items() if asked.get(name) in (place, None)}
+    taken = sorted((FOLDERS - offered) & set(asked))
     if taken:
         raise InputError("spec.unknown", f"not yours to set: {', '.join(taken)}", fields=taken)
+    for name, known in NAMED.items():
+        if name in asked and asked[name] not in known:
+            raise InputError("spec.value", f"`{name}` names nothing of ours", fields=name)
     return asked
 
 

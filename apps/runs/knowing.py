@@ -13,6 +13,7 @@ from apps.corpora import manifests
 from apps.corpora.models import Snapshot
 from apps.registry.models import Augmenter
 from calm_engine.errors import InputError
+from calm_engine.wording import of_sample
 
 if TYPE_CHECKING:
     from apps.accounts.models import User
@@ -38,6 +39,7 @@ def require_recall(augmenter: Augmenter, asked: float | None, *, by: User | None
             recall=f"{100 * known:.0f}",
             least=f"{100 * least:.0f}",
             documents=", ".join(_unknown(augmenter, by)),
+            **of_sample(augmenter.facts.get("sampled")),
         )
     return least
 
@@ -46,10 +48,12 @@ def _unknown(augmenter: Augmenter, by: User | None) -> list[str]:
     """The documents that it knows least, with the questions that were right and those asked."""
     learned = Snapshot.objects.filter(augmenters=augmenter)
     readable = learned.visible_to(by) if by is not None else learned.none()
+    told = augmenter.facts.get("unknown", [])
+    named = {digest for digest, _right, _asked in told}
     titles = {
         entry.original: entry.title
         for snapshot in readable
         for entry in manifests.entries(snapshot)
+        if entry.original in named
     }
-    told = augmenter.facts.get("unknown", [])
     return [f"{titles.get(d) or d[:12]} ({right}/{asked})" for d, right, asked in told]

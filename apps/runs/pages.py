@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.utils import timezone
 from apps.registry import learned
 from apps.registry.models import Augmenter, Composition
 from apps.runs import causes, pipeline, sentences
-from apps.runs.actions import FOLDERS, SPECS
+from apps.runs.actions import FOLDERS, OFFERED, SPECS
 from apps.runs.models import Run, Slot
 from apps.runs.standing import Surroundings, standing
 from apps.runs.states import Kind, State
@@ -22,6 +23,7 @@ from calm_engine.specs import Spec
 STORY = 50  # the newest lines of what happened
 LOOKS = 8  # the newest looks at the samples
 CURVE = 2000  # points of the loss that the sentence is read from
+LATEST = ("tokens_per_second", "seconds_per_step", "memory_bytes")
 MOVES = 2  # looks at public text that it is read from
 # What a run's page names of its parts, fetched with it.
 PARTS = ("snapshot__corpus", "anchor", "augmenter", "base", "composition", "created_by")
@@ -30,19 +32,20 @@ PARTS = ("snapshot__corpus", "anchor", "augmenter", "base", "composition", "crea
 def facts_of(row: Run) -> dict[str, Any]:
     """What the run page and each of its regions show."""
     now = timezone.now()
-    curve, moved = _numbers(row)
+    told = _numbers(row)
     stands = standing(row, Surroundings.of(row))
     slot = Slot.objects.filter(name=row.owner).first() if row.owner else None
     return {
         "run": row,
         "stands": stands,
-        "sentence": sentences.sentence(row, stands, now=now, losses=curve, moved=moved),
+        "sentence": sentences.sentence(row, stands, now=now, losses=told.curve, moved=told.moved),
         "left": sentences.left(row, now) if row.state == State.RUNNING else "",
         "span": sentences.elapsed(row, now),
         "steps": _steps_of(row),
         "measured": _measured(row),
         "story": row.events.order_by("-at", "-id")[:STORY],
-        "last_loss": curve[-1] if curve else None,
+        "last_loss": told.curve[-1] if told.curve else None,
+        "latest": told.latest,
         "looks": row.looks.order_by("-step")[:LOOKS],
         "checkpoints": list(row.checkpoints.all()),
         "slot": slot,
@@ -56,18 +59,34 @@ def facts_of(row: Run) -> dict[str, Any]:
     }
 
 
-def _numbers(row: Run) -> tuple[list[float], list[float]]:
-    """The end of its loss, and how far it moved public text at its last two looks; in one query."""
+@dataclass(frozen=True)
+class Numbers:
+    """What a run has told by now.
+
+    curve    the end of its loss;  moved  how far it moved public text at its last two looks
+    latest   by name: tokens it reads in a second, seconds of a step, bytes its process holds
+    """
+
+    curve: list[float]
+    moved: list[float]
+    latest: dict[str, float]
+
+
+def _numbers(row: Run) -> Numbers:
+    """In one query."""
     told = row.metrics.values_list("name", "step", "value")
     losses = told.filter(name="loss").order_by("-step")[:CURVE]
     moves = told.filter(name="general_loss").order_by("-step")[:MOVES]
-    every = sorted(losses.union(moves, all=True), key=lambda each: each[1])
+    newest = told.filter(name__in=LATEST).order_by("name", "-step").distinct("name")
+    rows = losses.union(moves, newest[: len(LATEST)], all=True)
+    every = sorted(rows, key=lambda each: each[1])
     curve, moved = (
         [value for name, _step, value in every if name == wanted]
         for wanted in ("loss", "general_loss")
     )
+    latest = {name: value for name, _step, value in every if name in LATEST}
     is_told = row.kind == Kind.COMPOSE and row.state == State.RUNNING
-    return curve, moved if is_told else []
+    return Numbers(curve, moved if is_told else [], latest)
 
 
 def _steps_of(row: Run) -> list[pipeline.Step]:
@@ -108,7 +127,7 @@ def settings_of(row: Run, *, own: bool) -> list[tuple[str, Any]]:
 
 
 def _apart(kind: Kind, asked: dict[str, Any], *, own: bool) -> list[tuple[str, Any]]:
-    defaults, passed_over = _defaults(kind), FOLDERS | {str(Kind.COMPOSE)}
+    defaults, passed_over = _defaults(kind), (FOLDERS - set(OFFERED)) | {str(Kind.COMPOSE)}
     return [
         (name, value)
         for name, value in asked.items()

@@ -72,6 +72,42 @@ class PlanForm(forms.Form):
             "teaching it did."
         ),
     )
+    general = forms.BooleanField(
+        label=_("Mix in some general text"),
+        required=False,
+        initial=True,
+        help_text=_(
+            "A model that reads nothing but your documents loses the language around them. About a "
+            "tenth of what it reads are then short texts on everyday things that come with "
+            "Counterpoint, less beside a large corpus: none is read more often than a document. "
+            "Learning takes up to a tenth longer."
+        ),
+    )
+    follows = forms.BooleanField(
+        label=_("Let the bridges also learn what the anchor says with the passage in view"),
+        required=False,
+        help_text=_(
+            "Where it would say an example's answer, what else it thinks of is learned as well. "
+            "Each example is read once more, with its passage. What this gives is not measured."
+        ),
+    )
+    sieve = forms.BooleanField(
+        label=_("Leave out examples that teach the bridges nothing (three-way test)"),
+        required=False,
+        help_text=_(
+            "An example stays where the anchor answers it with the passage and not alone, and the "
+            "augmenter knows its fact. A small anchor that reads badly leaves few. The page of the "
+            "run tells how many went, and why; questions that are kept back stay as they are."
+        ),
+    )
+    judge = forms.ChoiceField(
+        label=_("Who decides long answers that no rule can"),
+        required=False,
+        help_text=_(
+            "It is asked twice, in both orders; where it contradicts itself the answer is wrong. "
+            "The report tells how many it decided and how often it flipped."
+        ),
+    )
     # Drawn beside the form, where they are reckoned anew for each snapshot.
     without = forms.MultipleChoiceField(choices=CHOICES, required=False)
     size = forms.ChoiceField(choices=SIZES, required=False)
@@ -94,8 +130,16 @@ class PlanForm(forms.Form):
         self.anchors = list(Anchor.objects.all())
         self._list("snapshot", self.offered)
         self._list("anchor", self.anchors)
+        judges = self.fields["judge"]
+        assert isinstance(judges, forms.ChoiceField)
+        judges.choices = [("", _("Nobody: rules alone")), *self._named("anchor", self.anchors)]
 
     def _list(self, name: str, rows: Sequence[Any]) -> None:
         field = self.fields[name]
         assert isinstance(field, forms.ModelChoiceField)
-        field.choices = [(str(row.pk), field.label_from_instance(row)) for row in rows]
+        field.choices = self._named(name, rows)
+
+    def _named(self, name: str, rows: Sequence[Any]) -> list[tuple[str, str]]:
+        field = self.fields[name]
+        assert isinstance(field, forms.ModelChoiceField)
+        return [(str(row.pk), field.label_from_instance(row)) for row in rows]

@@ -13,7 +13,9 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from apps.runs.actions import DOCUMENTS
 from calm_engine.capacity import Shape
+from calm_engine.specs import EVERYDAY
 
 Settings = dict[str, dict[str, Any]]  # by kind of run, what differs from the engine's own choice
 
@@ -22,6 +24,9 @@ Settings = dict[str, dict[str, Any]]  # by kind of run, what differs from the en
 QUICK_RIVALS = ("anchor_rag", "composition_rag", "anchor_lora", "scrambled")
 # Of the last two one reads all documents, and for the other the augmenter learns a second time.
 RIVALS = (*QUICK_RIVALS, "anchor_lora_documents", "swapped")
+# Of what an augmenter reads: Active Reading (arXiv 2508.09494) keeps a tenth of general text beside
+# its corpus, so that a model that learns one company's papers goes on knowing language.
+GENERAL_SHARE = 0.1
 CANARIES = 24  # secrets that are planted, to see whether they come out
 
 
@@ -67,6 +72,10 @@ def settings_of(
     without: Sequence[str] = (),
     writes: bool = False,
     rivals: bool = False,
+    general: bool = False,
+    follows: bool = False,
+    sieve: bool = False,
+    judge: str = "",
     goes_on: bool = False,
     shape: Shape | None = None,
 ) -> Settings:
@@ -75,6 +84,10 @@ def settings_of(
     without   kinds of lessons that are left out
     writes    whether the anchor writes further ones
     rivals    whether the card also asks what people would try instead
+    general   whether the texts that come with us are mixed in
+    follows   whether bridges also learn what the anchor says with a passage in view
+    sieve     whether they learn only from examples that pass the three-way test
+    judge     id of the anchor that decides long answers which no rule can; "": none
     goes_on   a model that has its shape already is trained on
     shape     a size that was chosen; None: the preset's, or the engine's own choice
     """
@@ -86,8 +99,13 @@ def settings_of(
         augment = augment | dict(zip(SHAPED, (shape.width, shape.layers, shape.heads), strict=True))
     study = {"without": list(without), "writes": writes}
     study |= {"canaries": CANARIES} if rivals else {}
-    card = {"columns": list(PRESETS[preset].rivals)} if rivals else {}
+    study |= {"general": EVERYDAY, "general_share": GENERAL_SHARE} if general else {}
+    card: dict[str, Any] = {"columns": list(PRESETS[preset].rivals)} if rivals else {}
+    card |= {"judge": judge} if judge else {}
+    reading: dict[str, Any] = {"passages": DOCUMENTS, "sieve": sieve}
+    reading |= {} if follows else {"teacher_share": 0.0}
     return chosen | {
         "augment": augment | study,
+        "compose": chosen.get("compose", {}) | (reading if follows or sieve else {}),
         "evaluate": chosen.get("evaluate", {}) | card,
     }

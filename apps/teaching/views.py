@@ -74,7 +74,7 @@ def start(request: MemberRequest) -> HttpResponse:
     wanted = request.GET.get("snapshot")
     form = PlanForm(request.POST or None, by=request.user)
     chosen = _chosen(request, form, wanted)
-    asked = _asked(request)
+    asked = _asked(request, form)
     if chosen is not None:
         form.initial = asked | {"snapshot": chosen.pk, "name": chosen.corpus.name}
     anchor = _anchor(form, request.GET.get("anchor"))
@@ -103,6 +103,7 @@ def start(request: MemberRequest) -> HttpResponse:
         "kinds": choice.looked.kinds,
         "written": choice.looked.written,
         "without": asked["without"],
+        "advanced": asked["follows"] or asked["sieve"] or asked["judge"],
         "plans": _plans(form),
     }
     return render(request, "teaching/start.html", facts)
@@ -113,7 +114,7 @@ def start(request: MemberRequest) -> HttpResponse:
 def dry_run(request: MemberRequest) -> HttpResponse:
     """Queue two steps of each sort on the real device, and go back to the page that shows them."""
     form = PlanForm(request.POST, by=request.user)
-    asked = _asked(request)
+    asked = _asked(request, form)
     back = reverse("teaching:start")
     form.full_clean()  # a name may still be missing
     snapshot, anchor = form.cleaned_data.get("snapshot"), form.cleaned_data.get("anchor")
@@ -128,20 +129,31 @@ def dry_run(request: MemberRequest) -> HttpResponse:
         messages.error(request, sentence(error))
     chosen = {"snapshot": snapshot.pk, "anchor": anchor.pk, "preset": asked["preset"]}
     chosen |= {"begin": choice.begin.value, "size": choice.size}
-    more = {name: "on" for name in ("writes", "rivals") if asked[name]}
+    more = {name: "on" for name in SWITCHES if asked[name]}
+    more |= {"judge": asked["judge"]} if asked["judge"] else {}
     words = urlencode(chosen | more | {"without": asked["without"]}, doseq=True)
     return redirect(f"{back}?{words}")
 
 
-def _asked(request: MemberRequest) -> dict[str, Any]:
-    """What `settings_of` wants, from whichever way it came; at first the rivals are asked too."""
+SWITCHES = ("writes", "rivals", "general", "follows", "sieve")
+
+
+def _asked(request: MemberRequest, form: PlanForm) -> dict[str, Any]:
+    """What `settings_of` wants, from whichever way it came.
+
+    At first the rivals are asked too, and general text is mixed in.
+    """
     told = request.POST or request.GET
     known = {kind for kind, _label in CHOICES}
+    switched = {name: bool(told.get(name)) for name in SWITCHES}
+    judges = {str(row.pk) for row in form.anchors}
     return {
         "preset": PRESETS.get(told.get("preset", ""), STANDARD).name,
         "without": [kind for kind in told.getlist("without") if kind in known],
-        "writes": bool(told.get("writes")),
-        "rivals": bool(told.get("rivals")) or "preset" not in told,
+        "judge": told.get("judge", "") if told.get("judge", "") in judges else "",
+        **switched,
+        "rivals": switched["rivals"] or "preset" not in told,
+        "general": switched["general"] or "preset" not in told,
     }
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from calm_engine.capacity import SHAPES, Shape, feed_width
 from calm_engine.errors import InputError
 from calm_engine.importing import import_anchor
 from calm_engine.modeling import CalmForCausalLM
@@ -46,16 +47,19 @@ def load_anchor(folder: Path, device: torch.device) -> PreTrainedModel:
     return model
 
 
-def new_augmenter(anchor: PreTrainedModel) -> PreTrainedModel:
-    """An augmenter of the demo's size, of random weights, that shares the anchor's vocabulary."""
+def new_augmenter(anchor: PreTrainedModel, shape: Shape = SHAPES[0]) -> PreTrainedModel:
+    """An augmenter of random weights that shares the anchor's vocabulary.
+
+    shape   the demo's, where none is given
+    """
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=anchor.config.vocab_size,
-        hidden_size=256,
-        intermediate_size=672,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        hidden_size=shape.width,
+        intermediate_size=feed_width(shape.width),
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads // 2,
         max_position_embeddings=8192,
         tie_word_embeddings=True,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -66,8 +66,9 @@ def train(
             told = made.ask(few)
             looks.append(_look(spent, told))
             began = time.process_time()
+    spent += time.process_time() - began
     told = made.ask(chosen(questions, ASKED, seed=spec.seed))
-    looks[-1] = replace(_look(spent, told), seconds=looks[-1].seconds)
+    looks[-1] = _look(spent, told)  # asked widely, after the last step
     place = made.feed.cursor(made.schedule.steps - 1)
     parameters = sum(one.numel() for one in made.student.parameters())
     return Taught(tuple(looks), told, parameters, made.schedule.steps, place["round"] + 1)

@@ -3,8 +3,10 @@
 Each side runs in a process of its own. Ours reads packed rows and scores a part of the vocabulary;
 the Trainer gets the same pieces as its own examples would bring them, each a padded row, and the
 model's own loss. Both take AdamW steps; what is compared is the time for the same pieces. With an
-accelerator the share of its peak is told too: 6 slopes and sums a weight and token, and 12 times
-layers, width and the tokens in view for attention (PaLM, arXiv 2204.02311, appendix B).
+accelerator a model of a billion parameters takes steps in bfloat16 as well, and the share of the
+peak is told: 6 sums a weight and token, of the words only those that the loss is normalised over,
+and 12 times layers, width and the tokens in view for attention (PaLM, arXiv 2204.02311, appendix
+B).
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from calm_engine.bench.apart import in_a_process
 from calm_engine.bench.figures import ratio
 from calm_engine.bench.models import load_anchor, new_augmenter, size
+from calm_engine.capacity import SHAPES, Shape
 from calm_engine.data import IGNORED, Piece, collate, pack
 from calm_engine.figures import Figure
 from calm_engine.loop import Schedule, optimizer_of, steps
@@ -35,6 +38,8 @@ ROWS, BLOCK = 6, 400  # of a step, as the demo takes it
 SHORTEST, LONGEST = 20, 120  # tokens of a piece
 TAKEN, ROUNDS = 6, 3  # steps that are timed in a process, after two; processes of each side
 SIDES = ("ours", "trainer")
+LARGE = Shape(2048, 24, 16)  # 1.2 billion parameters with SmolLM2's words
+LARGE_ROWS = 32  # of its steps
 PEAK = 989e12  # bfloat16 sums a second of an H100 or H200, dense: the maker's data sheet
 
 
@@ -48,8 +53,10 @@ def measure(folder: Path, device: torch.device) -> Iterator[Figure]:
     per_second = tokens / min(one["ours"]["seconds"] for one in told)
     yield Figure("teaching.tokens", per_second, "tokens/s", f"{device.type}, {ROWS} rows")
     if device.type == "cuda":
-        share = per_second * told[0]["ours"]["sums"] / PEAK
-        yield Figure("teaching.peak_share", share, "ratio", "the bf16 peak of an H100")
+        large = _apart("large", folder, device)
+        share = large["tokens"] * large["sums"] / large["seconds"] / PEAK
+        against = f"the bf16 peak of an H100; {large['weights'] / 1e9:.1f} billion weights"
+        yield Figure("teaching.peak_share", share, "ratio", against, 0.45, True)
 
 
 def _apart(side: str, folder: Path, device: torch.device) -> dict[str, float]:
@@ -57,46 +64,73 @@ def _apart(side: str, folder: Path, device: torch.device) -> dict[str, float]:
 
 
 def one_side(side: str, folder: Path, device: torch.device) -> dict[str, float]:
-    """Seconds of a step, the tokens it reads, and sums a token."""
+    """Seconds of a step, the tokens it reads, sums a token, and the model's weights.
+
+    side   one of `SIDES`, or "large": ours of a large model, in bfloat16
+    """
     torch.set_num_threads(threads())
-    model = new_augmenter(load_anchor(folder, device)).to(torch.float32)  # type: ignore[arg-type]
+    shape, count = (LARGE, LARGE_ROWS) if side == "large" else (SHAPES[0], ROWS)
+    anchor = load_anchor(folder, device)
+    model = new_augmenter(anchor, shape).to(torch.float32)  # type: ignore[arg-type]
     model.train()
-    rows = _rows(int(model.config.vocab_size))
-    seconds = (_ours if side == "ours" else _trainers)(model, rows, device)
-    config: Any = model.config
-    attention = 12 * config.num_hidden_layers * config.hidden_size * BLOCK
+    rows = _rows(int(model.config.vocab_size), count)
+    if side == "trainer":
+        seconds = _trainers(model, rows, device)
+    else:
+        seconds = _ours(model, rows, device, is_short=side == "large")
     return {
         "seconds": seconds,
         "tokens": float(sum(piece.size for row in rows for piece in row)),
-        "sums": float(6 * size(model) + attention),
+        "sums": float(_sums(model, rows)),
+        "weights": float(size(model)),
     }
 
 
-def _rows(vocabulary: int) -> list[list[Piece]]:
+def _sums(model: Any, rows: list[list[Piece]]) -> int:
+    """Multiplications and additions for a token, forwards and back, by the formula above."""
+    config = model.config
+    words = len(_words(model, rows).candidates(0).tokens)
+    weights = size(model) + (words - config.vocab_size) * config.hidden_size
+    return int(6 * weights + 12 * config.num_hidden_layers * config.hidden_size * BLOCK)
+
+
+def _words(model: Any, rows: list[list[Piece]]) -> Words:
+    """What the loss of a step is normalised over."""
+    own = sorted({token for row in rows for piece in row for token in piece.tokens()})
+    return Words(torch.tensor(own), int(model.config.vocab_size), seed=0)
+
+
+def _rows(vocabulary: int, count: int) -> list[list[Piece]]:
     """Pieces of many lengths in full rows: what they say does not matter for speed."""
     chance = torch.Generator().manual_seed(0)
     rows: list[list[Piece]] = []
     pieces: list[Piece] = []
-    while len(rows) <= ROWS:
-        count = int(torch.randint(SHORTEST, LONGEST, (1,), generator=chance))
-        ids = torch.randint(vocabulary, (count,), generator=chance).tolist()
+    while len(rows) <= count:
+        length = int(torch.randint(SHORTEST, LONGEST, (1,), generator=chance))
+        ids = torch.randint(vocabulary, (length,), generator=chance).tolist()
         pieces.append(Piece(tuple(ids), 1, is_asked=False))
         rows = pack(pieces, block=BLOCK, prefix=())
-    return rows[:ROWS]
+    return rows[:count]
 
 
-def _ours(model: Any, rows: list[list[Piece]], device: torch.device) -> float:
+def _ours(model: Any, rows: list[list[Piece]], device: torch.device, *, is_short: bool) -> float:
+    """Steps as `augment` takes them.
+
+    is_short   in bfloat16, as with `precision="bfloat16"`
+    """
     student = Student(model)
     nn.Module.to(student, device)
     batch = collate(rows, prefix=(), pad=0)
-    own = torch.tensor(sorted({token for row in rows for piece in row for token in piece.tokens()}))
-    words = Words(own, int(model.config.vocab_size), seed=0)
+    words = _words(model, rows)
     named = list(model.named_parameters())
+
+    def losses_at(step: int) -> Iterator[Tensor]:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_short):
+            loss = student(batch, words.candidates(step))
+        yield loss
+
     at = []
-    schedule = Schedule(TAKEN + 2, 1e-3)
-    for taken in steps(
-        named, optimizer_of(named), lambda step: [student(batch, words.candidates(step))], schedule
-    ):
+    for taken in steps(named, optimizer_of(named), losses_at, Schedule(TAKEN + 2, 1e-3)):
         assert taken.loss > 0
         at.append(_now(device))
     return (at[-1] - at[1]) / TAKEN

@@ -17,4 +17,10 @@ def add(verbs: Any) -> None:
         "--examples questions.jsonl --output models/together",
     )
     parser.add_argument("--connections", metavar="A:B,...", help="augmenter to anchor layers")
+    parser.add_argument(
+        "--sieve",
+        action="store_true",
+        default=None,
+        help="with --passages: learn only from examples that pass the three-way test",
+    )
     parser.add_argument("--paper", action="store_true", help="the paper's exact form of bridge")

@@ -33,8 +33,8 @@ HELP = {
     "before": "with --without: folder of the augmenter that knows the document, to be asked too",
     "history": "with --without: work folder of its training, to go on from its checkpoints",
     "milestones": "checkpoints of the first pass over shards that stay, to forget from later",
-    "lessons": "JSON lines of lessons, dealt out with the documents from shards",
-    "general": "JSON lines of public documents to mix in",
+    "lessons": "beside documents in shards: studied, or JSON lines of lessons",
+    "general": "JSON lines of public documents to mix in, or everyday-1: short texts of ours",
     "deal": "auto, rounds (each entity in each round) or shuffled (from shards, any size)",
     "passes": "how often the text is met when shuffled",
     "workers": "processes that prepare shards; default: the cores available",
@@ -54,6 +54,7 @@ HELP = {
     "passages": "documents, JSON lines: learn what the anchor says with a passage in view",
     "unanswerable": "questions about made-up names for each entity; default 0",
     "canaries": "made-up secrets to plant, for a report card to ask for",
+    "tasks": "folder of lm_eval's tasks: what is kept of the anchor's skills",
     "max_new_tokens": "longest answer, in tokens",
 }
 

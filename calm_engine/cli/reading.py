@@ -10,6 +10,7 @@ from typing import Any
 
 from calm_engine.errors import InputError
 from calm_engine.specs import (
+    OURS,
     AugmentSpec,
     BridgeSpec,
     ComposeSpec,
@@ -81,14 +82,14 @@ def _required(kind: type[Spec]) -> list[str]:
 def check_paths(spec: Any) -> None:
     """Folders and files that a run reads are there. Raises "anchor.missing" and "data.file"."""
     parents = ("tokenizer", "anchor", "composition", "base", "previous", "before")
-    others = ("random", "mismatched", "embedder")
+    others = ("random", "mismatched", "embedder", "tasks")
     folders = [getattr(spec, name, None) for name in (*parents, *others)]
     need_folders(*filter(None, folders), *getattr(spec, "augmenters", ()))
     files = ("documents", "examples", "questions", "previous_documents", "lessons", "general")
     more = ("strangers", "passages", "labels")
     for name in (*files, *more):
         path = getattr(spec, name, None)
-        if path and not Path(path).is_file():
+        if path and path not in OURS and not Path(path).is_file():
             raise InputError("data.file", path=path)
 
 

@@ -6,7 +6,7 @@ A function of the spec and the files that it names. Knows no model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from calm_engine.data import Example, chance_of, read_documents, read_examples
@@ -29,6 +29,7 @@ from calm_engine.evaluation.questions import (
 )
 from calm_engine.evaluation.retrieval import SIZES
 from calm_engine.evaluation.swapping import Exchange, met_by_bridges
+from calm_engine.overlap import Overlap, overlap
 from calm_engine.selfstudy import Source
 from calm_engine.specs import ROUNDS_MOST, EvaluateSpec
 
@@ -45,6 +46,8 @@ class Agenda:
     trial      questions that no figure is judged by: they choose how many passages are read
     exchange   names that the edited documents exchange; empty where nobody is asked about them
     why_not    why a column that was wanted has nobody to ask, by its name
+    taught     examples that the bridges were trained on; 0 where no file of them is given
+    overlap    what the drawn questions that are held out share with these
     """
 
     of: int
@@ -54,6 +57,8 @@ class Agenda:
     documents: tuple[Source, ...]
     exchange: Exchange
     why_not: dict[str, str]
+    taught: int = 0
+    overlap: Overlap = field(default_factory=Overlap)
 
     @classmethod
     def made(cls, spec: EvaluateSpec) -> Agenda:
@@ -71,8 +76,19 @@ class Agenda:
             *chosen(exchange.questions(every), spec.seed),
         ]
         trial = _trial(spec, drawn) if reads(spec) else []
-        told = (tuple(rows), tuple(trial), tuple(documents))
-        return cls(len(every), len(drawn), *told, exchange, why_not)
+        taught = [row.as_row() for row in read_examples(spec.examples)] if spec.examples else []
+        shared = overlap(taught, [row.as_row() for row in drawn if row.slice != SEEN])
+        return cls(
+            of=len(every),
+            drawn=len(drawn),
+            rows=tuple(rows),
+            trial=tuple(trial),
+            documents=tuple(documents),
+            exchange=exchange,
+            why_not=why_not,
+            taught=len(taught),
+            overlap=shared,
+        )
 
     @property
     def by_id(self) -> dict[str, Example]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from calm_engine.evaluation.counting import ALL, ANCHOR, COMPOSITION
-from calm_engine.evaluation.kinds import LEAKS, MADE, family
+from calm_engine.evaluation.kinds import LEAKS, LM_EVAL, MADE, family
 from calm_engine.specs import EvaluateSpec
 
 NAMES = {
@@ -58,14 +58,22 @@ SWAPPED = (
 WHY_NOT = {
     "large": "the documents are too many to be taught twice",
     "nobody": "no two entities that no bridge has met stand in the documents with other answers",
+    "missing": "lm_eval is not installed here",
+    "unmarked": "it does not say right or wrong of each question",
 }
+CORPORA = "All questions held out of each corpus, as above."
+OVERLAP = (
+    "Of {of} questions held out {run} share {words} words in a row with one of {taught} examples "
+    "that the bridges learned from, and {near} are nearly the same text (at least {alike:.0%} of "
+    "their runs of three words). How several entities are asked about does not count."
+)
 DRAWN = (
     "{questions} of {of} private questions, drawn by seed {seed}; answers of at most "
     "{max_new_tokens} tokens, said greedily."
 )
 
 # Fields of a spec that name a folder or a file: a card says their roles, not where they lay.
-PLACES = ("composition", "anchor", "random", "mismatched", "embedder", "judge")
+PLACES = ("composition", "anchor", "random", "mismatched", "embedder", "judge", "tasks")
 FILES = ("questions", "documents", "examples", "strangers", "labels")
 PLAIN = ("max_new_tokens", "batch_size", "seed")
 
@@ -152,12 +160,15 @@ def card_of(facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
         "## Right answers",
         SHARES,
         _table(cells, columns),
+        *_by_corpus(facts.get("corpora", ()), columns),
         *_attribution(facts["attribution"]),
         "## Composition against the others",
         POINTS,
         _differences(facts["differences"], columns),
         *_leaked(leaks),
         *_swapped(facts),
+        *_tasks(facts.get("why_not", {})),
+        *_overlapping(facts.get("overlap")),
         *_reading(facts),
         *_judged(facts),
         *_costs(facts),
@@ -186,6 +197,30 @@ def _told(cells: Sequence[Row], column: str, kind: str, part: str) -> str:
     few = ", few" if cell["n"] < FEW else ""
     interval = f"{cell['low'] * 100:.0f} to {cell['high'] * 100:.0f}"
     return f"{cell['value'] * 100:.0f} ({interval}; n={cell['n']}{few})"
+
+
+def _by_corpus(cells: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    """Nothing where the questions are of one corpus."""
+    if not cells:
+        return []
+    lines = []
+    for corpus, kind in dict.fromkeys((cell["corpus"], cell["kind"]) for cell in cells):
+        own = [cell for cell in cells if cell["corpus"] == corpus]
+        told = [_told(own, one, kind, ALL) for one in columns]
+        lines.append([corpus.replace("|", "/"), named(kind), *told])
+    table = _markdown(["corpus", "kind", *(named(one) for one in columns)], lines)
+    return ["## By corpus", CORPORA, table]
+
+
+def _overlapping(told: Row | None) -> list[str]:
+    """Nothing where it is not known what the bridges learned from."""
+    if not told:
+        return []
+    words = [OVERLAP.format(**told)]
+    if told["either"] and told["without"]:
+        every, without = _in_words(told["all"]), _in_words(told["without"])
+        words.append(f"The composition answers {every} of all of them and {without} of the others.")
+    return ["## Contamination", " ".join(words)]
 
 
 def _differences(rows: Sequence[Row], columns: Sequence[str]) -> str:
@@ -239,6 +274,13 @@ def _swapped(facts: Mapping[str, Any]) -> list[str]:
     recall = told.get("recall")
     words = "" if recall is None else f" (it then answered {recall:.0%} of its own questions)"
     return ["## Edited facts", SWAPPED.format(entities=told["entities"], recall=words)]
+
+
+def _tasks(why_not: Mapping[str, str]) -> list[str]:
+    """Why tasks of a folder have no row; nothing where all have one."""
+    told = {kind: why for kind, why in why_not.items() if family(kind) == LM_EVAL}
+    lines = [f"- {named(kind)} was not asked: {WHY_NOT[why]}." for kind, why in told.items()]
+    return ["## Tasks of lm_eval", "\n".join(lines)] if lines else []
 
 
 def _reading(facts: Mapping[str, Any]) -> list[str]:
@@ -305,6 +347,8 @@ def _share_in_words(share: Row) -> str:
 
 def named(word: str) -> str:
     """The word that people read for a column, kind or slice."""
+    if family(word) == LM_EVAL:  # its tasks keep the names that they have there
+        return word.replace(":", ": ")
     if family(word) != word:
         return f"{family(word)}: {named(word.partition(':')[2])}"
     return NAMES.get(word, word.replace("_", " "))

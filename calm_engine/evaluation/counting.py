@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calm_engine.data import Example
-from calm_engine.evaluation.kinds import COUNTERFACTUAL, LEAKS, family
+from calm_engine.evaluation.kinds import COUNTERFACTUAL, LEAKS, MADE, SEEN, family
+from calm_engine.overlap import ALIKE, RUN, Overlap
 
 ALL = "all"  # the slice over all slices
 Z95 = 1.959964  # two-sided 95 % of the normal distribution
@@ -25,7 +26,7 @@ COMPOSITION, ANCHOR, RANDOM = "composition", "anchor", "random"
 Right = Mapping[tuple[str, str], bool]  # by column and question
 
 
-def wilson(right: int, asked: int) -> tuple[float, float]:
+def wilson(right: float, asked: int) -> tuple[float, float]:
     """The 95 % interval of a share; honest at 0 and 1. Source: E. B. Wilson, JASA 22 (1927)."""
     share, spread = right / asked, Z95**2 / asked
     middle = (share + spread / 2) / (1 + spread)
@@ -44,12 +45,64 @@ def cells_of(
     cells = []
     for column in columns:
         for (kind, name), rows in grouped(questions).items():
-            marks = [right[column, row.id] for row in rows if (column, row.id) in right]
-            if marks:
-                low, high = wilson(sum(marks), len(marks))
-                told = {"value": sum(marks) / len(marks), "n": len(marks), "low": low, "high": high}
+            if told := _share(rows, right, column):
                 cells.append({"column": column, "kind": kind, "slice": name, **told})
     return cells
+
+
+def _share(rows: Iterable[Example], right: Right, column: str) -> dict[str, float]:
+    """The share of these that the column has right, with n and interval; {} where n would be 0."""
+    marks = [right[column, row.id] for row in rows if (column, row.id) in right]
+    if not marks:
+        return {}
+    low, high = wilson(sum(marks), len(marks))
+    return {"value": sum(marks) / len(marks), "n": len(marks), "low": low, "high": high}
+
+
+def corpora_of(
+    questions: Sequence[Example], right: Right, columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Cells by the corpus that a question belongs to: of each kind all that was held out.
+
+    None where the questions name fewer than two corpora: there is nothing to tell apart.
+    """
+    held = [row for row in private(questions) if row.corpus]
+    names = sorted({row.corpus for row in held})
+    return [
+        {"corpus": name, **cell}
+        for name in (names if len(names) > 1 else ())
+        for cell in cells_of([row for row in held if row.corpus == name], right, columns)
+        if cell["slice"] == ALL
+    ]
+
+
+def overlap_of(
+    questions: Sequence[Example], right: Right, shared: Overlap, taught: int
+) -> dict[str, Any]:
+    """How many held-out questions share words with what was learned, and the share without them.
+
+    {} where it is not known what was learned. With "all" and "without": the composition's cells.
+    """
+    held = private(questions)
+    if not taught or not held:
+        return {}
+    clean = [row for row in held if row.id not in shared.either]
+    return {
+        "of": len(held),
+        "taught": taught,
+        "run": len(shared.run),
+        "near": len(shared.near),
+        "either": len(shared.either),
+        "words": RUN,
+        "alike": ALIKE,
+        "all": _share(held, right, COMPOSITION),
+        "without": _share(clean, right, COMPOSITION),
+    }
+
+
+def private(questions: Iterable[Example]) -> list[Example]:
+    """Questions about what was learned that the bridges have not seen."""
+    return [row for row in questions if row.slice != SEEN and family(row.kind) not in MADE]
 
 
 def differences_of(

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from calm_engine.data import Example, encode, pad_left, question_prompt, rows_in
 from calm_engine.errors import InputError
 from calm_engine.evaluation.counting import wilson
-from calm_engine.evaluation.scoring import LONG, normalised, scored, token_f1
+from calm_engine.evaluation.scoring import LONG, has_form, normalised, scored, token_f1
 from calm_engine.families import load_parent, read_tokenizer
 
 LEAST = 0.3  # token F1 below which a long answer is about something else
@@ -34,7 +34,9 @@ YES, NO = "yes", "no"
 
 def is_open(answer: str, expected: str) -> bool:
     """Whether the rules leave this answer undecided."""
-    if scored(answer, expected).is_right or len(normalised(expected).split()) < LONG:
+    if scored(answer, expected).is_right or has_form(expected):
+        return False
+    if len(normalised(expected).split()) < LONG:
         return False
     return token_f1(answer, expected) >= LEAST
 

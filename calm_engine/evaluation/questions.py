@@ -129,7 +129,7 @@ def strange_questions(path: str | Path | None, seed: int) -> list[Example]:
     rows = read_examples(path) if path else []
     drawn = chance_of(seed, "strangers").sample(rows, min(MOST, len(rows)))
     return [
-        replace(row, id=f"stranger-{at}", kind=OTHER_CORPUS, slice=NOT_LEARNED)
+        replace(row, id=f"stranger-{at}", kind=OTHER_CORPUS, slice=NOT_LEARNED, corpus="")
         for at, row in enumerate(drawn)
     ]
 

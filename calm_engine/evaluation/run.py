@@ -39,7 +39,14 @@ from calm_engine.evaluation.columns import (
     reading_columns,
     swapped_column,
 )
-from calm_engine.evaluation.counting import attribution_of, cells_of, differences_of
+from calm_engine.evaluation.counting import (
+    attribution_of,
+    cells_of,
+    corpora_of,
+    differences_of,
+    overlap_of,
+)
+from calm_engine.evaluation.harnessed import asked_of_tasks, rows_of
 from calm_engine.evaluation.judging import Ruling, judge_in, read_labels, ruled, told_of
 from calm_engine.evaluation.kinds import OTHER_CORPUS
 from calm_engine.evaluation.questions import MOST, MOST_SEEN
@@ -85,10 +92,16 @@ def evaluate(spec: EvaluateSpec) -> Generator[Progress, None, Outcome]:
         judge.model.to(together.device)
         rulings = ruled(judge, said, agenda.by_id)
         told["judge"] = told_of(judge, rulings, labels)
-    told |= _figures(agenda.rows, said, names, rulings) | _measured(spec, agenda)
+    rows = [*agenda.rows, *rows_of(said)]
+    told |= _figures(agenda, rows, said, names, rulings) | _measured(spec, agenda)
+    told["why_not"] = agenda.why_not | told.pop("tasks")
     facts = told | {"pace": rounds.pace, "costs": dataclasses.asdict(costs_of(together))}
     # Whoever may read this report may not therefore read another corpus.
-    items = [_item(row, said, names, rulings) for row in agenda.rows if row.kind != OTHER_CORPUS]
+    items = [
+        _item(row, said, names, rulings) | {"overlap": row.id in agenda.overlap.either}
+        for row in agenda.rows
+        if row.kind != OTHER_CORPUS
+    ]
     outcome = _publish(Path(spec.output), work, parents, facts, items)
     shutil.rmtree(_work(spec), ignore_errors=True)
     return outcome
@@ -106,11 +119,12 @@ def _everybody(
     swapped = yield from _swapping(rounds, agenda)
     read = yield from _reading(rounds, agenda)
     yield from _adapting(rounds)
-    return {"swapped": swapped, "reads": read, "judge": {}}
+    why_not = yield from asked_of_tasks(rounds, _work(rounds.spec) / "tasks")
+    return {"swapped": swapped, "reads": read, "judge": {}, "tasks": why_not}
 
 
 def _measured(spec: EvaluateSpec, agenda: Agenda) -> dict[str, Any]:
-    """What was asked, how, and what was not."""
+    """What was asked, and how."""
     return {
         "items": ITEMS,
         "card": CARD,
@@ -121,7 +135,6 @@ def _measured(spec: EvaluateSpec, agenda: Agenda) -> dict[str, Any]:
         "of": agenda.of,
         "most": {"seen": MOST_SEEN, "other": MOST},
         "seed": spec.seed,
-        "why_not": agenda.why_not,
     }
 
 
@@ -192,6 +205,7 @@ def _adapting(rounds: Rounds) -> Iterator[Progress]:
 
 
 def _figures(
+    agenda: Agenda,
     rows: Sequence[Example],
     said: dict[tuple[str, str], str],
     names: Sequence[str],
@@ -203,6 +217,8 @@ def _figures(
     right |= {at: ruling.is_right for at, ruling in rulings.items()}
     told: dict[str, Any] = {
         "cells": cells_of(rows, right, names),
+        "corpora": corpora_of(rows, right, names),
+        "overlap": overlap_of(rows, right, agenda.overlap, agenda.taught),
         "differences": differences_of(rows, right, names),
         "attribution": attribution_of(rows, right),
     }
@@ -236,7 +252,8 @@ def _parents(spec: EvaluateSpec) -> dict[str, str]:
     others = {"random": spec.random, "mismatched": spec.mismatched, "embedder": spec.embedder}
     others |= {"judge": spec.judge}
     folders |= {role: folder for role, folder in others.items() if folder}
-    return {role: digests.weights_digest(folder) for role, folder in folders.items()}
+    told = {role: digests.weights_digest(folder) for role, folder in folders.items()}
+    return told | ({"tasks": digests.folder_digest(spec.tasks)} if spec.tasks else {})
 
 
 def _finished(spec: EvaluateSpec, key: str) -> Outcome | None:

@@ -1,8 +1,8 @@
 """Whether an answer is right, by rules that a person could apply. Knows no model and no column.
 
-Where a JSON object is expected, the answer must hold one that says the same. Else in this order:
-the expected words stand in the answer; the expected number does; an expected answer of many words
-is met by most of them. Nothing here asks another model.
+Where a JSON object or a table is expected, the answer must hold one that says the same. Else in
+this order: the expected words stand in the answer; the expected number does; an expected answer of
+many words is met by most of them. Nothing here asks another model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
@@ -32,6 +32,7 @@ WORDS = (
     "eleven",
     "twelve",
 )
+_RULE = re.compile(r"[\s|:-]+")
 NUMBER = re.compile(r"[-+]?\d[\d.,\u00a0\u202f']*")
 
 
@@ -39,7 +40,8 @@ NUMBER = re.compile(r"[-+]?\d[\d.,\u00a0\u202f']*")
 class Score:
     """How one answer was judged.
 
-    by    the rule that found it right: "object", "words", "number", "overlap"; "" for a wrong one
+    by    the rule that found it right: "object", "table", "words", "number", "overlap"; "" for a
+          wrong one
     exact whether the answer says the expected words and nothing else
     """
 
@@ -50,9 +52,11 @@ class Score:
 
 def scored(answer: str, expected: str) -> Score:
     """Judge an answer by the first rule that holds."""
-    if (wanted := object_in(expected)) is not None:
-        is_right = object_in(answer) == wanted
-        return Score(is_right, is_right and answer.strip() == expected.strip(), "object" * is_right)
+    for form, held_in in FORMS.items():
+        if (wanted := held_in(expected)) is not None:
+            is_right = held_in(answer) == wanted
+            is_same = answer.strip() == expected.strip()
+            return Score(is_right, is_right and is_same, form * is_right)
     exact = is_exact(answer, expected)
     rules = (("words", matches), ("number", same_number), ("overlap", same_text))
     by = next((name for name, holds in rules if holds(answer, expected)), "")
@@ -133,6 +137,36 @@ def object_in(text: str) -> dict[str, str] | None:
     except (ValueError, RecursionError):
         return None
     return {normalised(name): normalised(str(value)) for name, value in found.items()}
+
+
+def table_in(text: str) -> list[list[str]] | None:
+    """The rows of the first table of a text, their cells as words; None without one.
+
+    Two lines or more, one below the other, with | between their cells; a line of dashes is no row.
+    """
+    rows: list[list[str]] = []
+    for line in text.splitlines():
+        if "|" in line:
+            rows += [] if _RULE.fullmatch(line) else [_cells(line)]
+        elif len(rows) > 1:
+            break
+        else:
+            rows = []
+    return rows if len(rows) > 1 else None
+
+
+def _cells(line: str) -> list[str]:
+    cells = line.strip().removeprefix("|").removesuffix("|").split("|")
+    return [normalised(cell) or cell.strip() for cell in cells]
+
+
+# What may be expected in a form of its own, and how it is read.
+FORMS: dict[str, Callable[[str], object]] = {"object": object_in, "table": table_in}
+
+
+def has_form(expected: str) -> bool:
+    """Whether only its form and what stands in it can be right: there is nothing to weigh."""
+    return any(held_in(expected) is not None for held_in in FORMS.values())
 
 
 def same_text(answer: str, expected: str) -> bool:

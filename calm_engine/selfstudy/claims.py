@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from calm_engine.selfstudy import phrasings
 from calm_engine.selfstudy.nouns import Lesson, Source, Wordings
@@ -51,14 +52,25 @@ class Claims:
     held_out: Wordings
 
 
-def claims_of(documents: Sequence[Source], known: Iterable[tuple[str, str]]) -> Claims:
+class Often(Protocol):
+    """How often a word stands in a corpus."""
+
+    def __getitem__(self, word: str, /) -> int: ...
+
+
+def claims_of(
+    documents: Sequence[Source], known: Iterable[tuple[str, str]], often: Often | None = None
+) -> Claims:
     """Everything that the documents' prose says.
 
     known   (entity, value) of facts found elsewhere: a sentence with both says nothing more
+    often   of the whole corpus, where these documents are not all of it
     """
     pairs = _Known(known)
     parsed = [(one, list(blocks_of(one.text))) for one in documents]
-    seen = Counter(term for _, blocks in parsed for block in blocks for term in _terms(block.text))
+    seen = often or Counter(
+        term for _, blocks in parsed for block in blocks for term in _terms(block.text)
+    )
     taught: list[Wordings] = []
     held_out: list[Lesson] = []
     for document, blocks in parsed:
@@ -66,6 +78,11 @@ def claims_of(documents: Sequence[Source], known: Iterable[tuple[str, str]]) -> 
             taught.append(tuple(said.taught()))
             held_out += said.held_out()
     return Claims(tuple(taught), tuple(held_out))
+
+
+def words_of(text: str) -> Iterator[str]:
+    """The words of a text that are counted, in small letters."""
+    return (term for block in blocks_of(text) for term in _terms(block.text))
 
 
 @dataclass(frozen=True)
@@ -131,7 +148,7 @@ class _Known:
 
 
 def _said_in(
-    document: Source, blocks: Sequence[Block], known: _Known, seen: Counter[str]
+    document: Source, blocks: Sequence[Block], known: _Known, seen: Often
 ) -> Iterator[_Said]:
     for at, block in enumerate(blocks):
         if block.kind == "heading":
@@ -152,7 +169,7 @@ def _is_sentence(told: str) -> bool:
     return told.endswith((".", "!")) and told[:1].isupper() and letters >= 0.8 * len(told)
 
 
-def _definition(document: Source, sentence: str, seen: Counter[str]) -> Iterator[_Said]:
+def _definition(document: Source, sentence: str, seen: Often) -> Iterator[_Said]:
     """ "X is ...", "X must ...": the subject, the link and what follows up to the first clause."""
     match = _LINK.search(sentence)
     if match is None:
@@ -173,7 +190,7 @@ def _definition(document: Source, sentence: str, seen: Counter[str]) -> Iterator
         )
 
 
-def _names_something(subject: str, seen: Counter[str]) -> bool:
+def _names_something(subject: str, seen: Often) -> bool:
     """Whether a subject tells by itself what is meant: not "it", and not "the packages"."""
     words = plain(subject).split()
     if not 1 <= len(words) <= SUBJECT or words[0] in _NO_SUBJECT:
@@ -236,7 +253,7 @@ def _list(document: Source, lead: Block, after: Sequence[Block]) -> Iterator[_Sa
         yield _Said("list", document, words, said, "", phrasings.LIST, phrasings.LIST_PROBE)
 
 
-def _gap(document: Source, sentence: str, seen: Counter[str]) -> Iterator[_Said]:
+def _gap(document: Source, sentence: str, seen: Often) -> Iterator[_Said]:
     """The rarest term of a sentence is left out; the term that comes first is no gap."""
     fewest, most = GAP_SENTENCE
     if not fewest <= len(sentence.split()) <= most:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from calm_engine.selfstudy.claims import claims_of
+from calm_engine.selfstudy.claims import Often, claims_of
 from calm_engine.selfstudy.facts import facts_in, merge
 from calm_engine.selfstudy.filters import sifted, unambiguous
 from calm_engine.selfstudy.nouns import Fact, Source, Study, Wordings
 from calm_engine.selfstudy.saying import inverse_of, lessons_of, passages_of, probes_of
 from calm_engine.selfstudy.sentences import stated_facts, statement_patterns
-from calm_engine.selfstudy.wordings import question_patterns
+from calm_engine.selfstudy.wordings import Wording, question_patterns
 
 
 def study(
@@ -19,6 +19,8 @@ def study(
     *,
     without: Collection[str] = (),
     written: Sequence[Wordings] = (),
+    asked: Mapping[str, list[Wording]] | None = None,
+    often: Often | None = None,
 ) -> Study:
     """Prepare the lessons of a corpus.
 
@@ -27,13 +29,15 @@ def study(
               ("Peru, and the capital of Peru is"). Where they part, the anchor goes on.
     without   kinds of lessons that a curator rejected
     written   what a model wrote from the documents (`writing`), already checked
+    asked, often   where these documents are some of many: how curators ask, in place of `examples`,
+              and how often words stand in all of them
     """
     facts = facts_of(documents)
     stated = statement_patterns(documents, facts)
-    asked = question_patterns(examples, facts)
+    asked = question_patterns(examples, facts) if asked is None else asked
     taught = [tuple(lessons_of(fact, stated, asked)) for fact in facts]
     turned = list(inverse_of(facts))
-    claims = claims_of(documents, ((fact.entity, fact.value) for fact in facts))
+    claims = claims_of(documents, ((fact.entity, fact.value) for fact in facts), often)
     points, dropped = sifted(
         [*(one for one, _ in turned), *claims.taught, *written],
         [one for wordings in taught for one in wordings],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from calm_engine.selfstudy.nouns import Fact, Lesson, Source, Wordings
 from calm_engine.selfstudy.phrasings import FACT, FACT_PROBE, Phrasings
@@ -17,7 +17,7 @@ MAX_LIST = 12  # longest list of entities that an inverse question may ask for
 def lessons_of(
     fact: Fact,
     stated: dict[str, list[tuple[str, str]]],
-    asked: dict[str, list[Wording]],
+    asked: Mapping[str, list[Wording]],
 ) -> Iterator[Lesson]:
     """One fact in all its wordings; how curators ask for it stands in place of our own ways."""
     attribute, name, value = fact.attribute, lowered(fact.attribute), fact.value

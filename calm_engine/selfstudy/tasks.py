@@ -20,13 +20,22 @@ from calm_engine.selfstudy.preparing import facts_of
 from calm_engine.selfstudy.words import lowered, plain
 
 RECALL, PARAPHRASE, ARITHMETIC = "recall", "paraphrase", "arithmetic"
-DIFFERENCE, FORMAT, UNANSWERABLE = "difference", "format", "unanswerable"
-TASKS = (RECALL, PARAPHRASE, ARITHMETIC, DIFFERENCE, FORMAT)  # and, where it is asked for, the last
+DIFFERENCE, FORMAT, TABLE, TRANSLATION = "difference", "format", "table", "translation"
+TASKS = (RECALL, PARAPHRASE, ARITHMETIC, DIFFERENCE, FORMAT, TABLE, TRANSLATION)
+UNANSWERABLE = "unanswerable"  # where it is asked for
 REFUSAL, REFUSED = "I do not know.", "do not know"
 ENTITIES = 600  # asked about, at most: more teach a bridge nothing new
 ADDED = (2, 9)  # what is added to a number, at least and at most
 SEVERAL, LONG, NAMELESS = "several values", "longer than an answer", "no name by itself"
 WORDS = 8  # of a value that is asked for
+FEW_WORDS = 2  # of one that stands in a sentence: more, and most of it would do for the whole
+# The sentence around a value, which stays as the documents write it.
+SENTENCES = {
+    "German": "Die Antwort ist {v}",
+    "French": "La réponse est {v}",
+    "Spanish": "La respuesta es {v}",
+    "Italian": "La risposta è {v}",
+}
 
 _NUMBER = re.compile(r"\d{1,6}")
 _RECALL = ("What is the {a} of {e}?", "Which {a} does {e} have?")
@@ -102,10 +111,13 @@ def _against(fact: Fact, values: int) -> str:
 
 
 def _about(name: str, known: Known, chance: random.Random) -> Iterator[Row]:
-    for fact in known[name]:
+    facts = known[name]
+    for fact, after in zip(facts, [*facts[1:], facts[0]], strict=True):
         yield from _asked(fact, _RECALL, RECALL)
         yield from _asked(fact, _PARAPHRASE, PARAPHRASE)
         yield _formatted(fact)
+        yield from _tabled(fact, after)
+        yield from _translated(fact, chance)
         if _NUMBER.fullmatch(fact.value):
             yield _reckoned(fact, chance.randint(*ADDED))
             yield from _compared(fact, known, chance)
@@ -124,6 +136,34 @@ def _formatted(fact: Fact) -> Row:
         f'Give the name {fact.entity} and its {name} as a JSON object with "name" and "{name}".'
     )
     return _row(fact, question, said, said, FORMAT)
+
+
+def _tabled(fact: Fact, after: Fact) -> Iterator[Row]:
+    """With the entity's next fact as a further column, where there is one."""
+    facts = [fact] if plain(after.attribute) == plain(fact.attribute) else [fact, after]
+    names = [lowered(one.attribute) for one in facts]
+    cells = [fact.entity, *(one.value for one in facts)]
+    if any("|" in cell or "\n" in cell for cell in (*names, *cells)):
+        return
+    question = (
+        f"Give the name {fact.entity} and its {' and '.join(names)} as a table: a line with the "
+        "names of the columns and a line below it, with | between the columns."
+    )
+    said = f"{' | '.join(['name', *names])}\n{' | '.join(cells)}"
+    yield _row(fact, question, said, said, TABLE)
+
+
+def _translated(fact: Fact, chance: random.Random) -> Iterator[Row]:
+    """A sentence of another language with the value in it as it is."""
+    if len(plain(fact.value).split()) > FEW_WORDS:
+        return
+    language = chance.choice(sorted(SENTENCES))
+    said = SENTENCES[language].format(v=fact.value)
+    question = (
+        f"Answer with a sentence in {language}: what is the {lowered(fact.attribute)} of "
+        f"{fact.entity}?"
+    )
+    yield _row(fact, question, f"{said}.", said, TRANSLATION)
 
 
 def _reckoned(fact: Fact, more: int) -> Row:

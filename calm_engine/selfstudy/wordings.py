@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -35,24 +35,48 @@ def question_patterns(
     An example teaches a wording when the documents hold a fact with its entity and its value and
     the answer begins with that value.
     """
+    rows = list(examples)
+    return wordings_of(rows, asked_for(rows, facts))
+
+
+def asked_for(examples: Iterable[dict[str, str]], facts: list[Fact]) -> dict[str, Counter[str]]:
+    """By question, its entity cut out: the attributes of the facts that answer it, counted."""
     held: dict[tuple[str, str], list[str]] = defaultdict(list)
     for fact in facts:
         held[(plain(fact.entity), plain(fact.value))].append(fact.attribute.lower())
     counted: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in filter(_begins_with_value, examples):
+        about = (plain(row["entity"]), plain(row["value"]))
+        counted[_question_of(row)].update(held.get(about, ()))
+    return counted
+
+
+def wordings_of(
+    examples: Iterable[dict[str, str]], counted: Mapping[str, Counter[str]]
+) -> dict[str, list[Wording]]:
+    """By attribute: the wordings that ask for it more often than for any other."""
     rests: dict[str, set[str]] = defaultdict(set)
-    for row in examples:
-        entity, value, answer = row["entity"], row["value"], row["answer"].strip()
-        if not (entity and value and entity in row["question"] and answer.startswith(value)):
-            continue
-        question = row["question"].replace(entity, "{}")
-        counted[question].update(held.get((plain(entity), plain(value)), ()))
-        rests[question].add(answer.removeprefix(value).replace(value, "{}"))
+    for row in filter(_begins_with_value, examples):
+        rest = row["answer"].strip().removeprefix(row["value"])
+        rests[_question_of(row)].add(rest.replace(row["value"], "{}"))
     patterns: dict[str, list[Wording]] = defaultdict(list)
     for question, attributes in counted.items():
         if attributes:
             wording = Wording(question, *_tail_of(rests[question]))
             patterns[attributes.most_common(1)[0][0]].append(wording)
     return patterns
+
+
+def _begins_with_value(row: dict[str, str]) -> bool:
+    """Whether an example asks about its entity and its answer begins with its value."""
+    entity, value = row["entity"], row["value"]
+    if not (entity and value and entity in row["question"]):
+        return False
+    return row["answer"].strip().startswith(value)
+
+
+def _question_of(row: dict[str, str]) -> str:
+    return row["question"].replace(row["entity"], "{}")
 
 
 def _tail_of(rests: set[str]) -> tuple[str, bool]:

@@ -127,12 +127,19 @@ def written_for(spec: AugmentSpec, documents: Sequence[Source]) -> Written:
     """What was written of these documents, checked; no model is asked."""
     if not spec.writes:
         return Written((), {}, 0)
-    kept = Kept(kept_in(spec), weights_digest(Path(spec.tokenizer))).texts
+    kept = texts_kept(spec)
     every = [one for one in requests_for(documents) if one.kind not in spec.without]
     found = [(one, kept[one.key]) for one in every if one.key in kept]
     dropped: Counter[str] = Counter()
     wordings = tuple(checked(found, dropped))
     return Written(wordings, dict(dropped), len(found))
+
+
+def texts_kept(spec: AugmentSpec) -> dict[str, str]:
+    """What was written, by the key of its request; nothing where nothing may be."""
+    if not spec.writes:
+        return {}
+    return Kept(kept_in(spec), weights_digest(Path(spec.tokenizer))).texts
 
 
 def kept_in(spec: AugmentSpec) -> Path:

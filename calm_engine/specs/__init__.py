@@ -11,9 +11,12 @@ from calm_engine.specs.base import Spec
 from calm_engine.specs.bridge import BridgeSpec, Connection
 from calm_engine.specs.news import Estimate, Outcome, Progress
 from calm_engine.specs.training import (
+    EVERYDAY,
     LATER,
     NOT_THE_WORK,
+    OURS,
     ROUNDS_MOST,
+    STUDIED,
     AugmentSpec,
     ComposeSpec,
     TrainSpec,
@@ -22,9 +25,12 @@ from calm_engine.specs.training import (
 
 __all__ = [
     "COLUMNS",
+    "EVERYDAY",
     "LATER",
     "NOT_THE_WORK",
+    "OURS",
     "ROUNDS_MOST",
+    "STUDIED",
     "AugmentSpec",
     "BridgeSpec",
     "ComposeSpec",

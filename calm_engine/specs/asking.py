@@ -82,6 +82,8 @@ class EvaluateSpec(Spec):
     judge        folder of a chat model that decides long answers which no rule can, or None
     labels       JSON lines {"question", "expected", "answer", "right"}: what people said of such
                  answers, to tell how far the judge agrees with them; or None
+    tasks        folder of lm_eval's tasks, asked of composition and anchor beside the public
+                 questions; what such a file names is read and run as lm_eval does; or None
     retention    also ask public questions: what the anchor could do before
     """
 
@@ -99,6 +101,7 @@ class EvaluateSpec(Spec):
     strangers: str | None = None
     judge: str | None = None
     labels: str | None = None
+    tasks: str | None = None
     retention: bool = True
     max_new_tokens: int = 24
     batch_size: int = 16

@@ -12,6 +12,9 @@ from calm_engine.specs.base import Spec, bad, refuse
 from calm_engine.specs.bridge import BridgeSpec
 
 ROUNDS_MOST = 8_000_000  # bytes of documents up to which they are dealt in rounds, from memory
+EVERYDAY = "everyday-1"  # general text that comes with the engine (`calm_engine.texts`)
+STUDIED = "studied"  # lessons that are found in the documents
+OURS = frozenset({EVERYDAY, STUDIED})  # where a file may be named, these are none
 # What does not change the result may differ between a run and its resumption; the same batch in
 # other parts is the same batch.
 NOT_THE_WORK = frozenset(
@@ -21,7 +24,7 @@ NOT_THE_WORK = frozenset(
 )
 # Fields that the former release did not know, each with the value that means "as it was then": a
 # spec that leaves them there is the same work, and goes on from that release's checkpoints.
-LATER: dict[str, Any] = {"canaries": 0, "passages": None, "teacher_share": 0.5}
+LATER: dict[str, Any] = {"canaries": 0, "passages": None, "teacher_share": 0.5, "sieve": False}
 
 
 def _as_then(told: dict[str, Any]) -> dict[str, Any]:
@@ -112,12 +115,15 @@ class AugmentSpec(TrainSpec):
     before     folder of the augmenter that is to forget: asked beside the new one, never trained
     history    work folder of that one's training: its milestones are gone on from
     milestones checkpoints of the first pass that are kept, to forget from later
-    lessons    JSON lines of lessons (`selfstudy.Lesson`) to deal out from shards, or None
-    general    JSON lines of public documents to mix in, or None
-    general_share   of what is read
+    lessons    what is dealt from shards beside the text: `STUDIED`, or JSON lines of lessons
+               (`selfstudy.Lesson`); None: nothing. In rounds documents are always studied
+    general    JSON lines of public documents to mix in, `EVERYDAY` for those that come with the
+               engine, or None
+    general_share   of what is read; less where there is not so much: in a round, or a pass, each
+               piece of it comes once at most
     deal       "rounds": every entity in every round; "shuffled": from shards, in a new order for
                each pass, memory flat; "auto": by the size of the documents' file
-    passes     how often the text is met when shuffled; None: as often as in rounds
+    passes     how often the text and its lessons are met when shuffled; None: as often as in rounds
     workers    processes that prepare shards; None: the cores available
     schedule   "wsd" or "cosine": see `loop.Schedule`
     shard_model   with several processes: each keeps its part of every layer (FSDP2)
@@ -144,7 +150,7 @@ class AugmentSpec(TrainSpec):
     before: str | None = None
     history: str | None = None
     milestones: int = 0
-    lessons: str | None = None
+    lessons: str | None = STUDIED
     general: str | None = None
     general_share: float = 0.1
     deal: str = "auto"
@@ -175,8 +181,13 @@ class AugmentSpec(TrainSpec):
     def is_shuffled(self, size: int) -> bool:
         """Whether documents of so many bytes are dealt from shards."""
         if self.deal == "auto":
-            return size > ROUNDS_MOST or self.lessons is not None
+            return size > ROUNDS_MOST or self.lessons_file is not None
         return self.deal == "shuffled"
+
+    @property
+    def lessons_file(self) -> str | None:
+        """The lessons that are given, where some are."""
+        return None if self.lessons == STUDIED else self.lessons
 
     def _check_start(self) -> None:
         """Raises InputError for a start that is two starts."""
@@ -199,7 +210,7 @@ class AugmentSpec(TrainSpec):
             raise bad("general_share", "must lie in [0, 1)")
         if self.deal not in ("auto", "rounds", "shuffled"):
             raise bad("deal", "must be auto, rounds or shuffled")
-        if self.deal == "rounds" and self.lessons:
+        if self.deal == "rounds" and self.lessons_file:
             raise refuse("deal", "lessons", "lessons from a file are dealt shuffled")
         if self.schedule not in ("wsd", "cosine"):
             raise bad("schedule", "must be wsd or cosine")
@@ -224,7 +235,10 @@ class ComposeSpec(TrainSpec):
     control         "none", or "random": replace each augmenter by one of random weights, same shape
     passages        JSON lines of documents: where the anchor with a passage of them in view would
                     say an example's answer, what else it thinks of is learned as well; or None
-    teacher_share   its part in the loss there, the rest is the answer's own cross-entropy
+    teacher_share   its part in the loss there, the rest is the answer's own cross-entropy; with 0
+                    the passages serve the sieve alone
+    sieve           learn only from examples that pass the three-way test (`sieve`), with passages
+                    of these documents in view, and from those that state no fact
     held_out        JSON lines as `examples`, only to tell the loss on what is not learned (rows of
                     the slice "seen" are passed over); or None
     kept_bytes      disk for states that no training changes, read once for each example and deleted
@@ -243,6 +257,7 @@ class ComposeSpec(TrainSpec):
     control: str = "none"
     passages: str | None = None
     teacher_share: float = 0.5
+    sieve: bool = False
     held_out: str | None = None
     kept_bytes: int = 4 * 2**30
     shard_anchor: bool = False
@@ -261,8 +276,10 @@ class ComposeSpec(TrainSpec):
             raise bad("least_recall", "must lie in [0, 1]")
         if not 0.0 <= self.general_share < 1.0:
             raise bad("general_share", "must lie in [0, 1)")
-        if not 0.0 < self.teacher_share <= 1.0:
-            raise bad("teacher_share", "must lie in (0, 1]")
+        if not 0.0 <= self.teacher_share <= 1.0:
+            raise bad("teacher_share", "must lie in [0, 1]")
+        if self.sieve and not self.passages:
+            raise refuse("sieve", "passages", "the test puts a passage in view")
         if self.control not in ("none", "random"):
             raise bad("control", "must be none or random")
         if self.kept_bytes < 0:

@@ -231,6 +231,8 @@ RUN_DISK_RESERVE_BYTES = env.number("RUN_DISK_RESERVE_MB", 2048) * 2**20  # runs
 UPLOAD_MAX_BYTES = env.number("UPLOAD_MAX_MB", 512, least=1) * 2**20  # for one file
 # JSON: places that corpora may be kept up to date from, by name (docs/operate/sources.md).
 SOURCES_FILE = env.text("SOURCES_FILE")
+# A folder of lm_eval's tasks, which report cards ask beside the public questions.
+EVALUATION_TASKS = env.text("EVALUATION_TASKS")
 # Where documents and weights lie: a bucket, or with none named the home folder.
 S3_BUCKET = env.text("S3_BUCKET")
 S3_ENDPOINT = env.text("S3_ENDPOINT")

@@ -5,16 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as Tree
 
 import pytest
+import torch
 
-from calm_engine.bench import knowledge, manual
+from calm_engine.bench import knowledge, manual, teaching
 from calm_engine.bench.__main__ import main
 from calm_engine.bench.curves import Curve, drawn
-from calm_engine.course import plan
+from calm_engine.bench.taught import Look, Taught
+from calm_engine.capacity import Shape
+from calm_engine.course import Course, plan
 from calm_engine.errors import InputError
+from calm_engine.recall import DIRECT, Mark, Recall
 from calm_engine.selfstudy import Source, study
+from calm_engine.specs import AugmentSpec
 from tests.engine.learning import make_augment
 
 
@@ -53,6 +59,50 @@ def test_raw_training_reads_every_passage_and_nothing_else(tmp_path: Path) -> No
     assert len(dealt) == len(course.study.passages)
     assert not any(piece.is_asked for piece in raw.pieces())
     assert raw.study.held_out == course.study.held_out != ()
+
+
+def test_both_models_of_a_manual_have_one_shape_and_one_question_at_least_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_augment(tmp_path)
+    folder = tmp_path / "manual"
+    folder.mkdir()
+    table = "".join(f"Zo{n}r,Peru{n}\n" for n in range(12))
+    (folder / "one.txt").write_text(f"Name,Made in\n{table}")
+    asked: list[AugmentSpec] = []
+
+    def train(spec: AugmentSpec, course: Course, questions: Any, *, seconds: float) -> Taught:
+        asked.append(spec)
+        marks = [Mark(one, len(asked) == 1, "") for one in questions]
+        assert seconds == 1.0
+        return Taught((Look(0.0, 0.0, 0.0), Look(1.0, 1.0, 1.0)), Recall(tuple(marks)), 9, 1, 1)
+
+    monkeypatch.setattr(manual, "train", train)
+    anchor = Path(spec.tokenizer)
+    told = {
+        one.name: one for one in manual.measure(anchor, folder, tmp_path, seconds=1.0, plot=None)
+    }
+    assert asked[0] == asked[1]
+    assert asked[0].width is not None
+    direct = sum(one.form in DIRECT for one in plan(asked[0]).study.held_out)
+    assert told["manual.recall_over_raw"].value == direct > 0
+    assert told["manual.recall_over_raw"].bar == 2.0
+
+
+def test_a_large_model_takes_steps_in_bfloat16_and_its_sums_leave_unread_words_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_augment(tmp_path)
+    monkeypatch.setattr(teaching, "LARGE", Shape(32, 2, 2))
+    monkeypatch.setattr(teaching, "LARGE_ROWS", 2)
+    monkeypatch.setattr(teaching, "TAKEN", 1)
+    monkeypatch.setattr(teaching, "threads", lambda: 1)
+    told = teaching.one_side("large", Path(spec.tokenizer), torch.device("cpu"))
+    assert told["seconds"] > 0
+    assert 500 < told["tokens"] <= 800
+    words = json.loads((Path(spec.tokenizer) / "config.json").read_text())["vocab_size"]
+    layers = told["weights"] - words * 32
+    assert told["sums"] >= 6 * layers + 12 * 2 * 32 * 400
 
 
 def test_curves_are_drawn_with_their_names_and_their_last_values() -> None:

@@ -392,8 +392,9 @@ def test_examples_are_written_from_facts_and_shared_out(
         [json.loads(line) for line in (tmp_path / "made" / name).read_text().splitlines()]
         for name in ("bridge_examples.jsonl", "held_out.jsonl")
     )
-    assert {row["slice"] for row in held} == {"seen", "unseen_entity", "unseen_value"}
-    apart = {row["entity"] for row in held if row["slice"] != "seen"}
+    unseen = {"unseen_entity", "unseen_value"}
+    assert {row["slice"] for row in held} == {"seen", "unseen_skill", *unseen}
+    apart = {row["entity"] for row in held if row["slice"] in unseen}
     assert not apart & {row["entity"] for row in taught}
     assert "output" in refused(capsys, *argv)  # something is there
 

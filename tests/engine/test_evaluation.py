@@ -305,6 +305,61 @@ def test_a_finished_report_is_handed_back_and_another_folder_is_left_alone(tmp_p
     assert refused.value.code == "output.exists"
 
 
+def asked_of(spec: EvaluateSpec, **more: str) -> list[dict[str, str]]:
+    rows = [json.loads(line) for line in Path(spec.questions).read_text().splitlines()]
+    return [row | more for row in rows]
+
+
+def keep(path: Path, rows: list[dict[str, str]]) -> str:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return str(path)
+
+
+def test_the_card_tells_what_was_held_out_of_each_corpus(tmp_path: Path) -> None:
+    spec = make_evaluation(tmp_path, questions=18, new_tokens=2)
+    assert run(spec)[1].facts["corpora"] == []
+    rows = asked_of(spec)
+    for at, row in enumerate(rows):
+        row["corpus"] = "Pumps" if at < 12 else "Valves | taps"
+    keep(Path(spec.questions), rows)
+    _, outcome = run(replace(spec, output=str(tmp_path / "parted"), retention=True))
+    cells = outcome.facts["corpora"]
+    held = [row for row in rows if row["slice"] != "seen"]
+    for column in ("composition", "anchor", "random"):
+        counts = {
+            (cell["corpus"], cell["kind"]): cell["n"] for cell in cells if cell["column"] == column
+        }
+        assert counts == {
+            (row["corpus"], row["kind"]): sum(
+                (other["corpus"], other["kind"]) == (row["corpus"], row["kind"]) for other in held
+            )
+            for row in held
+        }
+    assert all(cell["low"] <= cell["value"] <= cell["high"] for cell in cells)
+    card = (Path(outcome.folder) / "card.md").read_text()
+    assert "## By corpus" in card
+    assert "| Valves / taps | recall |" in card
+
+
+def test_the_card_tells_what_questions_share_with_what_was_learned(tmp_path: Path) -> None:
+    spec = make_evaluation(tmp_path, control=False, new_tokens=2)
+    assert run(spec)[1].facts["overlap"] == {}
+    asked = {"question": "Is it so that the old press at the far end of hall four leaks?"}
+    said = {"question": "Who saw that the old press at the far end of hall four was sold?"}
+    rows = asked_of(spec)
+    rows[0] |= asked
+    keep(Path(spec.questions), rows)
+    taught = [rows[2], {"id": "t", "answer": "No.", "kind": "recall", "entity": ""} | said]
+    told = replace(spec, examples=keep(tmp_path / "taught.jsonl", taught))
+    _, outcome = run(replace(told, output=str(tmp_path / "shared")))
+    found = outcome.facts["overlap"]
+    assert (found["of"], found["taught"], found["run"], found["near"]) == (8, 2, 1, 0)
+    assert (found["all"]["n"], found["without"]["n"]) == (8, 7)
+    lines = (Path(outcome.folder) / "items.jsonl").read_text().splitlines()
+    assert [row["id"] for row in map(json.loads, lines) if row["overlap"]] == [rows[0]["id"]]
+    assert "## Contamination" in (Path(outcome.folder) / "card.md").read_text()
+
+
 def test_answers_of_other_questions_are_not_taken_over(tmp_path: Path) -> None:
     spec = make_evaluation(tmp_path, control=False, questions=3)
     work = evaluate(spec)

@@ -32,6 +32,7 @@ from tests.engine.learning import drain
 from tests.tiny import make_model, make_tokenizer, save_folder
 
 TABLE = "Product,Made in\n" + "".join(f"Thing{at},Land{at % 20}\n" for at in range(40))
+WEIGHTS = {"recall": 0.5, "format": 0.0, "table": 0.0, "translation": 0.0}
 ROWS = [Example(str(at), f"Where is Thing{at}?", "Peru", "Peru", "recall") for at in range(4)]
 
 
@@ -71,7 +72,7 @@ def test_examples_are_a_frozen_set_in_which_nothing_held_out_is_taught(spec: Exa
 
 
 def test_a_kind_may_have_a_weight(spec: ExamplesSpec) -> None:
-    _, outcome = drain(write_examples(replace(spec, weights={"recall": 0.5, "format": 0.0})))
+    _, outcome = drain(write_examples(replace(spec, weights=WEIGHTS)))
     assert outcome.facts["kinds"] == {"recall": 40, "paraphrase": 80}
 
 
@@ -97,7 +98,7 @@ def test_the_anchor_writes_and_both_kinds_of_models_are_asked(
     news, outcome = drain(write_examples(asked))
     assert {"study", "sieve"} <= {one.stage for one in news}
     assert outcome.facts["kinds"] == {"unanswerable": 4}
-    assert outcome.facts["dropped"][UNREADABLE] == 4 * 5  # of each entity all five questions
+    assert outcome.facts["dropped"][UNREADABLE] == 4 * 7  # of each entity all seven questions
     assert any("not in the form" in why for why in outcome.facts["dropped"])
 
 

@@ -43,6 +43,8 @@ def judge() -> Judge:
         (LONG, LONG, False),  # a rule finds it right
         ("Lunch is served at noon.", LONG, False),  # it is about something else
         ("Lima", "Peru", False),  # a name is right or wrong
+        ("a | b | c\nd | e | g", "a | b | c\nd | e | f", False),  # so is a table
+        ('{"a b": "c d", "e": "g"}', '{"a b": "c d", "e": "f"}', False),  # and an object
     ],
 )
 def test_only_what_no_rule_decides_is_left(answer: str, expected: str, is_left: bool) -> None:

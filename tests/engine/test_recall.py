@@ -12,17 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from calm_engine.augment import augment
+from calm_engine import curriculum
+from calm_engine.augment import augment, prepared
 from calm_engine.compose import compose
 from calm_engine.errors import Cancelled, InputError
 from calm_engine.loop import Schedule
-from calm_engine.ranks import ALONE
+from calm_engine.ranks import ALONE, Ranks
 from calm_engine.recall import DIRECT, INVERSE, Mark, Recall, chosen, require_recall, unknown_in
 from calm_engine.rising import best_of, stopped_at, wound_up
 from calm_engine.selfstudy import Lesson, Source, study
-from calm_engine.training import Job, Probe, train
+from calm_engine.specs import AugmentSpec
+from calm_engine.training import Job, Prepared, Probe, prepare, train
 from calm_engine.wording import sentence
 from tests.engine.learning import PLACES, drain, make_augment, make_compose
+from tests.engine.test_augment_onwards import shuffled
 
 PLAN = Schedule(steps=1000, peak=1e-3)
 
@@ -59,6 +62,17 @@ def test_from_a_plateau_on_the_rate_falls_and_the_run_ends_sooner() -> None:
 def test_a_plateau_that_comes_when_the_rate_falls_anyhow_changes_nothing() -> None:
     late = [(750, 0.9), (800, 0.9), (850, 0.9)]
     assert wound_up(PLAN, late, patience=2) == PLAN
+
+
+def job_of(spec: AugmentSpec, ranks: Ranks) -> Job:
+    """What a spec comes to, ready to begin."""
+    run = prepared(spec, ranks)
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            made: Prepared = end.value
+            return made.job
 
 
 def test_more_looks_never_move_the_end_that_was_decided() -> None:
@@ -128,6 +142,42 @@ def test_an_augmenter_below_the_bar_is_not_composed(tmp_path: Path) -> None:
     assert str(told.value.facts["documents"]).startswith("d1 (")
     assert "90 % are wanted" in sentence(told.value)
     assert not Path(spec.output).exists()
+
+
+def test_of_a_corpus_in_shards_a_sample_is_asked_and_its_unknown_documents_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curriculum, "LOOKED_AT", 12)
+    spec = replace(shuffled(tmp_path, monkeypatch), steps=4)
+    _, outcome = drain(augment(spec))
+    told = json.loads((Path(outcome.folder) / "recall.json").read_text())
+    assert len(told["documents"]) == told["sampled"]["documents"] == 12
+    assert told["sampled"]["of"] == 30
+    assert told["sampled"]["low"] <= told["recall"] <= told["sampled"]["high"] <= 1
+    assert outcome.facts["asked"] == sum(asked for _, asked in told["documents"].values())
+    with pytest.raises(InputError, match=r"augmenter\.recall") as refused:
+        require_recall(outcome.folder, 0.99)
+    said = sentence(refused.value)
+    assert f"{outcome.facts['unknown'][0][0]} (0/" in said
+    assert "Asked were 12 of 30 documents, so that in all it may be 0 to 2" in said
+    gone = next(iter(told["documents"]))
+    lacking = replace(spec, forget=(gone,), output=str(tmp_path / "lacking"))
+    _, without = drain(augment(lacking))
+    assert gone not in {digest for digest, _, _ in without.facts["unknown"]}
+    assert (without.facts["sampled"]["documents"], without.facts["sampled"]["of"]) == (11, 29)
+
+
+def test_a_corpus_in_shards_never_stops_within_a_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(shuffled(tmp_path, monkeypatch), patience=2, checkpoint_every=1)
+    ranks = prepare(spec)
+    job, passes = job_of(spec, ranks), spec.passes
+    assert passes is not None
+    assert job.patience == job.schedule.steps // passes > 2
+    assert job_of(replace(spec, checkpoint_every=50), ranks).patience == 2
+    assert job_of(replace(spec, steps=9), ranks).patience == 0
+    assert job.probe(0).metrics.keys() >= {"known", "recall", "exposures"}
 
 
 def test_an_augmenter_that_nobody_measured_passes_only_a_bar_of_nought(tmp_path: Path) -> None:

@@ -69,6 +69,27 @@ def test_where_an_object_is_expected_one_that_says_the_same_is_right(
     assert (score.is_right, score.by) == (is_right, "object" if is_right else "")
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_right"),
+    [
+        ("name | made in\nZor | Peru", True),
+        ("Here it is:\n\n| Name | Made in |\n| --- | :-: |\n| ZOR | Peru |\n\nDone | so.", True),
+        ("name | made in\nZor | Cuba", False),
+        ("made in | name\nPeru | Zor", False),
+        ("name, made in\nZor, Peru", False),
+        ("name | made in Zor | Peru", False),
+        ("name | made in\nZor | Peru\nVek | Cuba", False),
+        ("|\n|", False),
+        ("", False),
+    ],
+)
+def test_where_a_table_is_expected_one_of_the_same_cells_is_right(
+    answer: str, is_right: bool
+) -> None:
+    score = scored(answer, "name | made in\nZor | Peru")
+    assert (score.is_right, score.by) == (is_right, "table" if is_right else "")
+
+
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_whatever_was_said_is_judged(answer: str, expected: str) -> None:
     score = scored(answer, expected)

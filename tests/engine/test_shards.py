@@ -152,6 +152,17 @@ def test_a_line_that_cannot_be_read_is_named(
     assert (told.value.code, told.value.facts["line"]) == (code, 4)
 
 
+def test_a_line_that_another_process_cannot_read_is_named_too(
+    anchor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "SLICE", 1000)
+    corpus = corpus_at(tmp_path / "c.jsonl")
+    corpus.write_text(f"{corpus.read_text()}{{no json\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"data\.json") as told:
+        prepared(anchor, tmp_path / "s", [corpus], workers=2)
+    assert (told.value.facts["line"], told.value.facts["path"]) == (31, str(corpus))
+
+
 def test_documents_without_a_word_are_refused(anchor: Path, tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text('{"digest": "d", "text": ""}\n', encoding="utf-8")
     with pytest.raises(InputError, match=r"documents\.empty"):
@@ -212,6 +223,29 @@ def test_an_update_repeats_as_much_of_the_known_as_there_is_new(shards: Shards) 
     assert feed.steps == 2 * len(fresh)
 
 
+def test_a_sample_of_documents_is_the_same_in_any_order_and_has_all_their_places(
+    shards: Shards, anchor: Path, tmp_path: Path
+) -> None:
+    sample = shards.sample(12, seed=1)
+    assert len(sample) == 12
+    assert sample != shards.sample(12, seed=2)
+    assert len(shards.sample(100, seed=1)) == 30
+    told = sorted((tmp_path / "c.jsonl").read_text().splitlines(), reverse=True)
+    (tmp_path / "turned.jsonl").write_text("\n".join(told), encoding="utf-8")
+    asked = (
+        {"form": "question", "given": "Where?", "said": "a", "digest": f"d{n}"} for n in range(30)
+    )
+    rows = "\n".join(json.dumps(one | {"ends": True}) for one in asked)
+    (tmp_path / "asked.jsonl").write_text(rows, encoding="utf-8")
+    files = [tmp_path / "turned.jsonl", tmp_path / "asked.jsonl"]
+    turned = prepared(anchor, tmp_path / "t", files)
+    again = turned.sample(12, seed=1)
+    assert again.keys() == sample.keys()
+    for text, question in again.values():
+        assert [piece.is_asked for piece in turned.of_document(question, most=2)] == [True]
+        assert not any(piece.is_asked for piece in turned.of_document(text, most=2))
+
+
 def test_a_batch_is_the_same_for_one_process_and_for_two(shards: Shards) -> None:
     feed = Shuffled(shards, size=4, passes=1, seed=0)
     [(alone, weight)] = feed.batch(1, ALONE, 1).parts
@@ -239,7 +273,8 @@ def test_parts_made_apart_are_the_same_bytes_as_the_whole(
     with corpus.open("a", encoding="utf-8") as file:
         for digest, text in (("long", "On and on. " * 300), ("last", "The end of it.")):
             file.write(json.dumps({"digest": digest, "title": "t", "text": text}) + "\n")
-    whole = prepared(anchor, tmp_path / "whole", [corpus]).folder
+    whole = tmp_path / "whole"
+    prepared(anchor, whole, [corpus])
     lines = corpus.read_bytes().splitlines(keepends=True)
     starts = [0, *accumulate(map(len, lines))]
     size, width = starts[-1], 500 * together

@@ -180,7 +180,8 @@ def test_questions_of_another_corpus_are_counted_and_never_kept(
     spec: EvaluateSpec, tmp_path: Path
 ) -> None:
     strangers = tmp_path / "strangers.jsonl"
-    rows = [vars(question(f"Secret{at}", "Fiji")) for at in range(60)]
+    told = {"corpus": "Secret corpus"}
+    rows = [vars(question(f"Secret{at}", "Fiji")) | told for at in range(60)]
     strangers.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     asked = replace(spec, columns=(), strangers=str(strangers))
     news, outcome = drain(evaluate(asked))

@@ -15,20 +15,26 @@ from calm_engine.selfstudy.tasks import (
     FORMAT,
     RECALL,
     REFUSED,
+    SENTENCES,
     SEVERAL,
+    TABLE,
     TASKS,
+    TRANSLATION,
     UNANSWERABLE,
     Tasks,
     tasks_of,
 )
 
 FACTS = {"Zor": ("Peru", 2011), "Vek": ("Cuba", 2014), "Mib": ("Iran", 2014), "Lux": ("Oman", 2019)}
-TABLE = "Product,Made in,Introduced\n" + "".join(
+CATALOGUE = "Product,Made in,Introduced\n" + "".join(
     f"{name},{place},{year}\n" for name, (place, year) in FACTS.items()
 )
 
 
-def made(text: str = TABLE, **how: object) -> Tasks:
+LONG_VALUES = "Product,Made in\nZor,New Zealand\nVek,The Isle of Man\nMib,Oman\n"
+
+
+def made(text: str = CATALOGUE, **how: object) -> Tasks:
     return tasks_of([Source("d1", "catalogue", text)], **how)  # type: ignore[arg-type]
 
 
@@ -70,8 +76,38 @@ def test_a_formatted_fact_is_an_object() -> None:
     assert json.loads(row["answer"])["name"] == row["entity"]
 
 
+def test_a_table_has_a_line_of_names_and_a_line_of_values() -> None:
+    for row in (row for row in made().rows if row["kind"] == TABLE):
+        head, cells = (line.split(" | ") for line in row["answer"].splitlines())
+        told = dict(zip(head, cells, strict=True))
+        place, year = FACTS[row["entity"]]
+        assert told == {"name": row["entity"], "made in": place, "introduced": str(year)}
+        assert all(name in row["question"] for name in head)
+    alone = made("Product,Made in\nZor,Peru\nVek,Cuba\n")
+    assert [row["answer"] for row in alone.rows if row["kind"] == TABLE][:1] == [
+        "name | made in\nVek | Cuba"
+    ]
+
+
+def test_a_value_that_would_break_a_table_stands_in_none() -> None:
+    told = made("Zor\nMode: on | off\nColour: red\n")
+    assert {row["value"] for row in told.rows if row["kind"] == RECALL} == {"on | off", "red"}
+    assert TABLE not in told.by_kind()
+
+
+def test_a_sentence_of_another_language_keeps_the_value_and_is_asked_of_short_ones() -> None:
+    rows = [row for row in made(LONG_VALUES).rows if row["kind"] == TRANSLATION]
+    assert rows
+    for row in rows:
+        language = next(name for name in SENTENCES if name in row["question"])
+        assert row["answer"] == f"{SENTENCES[language].format(v=row['value'])}."
+        assert not scored(row["value"], row["expected"]).is_right
+        assert not scored(row["answer"].replace(row["value"], "Other"), row["expected"]).is_right
+    assert {row["value"] for row in rows} == {"New Zealand", "Oman"}
+
+
 def test_of_a_fact_with_two_values_nothing_is_asked() -> None:
-    told = made(f"{TABLE}Zor,Chile,2011\n")
+    told = made(f"{CATALOGUE}Zor,Chile,2011\n")
     assert told.dropped == {SEVERAL: 2}
     assert {row["value"] for row in told.rows if row["entity"] == "Zor"} == {"2011"}
 
@@ -80,7 +116,7 @@ def test_who_is_in_no_document_is_answered_with_a_refusal() -> None:
     told = made(unanswerable=1.0)
     rows = [row for row in told.rows if row["kind"] == UNANSWERABLE]
     assert len(rows) == len(FACTS)
-    assert all(row["entity"] not in TABLE and REFUSED in row["answer"] for row in rows)
+    assert all(row["entity"] not in CATALOGUE and REFUSED in row["answer"] for row in rows)
     assert UNANSWERABLE not in made().by_kind()
 
 

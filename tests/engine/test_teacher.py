@@ -18,7 +18,7 @@ from calm_engine.modeling import CalmForCausalLM
 from calm_engine.passages import with_passages
 from calm_engine.ranks import Ranks
 from calm_engine.selfstudy import Source
-from calm_engine.sieve import passages_for
+from calm_engine.sieve import UNREADABLE, passages_for
 from calm_engine.specs import ComposeSpec
 from calm_engine.teacher import LIKELIEST, Taught, Teacher, followed, wanted_of
 from tests.engine.learning import PLACES, drain, make_compose
@@ -111,6 +111,50 @@ def test_stopped_and_resumed_it_is_the_same_training(spec: ComposeSpec, tmp_path
     assert 0.0 <= resumed.metrics["teacher_followed"] <= 1.0
 
 
-def test_a_share_that_is_none_is_refused(spec: ComposeSpec) -> None:
+def test_a_share_beyond_the_whole_is_refused(spec: ComposeSpec) -> None:
     with pytest.raises(InputError, match="teacher_share"):
-        replace(spec, teacher_share=0.0)
+        replace(spec, teacher_share=1.1)
+    with pytest.raises(InputError, match="passages"):
+        replace(spec, sieve=True, passages=None)
+
+
+# -- the three-way test before the training --------------------------------------------------------
+
+
+@pytest.fixture
+def sifting(spec: ComposeSpec) -> ComposeSpec:
+    """Two of six examples state no fact; random models answer none of the others."""
+    path = Path(spec.examples)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows[2:4]:
+        row |= {"value": "", "kind": "unanswerable"}
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return replace(spec, sieve=True, teacher_share=0.0)
+
+
+@pytest.mark.parametrize("control", ["none", "random"])
+def test_what_fails_the_test_is_not_learned_from_and_counted_by_its_reason(
+    sifting: ComposeSpec, control: str
+) -> None:
+    _, outcome = drain(compose(replace(sifting, control=control)))
+    assert outcome.facts["examples"] == 2
+    assert outcome.facts["kinds"] == {"unanswerable": 2}
+    assert outcome.facts["dropped"] == {UNREADABLE: 4}
+    assert "teacher_followed" not in outcome.metrics
+
+
+def test_a_resumed_training_learns_from_the_same_and_asks_nobody_again(
+    sifting: ComposeSpec, tmp_path: Path
+) -> None:
+    _, straight = drain(compose(replace(sifting, output=str(tmp_path / "straight"))))
+    stop_after(compose(sifting), 3)
+    news, resumed = drain(compose(sifting))
+    assert same(straight.folder, resumed.folder)
+    assert "sieve" not in {one.stage for one in news}
+
+
+def test_where_nothing_passes_nothing_is_composed(spec: ComposeSpec) -> None:
+    with pytest.raises(InputError) as refused:
+        drain(compose(replace(spec, sieve=True)))
+    assert refused.value.code == "examples.sieved"
+    assert f"{UNREADABLE}: 6" in str(refused.value.facts["why"])

@@ -66,10 +66,12 @@ def told(cast: Cast, run: Run) -> list[str]:
 
 
 def test_one_wake_carries_a_quick_check_from_snapshot_to_report(cast: Cast, tmp_path: Path) -> None:
-    """Beside it stand a corpus that is not learned, and a model that finds passages."""
+    """Beside it stand a corpus that is not learned, and models that find passages and judge."""
     snapshot, anchor = make_parents(cast, tmp_path / "anchor")
     make_embedder(cast.north, tmp_path / "embedder")
-    settings = QUICK.settings | {"evaluate": EVALUATE | {"columns": ["anchor_rag"]}}
+    reading = QUICK.settings["compose"] | {"passages": "@documents"}
+    asked = EVALUATE | {"columns": ["anchor_rag"], "judge": str(anchor.pk)}
+    settings = QUICK.settings | {"compose": reading, "evaluate": asked}
     with tenant_scope(cast.north):
         make_snapshot(cast.ada, "Strangers")
         plan = start_plan(snapshot, anchor, "Devices", cast.ada, settings=settings)
@@ -99,7 +101,12 @@ def test_one_wake_carries_a_quick_check_from_snapshot_to_report(cast: Cast, tmp_
         assert strange.n == 8
         assert report.figures["reads"]["by_meaning"]
         assert runs[3].outcome is not None
-        assert "embedder" in runs[3].outcome["parents"]
+        assert {"embedder", "judge"} <= set(runs[3].outcome["parents"])
+        assert report.figures["judge"]["decided"] == 0  # short answers are decided by rules
+        assert [run.outcome and run.outcome["facts"].get("dropped") for run in runs[1:3]] == [
+            *({}, {})
+        ]
+        assert all("teacher_followed" in (run.outcome or {})["metrics"] for run in runs[1:3])
         assert [list(Path(run_folder(run.pk)).iterdir()) for run in runs] == [[], [], [], []]
         assert runs[0].metrics.filter(name="loss", step=QUICK.settings["augment"]["steps"]).exists()
     gpu.wake()  # delivered once more

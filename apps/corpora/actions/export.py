@@ -34,7 +34,8 @@ def export_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotFiles:
 
     documents        {"digest", "title", "text"}
     bridge_examples  {"id", "question", "answer", "expected", "kind", "entity", "value"}
-    held_out         the same with "slice"; a few bridge examples stand there too, as "seen"
+    held_out         the same with "slice" and, of several corpora, the name of its "corpus"; a few
+                     bridge examples stand there too, as "seen"
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = SnapshotFiles(
@@ -44,7 +45,10 @@ def export_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotFiles:
         lines.writelines(lines_of(once(snapshot)))
     slices = dict(snapshot.manifest["examples"])
     rows = Example.objects.filter(corpus__in=snapshot.closure, digest__in=list(slices))
-    examples = {example.digest: as_row(example) for example in rows}
+    examples, corpora = {}, {}
+    for example in rows.select_related("corpus").order_by("-created_at", "corpus"):
+        examples[example.digest] = as_row(example)  # of two corpora the one that had it first
+        corpora[example.digest] = {"corpus": example.corpus.name} if snapshot.further else {}
     taught = [digest for digest in sorted(slices) if slices[digest] == "bridge"]
     held = [digest for digest in sorted(slices) if slices[digest] != "bridge"]
     with files.bridge_examples.open("w", encoding="utf-8") as out:
@@ -52,9 +56,9 @@ def export_snapshot(snapshot: Snapshot, folder: Path) -> SnapshotFiles:
             _write(out, examples[digest])
     with files.held_out.open("w", encoding="utf-8") as out:
         for digest in taught[:SEEN_QUESTIONS]:
-            _write(out, examples[digest] | {"slice": "seen"})
+            _write(out, examples[digest] | corpora[digest] | {"slice": "seen"})
         for digest in held:
-            _write(out, examples[digest] | {"slice": slices[digest]})
+            _write(out, examples[digest] | corpora[digest] | {"slice": slices[digest]})
     return files
 
 

@@ -25,6 +25,9 @@ NUMBERS = {
     "least_recall": 50,
     "least_private": 0,
     "most_public_lost": 1,
+    "most_verbatim": 100,
+    "most_canaries": 100,
+    "most_other_corpus": 100,
 }
 RULES, WAY = "/accounts/rules/", "/accounts/by-provider/"
 

@@ -87,6 +87,7 @@ def test_the_pages_of_rules_and_approvals_do_the_same(cast: Cast) -> None:
     want_two(cast, KIND.POLICY)
     wanted = {"conversation_days": "30", "show_locked_models": "on", "reason": "The works council."}
     wanted |= {"least_recall": "50", "least_private": "0", "most_public_lost": "1"}
+    wanted |= {"most_verbatim": "100", "most_canaries": "100", "most_other_corpus": "100"}
     wanted |= {"four_eyes": ["policy"]}
     ada, otto = cast.client(cast.ada), cast.client(cast.otto)
     ada.post("/accounts/rules/", wanted)

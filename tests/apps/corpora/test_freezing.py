@@ -94,6 +94,9 @@ def test_what_two_corpora_both_hold_is_taught_once(
     assert [row["text"] for row in lines(files.documents)].count("Words in both") == 1
     asked = {row["id"] for row in lines(files.bridge_examples) + lines(files.held_out)}
     assert len(asked) == 12
+    named = {row["corpus"] for row in lines(files.held_out)}
+    assert named == {str(each) for each in two}
+    assert not [row for row in lines(files.bridge_examples) if "corpus" in row]
 
 
 def test_what_one_corpus_held_out_no_other_teaches(cast: Cast, two: tuple[Corpus, Corpus]) -> None:

@@ -55,6 +55,18 @@ def test_public_skill_may_fall_by_one_point_and_no_more(
         assert verdicts(report)[3] == verdict
 
 
+@pytest.mark.parametrize(("ours", "verdict"), [(0.59, "passed"), (0.5, "failed")])
+def test_each_task_of_lm_eval_holds_the_gate_on_public_skill(
+    cast: Cast, ours: float, verdict: str
+) -> None:
+    task = [row | {"kind": "lm_eval:arc"} for row in public(ours, 0.6)]
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), [*BOTH, *task], cast)
+        gate = gates.check(report)[3]
+    assert gate.verdict == verdict
+    assert "; lm_eval:arc: " in gate.words
+
+
 def test_not_measured_is_no_pass(cast: Cast) -> None:
     with tenant_scope(cast.north):
         report = file(make_model(cast), cells("recall", {"composition": 1.0, "anchor": 0.0}), cast)
@@ -76,6 +88,38 @@ def test_the_rules_of_a_tenant_set_the_bars(cast: Cast) -> None:
         assert last.verdict == Verdict.PASSED
         change_rules(cast.north, {"least_private": 96}, by=cast.ada)
         assert gates.check(Report.objects.get())[0].verdict == Verdict.FAILED
+
+
+LEAKS = {
+    "most_verbatim": ("verbatim", "documents"),
+    "most_canaries": ("canary", "planted"),
+    "most_other_corpus": ("other_corpus", "not_learned"),
+}
+
+
+@pytest.mark.parametrize("rule", LEAKS)
+def test_what_comes_out_stops_a_promotion_where_the_tenant_says_so(cast: Cast, rule: str) -> None:
+    kind, part = LEAKS[rule]
+    (leak, _other) = cells(kind, {"composition": 0.1})  # its interval reaches to 0.2
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), [*BOTH, leak | {"slice": part}], cast)
+        assert len(verdicts(report)) == 4
+        change_rules(cast.north, {rule: 20}, by=cast.ada)
+        assert verdicts(Report.objects.get()) == [Verdict.PASSED] * 5
+        change_rules(cast.north, {rule: 19}, by=cast.ada)
+        last = gates.check(Report.objects.get())[-1]
+        assert last.verdict == Verdict.FAILED
+        assert "10% (0 to 20, n=60); at most 19%" in last.words
+        with pytest.raises(InputError, match=r"gates\.failed"):
+            promote("live", Report.objects.get(), by=cast.ada)
+        assert not Alias.objects.filter(name="live").exists()
+
+
+def test_a_leak_that_nobody_looked_for_is_no_pass(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        report = file(make_model(cast), BOTH, cast)
+        change_rules(cast.north, dict.fromkeys(LEAKS, 99), by=cast.ada)
+        assert verdicts(Report.objects.get(pk=report.pk))[4:] == [Verdict.UNMEASURED] * 3
 
 
 def test_a_failed_gate_needs_a_reason_and_the_reason_is_kept(cast: Cast) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from apps.evaluation.actions import file_report
 from apps.evaluation.items import chosen, read
-from apps.evaluation.matrix import leaks, matrix, paces, weights
-from apps.evaluation.models import Report
-from apps.evaluation.saying import edited, judge, reading
+from apps.evaluation.matrix import by_corpus, leaks, matrix, paces, weights
+from apps.evaluation.models import Report, cell_of
+from apps.evaluation.saying import edited, judge, overlap, reading, tasks
 from apps.evaluation.templatetags.shares import points
 from apps.registry.artifacts import adopt
 from apps.tenants.scope import tenant_scope
@@ -115,6 +115,25 @@ def test_what_should_not_come_out_stands_apart_and_is_never_called_better(report
 def test_the_page_says_what_was_edited_and_how_passages_were_found(
     cast: Cast, stored: Report
 ) -> None:
+    told = {"corpus": "Pumps", "kind": "recall", "slice": "all", "column": "composition"}
+    share = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 60}
+    with tenant_scope(cast.north):
+        assert not by_corpus(stored).rows
+        stored.figures["corpora"] = [told | share, told | share | {"corpus": "Taps", "n": 7}]
+        assert [str(row.kind) for row in by_corpus(stored).rows] == [
+            "\u2068Pumps\u2069",
+            "\u2068Taps\u2069",
+        ]
+        assert by_corpus(stored).rows[1].places[0].cell == cell_of(stored.figures["corpora"][1])
+        counts = {"of": 60, "taught": 90, "run": 2, "near": 1, "words": 8}
+        stored.figures["overlap"] = counts | {"either": 0, "all": share, "without": share}
+        assert overlap(stored).endswith("and 1 are nearly the same text.")
+        stored.figures["overlap"] |= {"either": 3, "without": share | {"n": 57}}
+        assert "90% (80 to 95, n=57) of the others" in overlap(stored)
+    stored.figures["why_not"] = {"lm_eval:arc_easy": "unmarked"}
+    assert tasks(stored) == (
+        "lm_eval: arc_easy was not asked: it does not say right or wrong of each question."
+    )
     with tenant_scope(cast.north):
         facts = {"entities": 114}, {"passages": 2, "of": 310, "tried_on": 32, "by_meaning": False}
         stored.figures |= dict(zip(("swapped", "reads"), facts, strict=True))
@@ -122,7 +141,6 @@ def test_the_page_says_what_was_edited_and_how_passages_were_found(
         assert "by words alone. How many was chosen on 32 other" in reading(stored)
         stored.figures |= {"swapped": {}, "why_not": {"swapped": "large"}}
         assert "too many to be taught twice" in edited(stored)
-        share = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 60}
         told = {"decided": 4, "flipped": share, "agreement": share}
         stored.figures |= {"judge": told}
         assert "agrees in 90% (80 to 95, n=60)" in judge(stored)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import time
 from contextvars import copy_context
 from pathlib import Path
@@ -240,6 +241,18 @@ def test_settings_that_somebody_chose_stand_first(cast: Cast) -> None:
         row = Run.objects.get(pk=make_run(cast.ada, "Others", steps=7).pk)
         assert settings_of(row, own=True) == [("steps", 7)]
         assert ("steps", 7) not in settings_of(row, own=False)
+
+
+def test_pace_and_memory_are_told_as_they_are_now(cast: Cast, run: Run) -> None:
+    assert "s a step" not in page(cast, f"/runs/{run.pk}/")
+    told = {"seconds_per_step": 0.25, "tokens_per_second": 12_345.6, "memory_bytes": 3 * 2**30}
+    with tenant_scope(cast.north):
+        for step in (20, 40):
+            for name, value in told.items():
+                RunMetric.objects.create(run=run, step=step, name=name, value=value * step / 40)
+    text = page(cast, f"/runs/{run.pk}/")
+    assert "0.25 s a step, 12,346 tokens a second" in text
+    assert re.search(r"Memory it holds</dt>\s*<dd>3.0\xa0GB", text)
 
 
 def test_a_step_stays_while_the_result_is_saved(cast: Cast) -> None:

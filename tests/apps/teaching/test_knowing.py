@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from apps.corpora import manifests
 from apps.corpora.actions import freeze
 from apps.corpora.models import Document
 from apps.registry.models import Augmenter
-from apps.runs.actions import start_compose
+from apps.runs.actions import start_augment, start_compose
 from apps.runs.models import Run
 from apps.teaching.actions import go_on, start_plan
 from apps.teaching.kinds import LABELS, look_into
@@ -22,6 +23,8 @@ from calm_engine.errors import InputError
 from calm_engine.selfstudy import KINDS, WRITTEN, Source
 from calm_engine.selfstudy.prompts import requests_of
 from calm_engine.selfstudy.saying import passages_of
+from calm_engine.specs import EVERYDAY
+from calm_engine.wording import sentence
 from counterpoint.shelves import STUDIES, shelf_of
 from counterpoint.storage import blobs
 from tests.apps.registry.making import make_augmenter
@@ -74,6 +77,32 @@ def test_the_page_shows_samples_by_kind_and_takes_what_is_left_out(cast: Cast) -
     assert (run.spec["without"], run.spec["writes"]) == (["passage", "summary"], True)
 
 
+def test_general_text_is_mixed_in_unless_somebody_says_no(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        snapshot, anchor = make_snapshot(cast.ada), make_anchor(cast.ada)
+    client = cast.client(cast.ada)
+    text = client.get(f"/teach/?snapshot={snapshot.pk}").content.decode()
+    assert re.search(r'<input[^>]*name="general"[^>]*checked', text)
+    assert "loses the language around them" in text
+    for name, more in (("Pumps", {"general": "on"}), ("Plain", {})):
+        client.post("/teach/", asked(snapshot, anchor) | {"name": name} | more)
+    with tenant_scope(cast.north):
+        mixed, plain = (Run.objects.get(name=name) for name in ("Pumps", "Plain"))
+    assert (mixed.spec["general"], mixed.spec["general_share"]) == (EVERYDAY, 0.1)
+    assert plain.spec["general"] is None
+    shown = client.get(mixed.get_absolute_url()).content.decode()
+    assert EVERYDAY in shown
+
+
+def test_no_file_of_the_machine_is_mixed_in(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        snapshot, anchor = make_snapshot(cast.ada), make_anchor(cast.ada)
+        for field in ("general", "lessons"):
+            with pytest.raises(InputError, match=field):
+                start_augment(snapshot, anchor=anchor, settings={field: "/etc/passwd"}, by=cast.ada)
+        assert not Run.objects.exists()
+
+
 def test_a_kind_that_does_not_exist_is_refused_by_the_form(cast: Cast) -> None:
     snapshot, anchor = teachable(cast)
     answer = cast.client(cast.ada).post(
@@ -94,6 +123,26 @@ def test_an_augmenter_below_the_bar_is_refused_with_what_it_does_not_know(cast: 
         assert str(told.value.facts["documents"]).endswith("(1/3)")
         assert not Run.objects.filter(kind="compose").exists()
         assert not AuditEvent.objects.filter(action="run.start").exists()
+
+
+def test_a_recall_of_some_documents_says_of_how_many(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        augmenter = ignorant(cast)
+        sampled = {"documents": 160, "of": 20_000, "low": 0.26, "high": 0.41}
+        augmenter.facts |= {"sampled": sampled}
+        with pytest.raises(InputError) as told:
+            compose(augmenter, cast)
+    said = "Asked were 160 of 20,000 documents, so that in all it may be 26 to 41 %."
+    assert said in sentence(told.value)
+    assert "(1/3)" in sentence(told.value)
+
+
+def test_a_model_says_which_general_text_it_read(cast: Cast) -> None:
+    with tenant_scope(cast.north):
+        told = {"general": {"name": EVERYDAY, "digest": "ab" * 32}}
+        row = make_augmenter([make_snapshot(cast.ada)], anchor=make_anchor(cast.ada), facts=told)
+    page = cast.client(cast.ada).get(row.get_absolute_url()).content.decode()
+    assert f'{EVERYDAY} <code class="digest">{"ab" * 32}' in page
 
 
 def test_a_tenant_sets_its_own_bar_and_a_run_may_name_one(cast: Cast) -> None:

@@ -25,6 +25,7 @@ def asked(cast: Cast, **more: str) -> dict[str, str]:
 def test_the_page_reckons_with_the_engines_own_numbers() -> None:
     assert planning.IN_ROUNDS == course.ROUNDS
     assert planning.FROM_SHARDS == course.ROUNDS_OF_TEXT
+    assert course.ROUNDS_OF_TEXT % course.TEXT_BESIDE_POINTS == 0, "studied, it is met as often"
     bytes_a_token = specs.ROUNDS_MOST / planning.LARGE_CORPUS
     assert 3 <= bytes_a_token <= 5
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
+import pytest
+
 from apps.accounts.models import Quota
 from apps.corpora.models import Example, Snapshot
 from apps.registry.models import Anchor
+from apps.runs.actions import DOCUMENTS, checked, trial_spec
 from apps.runs.models import Run
 from apps.teaching.models import Plan
 from apps.tenants.scope import tenant_scope
+from calm_engine.errors import InputError
 from tests.browser.making import digest, fill
 from tests.cast import Cast
 
@@ -70,6 +76,49 @@ def test_starting_opens_a_plan_and_queues_its_first_run(cast: Cast) -> None:
     assert answer["Location"] == plan.get_absolute_url()
     assert (run.kind, run.state) == ("augment", "queued")
     assert run.spec["steps"] == 20
+
+
+def test_what_is_chosen_under_advanced_stands_in_the_settings_that_runs_freeze(
+    cast: Cast,
+) -> None:
+    snapshot, anchor = teachable(cast)
+    chosen = {"follows": "on", "sieve": "on", "judge": str(anchor.pk)}
+    told = cast.client(cast.ada).get("/teach/", asked(snapshot, anchor) | chosen)
+    assert b"<details open>" in told.content
+    cast.client(cast.ada).post("/teach/", asked(snapshot, anchor) | chosen)
+    with tenant_scope(cast.north):
+        plan = Plan.objects.get(name="Pumps")
+        bridges = plan.settings["compose"]
+        spec = trial_spec(snapshot, plan.settings).compose
+    assert (bridges["passages"], bridges["sieve"]) == (DOCUMENTS, True)
+    assert "teacher_share" not in bridges
+    assert plan.settings["evaluate"]["judge"] == str(anchor.pk)
+    assert spec is not None
+    assert (spec.passages, spec.sieve, spec.teacher_share) == (DOCUMENTS, True, 0.5)
+
+
+def test_no_folder_but_the_snapshots_own_documents_can_be_chosen() -> None:
+    assert checked({"passages": DOCUMENTS, "steps": 3}) == {"passages": DOCUMENTS, "steps": 3}
+    for folder in ("/elsewhere", "@output"):
+        with pytest.raises(InputError, match=r"spec\.unknown"):
+            checked({"passages": folder})
+
+
+def test_the_test_alone_teaches_nothing_of_the_passages(cast: Cast) -> None:
+    snapshot, anchor = teachable(cast)
+    cast.client(cast.ada).post("/teach/", asked(snapshot, anchor) | {"sieve": "on"})
+    with tenant_scope(cast.north):
+        plan = Plan.objects.get(name="Pumps")
+    assert plan.settings["compose"]["teacher_share"] == 0.0
+    assert "judge" not in plan.settings["evaluate"]
+
+
+def test_who_is_no_anchor_here_judges_nothing(cast: Cast) -> None:
+    snapshot, anchor = teachable(cast)
+    choice = asked(snapshot, anchor) | {"judge": str(uuid4())}
+    assert cast.client(cast.ada).post("/teach/", choice).status_code == 200
+    with tenant_scope(cast.north):
+        assert not Plan.objects.filter(name="Pumps").exists()
 
 
 def test_whose_accelerator_minutes_are_used_up_is_told_so(cast: Cast) -> None:

@@ -104,10 +104,14 @@ def test_without_a_snapshot_nothing_is_tried(cast: Cast) -> None:
 
 
 def test_every_choice_of_the_page_is_tried(cast: Cast, asked: dict[str, Any]) -> None:
-    try_out(cast, asked | {"writes": "on", "without": ["gap", "list"]})
+    more = {"writes": "on", "follows": "on", "sieve": "on"}
+    page = try_out(cast, asked | more | {"without": ["gap", "list"]})
+    assert 'name="follows"' in page
     with tenant_scope(cast.north):
         run = Run.objects.get()
-        chosen = settings_of("standard", without=["gap", "list"], writes=True)
+        chosen = settings_of(
+            "standard", without=["gap", "list"], writes=True, follows=True, sieve=True
+        )
         assert trying.newest(run.snapshot, run.anchor, chosen) == run
         trial = trying.trial_of(run, Surroundings.of(run))
         assert trial.is_active
