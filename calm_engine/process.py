@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import signal
 import sys
 import threading
@@ -114,6 +115,20 @@ def memory_free(cgroups: Path = CGROUPS) -> int:
     left = memory_limit(cgroups)
     free = int(psutil.virtual_memory().available)
     return free if left is None else min(free, left)
+
+
+def most_memory(status: Path = Path("/proc/self/status")) -> int:
+    """Bytes of memory that this process held at most, in its own program.
+
+    `ru_maxrss` also counts what the program held that started this one, until it was replaced.
+    """
+    try:
+        told = status.read_text(encoding="ascii")
+        return next(
+            int(line.split()[1]) << 10 for line in told.splitlines() if line.startswith("VmHWM:")
+        )
+    except (OSError, StopIteration):  # not Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def _allowance(folder: Path) -> int | None:

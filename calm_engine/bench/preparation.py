@@ -23,6 +23,7 @@ from calm_engine.bench.apart import in_a_process
 from calm_engine.bench.figures import ratio
 from calm_engine.figures import Figure
 from calm_engine.preparing import Preparation, prepare_shards
+from calm_engine.process import most_memory
 
 MEGABYTE = 1_000_000
 SMALLEST = 10  # megabytes of text, with whose memory that of larger corpora is compared
@@ -82,7 +83,7 @@ def _apart(anchor: Path, corpus: Path, *, workers: int) -> dict[str, float]:
 
 
 def one_run(anchor: str, corpus: str, workers: int) -> dict[str, float]:
-    """Seconds by the clock and of all processors, and the largest memory of a process in bytes."""
+    """Seconds by the clock and of all processors, and the largest memory of this one in bytes."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory(prefix="calm-bench-") as scratch:
@@ -94,7 +95,7 @@ def one_run(anchor: str, corpus: str, workers: int) -> dict[str, float]:
         return {
             "clock": time.monotonic() - began,
             "processor": sum(map(_processor, kinds)) - before,
-            "memory": 1024.0 * max(resource.getrusage(kind).ru_maxrss for kind in kinds),
+            "memory": float(most_memory()),
         }
 
 

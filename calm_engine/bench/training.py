@@ -8,7 +8,6 @@ model's own (LoRA: arXiv 2106.09685). Knows no data: what is read does not matte
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from calm_engine.data import pad_right
 from calm_engine.figures import Figure
 from calm_engine.frozen import FrozenStates
 from calm_engine.loop import Schedule, optimizer_of, steps
-from calm_engine.process import threads
+from calm_engine.process import most_memory, threads
 
 ROWS, TOKENS, SAID = 16, 64, 16  # sequences of a batch, their tokens, those that are to be said
 TAKEN, ROUNDS = 6, 3  # steps that are timed in a process, after two; processes of each side
@@ -113,7 +112,7 @@ def _rows(vocabulary: int) -> list[list[int]]:
 def _most_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated())
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(most_memory())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Tree
@@ -18,6 +20,7 @@ from calm_engine.bench.taught import Look, Taught
 from calm_engine.capacity import Shape
 from calm_engine.course import Course, plan
 from calm_engine.errors import InputError
+from calm_engine.process import most_memory
 from calm_engine.recall import DIRECT, Mark, Recall
 from calm_engine.selfstudy import Source, study
 from calm_engine.specs import AugmentSpec
@@ -103,6 +106,16 @@ def test_a_large_model_takes_steps_in_bfloat16_and_its_sums_leave_unread_words_o
     words = json.loads((Path(spec.tokenizer) / "config.json").read_text())["vocab_size"]
     layers = told["weights"] - words * 32
     assert told["sums"] >= 6 * layers + 12 * 2 * 32 * 400
+
+
+def test_the_memory_of_a_process_is_not_that_of_whoever_started_it(tmp_path: Path) -> None:
+    held = bytearray(400 << 20)
+    held[::4096] = b"x" * len(held[::4096])  # every page is really there
+    ask = "from calm_engine.process import most_memory; print(most_memory())"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert 5 << 20 < int(done.stdout) < 300 << 20 < most_memory()
+    assert len(held) == 400 << 20
+    assert most_memory(tmp_path / "nowhere") > 300 << 20
 
 
 def test_curves_are_drawn_with_their_names_and_their_last_values() -> None:
