@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from django.core.cache import cache
+from pytest_django import Settings
 
 from apps.operate.views import FOUND
 from tests.cast import Cast
+from tests.waiting import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +22,10 @@ def test_nothing_is_called_well_before_somebody_looked(cast: Cast) -> None:
     assert 'data-state="ok"' not in page
 
 
-def test_the_doctors_findings_stand_with_their_time_the_worst_first(cast: Cast) -> None:
+def test_the_doctors_findings_stand_with_their_time_the_worst_first(
+    cast: Cast, settings: Settings
+) -> None:
+    settings.SITE_URL = f"http://127.0.0.1:{free_port()}"  # not where another site may listen
     ada = cast.client(cast.ada)
     page = ada.post("/health/examine", follow=True).content.decode()
     assert "Looked at: <time" in page
