@@ -29,7 +29,7 @@ import psutil
 from calm_engine.errors import EngineError, InputError
 from calm_engine.wording import sentence
 from counterpoint import env
-from counterpoint.embedded.children import die_with_parent, free_port
+from counterpoint.embedded.children import die_with_parent, own_port
 from counterpoint.embedded.engines import Engines
 from counterpoint.env import home_folder
 from counterpoint.operate import processes
@@ -256,10 +256,12 @@ def live(home: Path, told: argparse.Namespace) -> int:
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o711)  # the engines' own user must pass through, nobody may list
     os.environ["COUNTERPOINT_HOME"] = str(home)
-    port = free_port(told.port, liked=LIKED_PORT)
     urls = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
     ours = [engine for url, engine in urls.items() if not env.secret(url)]
-    with Engines(home, only=ours) if ours else contextlib.nullcontext():
+    with (
+        own_port(told.port, liked=LIKED_PORT) as port,
+        Engines(home, only=ours) if ours else contextlib.nullcontext(),
+    ):
         machine = Machine(home, port, listen=told.host)
         machine.migrate()
         try:

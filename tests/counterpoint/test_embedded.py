@@ -20,7 +20,7 @@ import redis
 
 from calm_engine.errors import InputError
 from counterpoint.embedded import binaries
-from counterpoint.embedded.children import Identity, free_port, held_port
+from counterpoint.embedded.children import Identity, free_port, held_port, own_port
 from counterpoint.embedded.engines import Engines
 from counterpoint.embedded.supervisor import clear_stale_pid, state_folder
 from tests.waiting import wait_until
@@ -132,6 +132,17 @@ def test_a_held_port_is_given_to_nobody_else_and_its_server_may_listen() -> None
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("127.0.0.1", port))
         server.listen()
+
+
+def test_of_two_sites_that_start_together_each_has_a_port_of_its_own() -> None:
+    liked = free_port(None)
+    with own_port(None, liked=liked) as one, own_port(None, liked=liked) as other:
+        assert one == liked != other
+        with pytest.raises(InputError) as refused, own_port(liked, liked=8000):
+            pass
+        assert refused.value.code == "port.taken"
+    with own_port(liked, liked=8000) as again:
+        assert again == liked
 
 
 def test_a_taken_port_is_named(home: Path) -> None:

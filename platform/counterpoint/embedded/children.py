@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,11 +168,36 @@ def held_port(wanted: int | None, *, liked: int | None = None) -> socket.socket:
             holder.bind(("127.0.0.1", port or 0))
             return holder
         holder.close()
-    raise InputError(
+    raise port_taken(wanted)
+
+
+def port_taken(wanted: int | None) -> InputError:
+    return InputError(
         "port.taken",
         f"Port {wanted} on 127.0.0.1 is already in use. Stop what listens there, or give another.",
         port=wanted,
     )
+
+
+@contextlib.contextmanager
+def own_port(wanted: int | None, *, liked: int) -> Iterator[int]:
+    """A port that no other of our sites on this machine takes while the body runs.
+
+    A site listens only when its engines run and its tables are there: of two that start together
+    both would find the liked port free, and people would sign in at the other one. Whose a port is
+    stands in the kernel, as an abstract socket's name, and goes with the process.
+    Raises InputError("port.taken").
+    """
+    for port in [wanted] if wanted else [liked, None]:
+        found = free_port(port if wanted else None, liked=port)
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as ours:
+            try:
+                ours.bind(f"\0counterpoint-site-{found}")
+            except OSError:
+                continue
+            yield found
+            return
+    raise port_taken(wanted)
 
 
 def free_port(wanted: int | None, *, liked: int | None = None) -> int:
