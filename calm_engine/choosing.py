@@ -15,6 +15,7 @@ from pathlib import Path
 from calm_engine.data import Example, read_documents, read_examples
 from calm_engine.errors import InputError
 from calm_engine.evaluation.retrieval import Library
+from calm_engine.preparing import replace_file
 from calm_engine.ranks import Ranks
 from calm_engine.sieve import Sieved, judges_in, sieved
 from calm_engine.specs import ComposeSpec, Progress
@@ -65,9 +66,6 @@ def _file(folder: Path, rank: int, count: int) -> Path:
 
 
 def _write(path: Path, found: Sieved) -> None:
-    """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
     told = {"kept": [int(one.id) for one in found.kept], "dropped": found.dropped}
-    aside.write_text(json.dumps(told), encoding="utf-8")
-    aside.rename(path)
+    replace_file(path, json.dumps(told))

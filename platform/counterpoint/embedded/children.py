@@ -188,8 +188,8 @@ def own_port(wanted: int | None, *, liked: int) -> Iterator[int]:
     stands in the kernel, as an abstract socket's name, and goes with the process.
     Raises InputError("port.taken").
     """
-    for port in [wanted] if wanted else [liked, None]:
-        found = free_port(port if wanted else None, liked=port)
+    for port in (liked, None):
+        found = free_port(wanted, liked=port)
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as ours:
             try:
                 ours.bind(f"\0counterpoint-site-{found}")
