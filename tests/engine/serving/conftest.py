@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from openai import OpenAI
 
 from calm_engine.digests import write_manifest
@@ -54,6 +55,8 @@ class Running:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     root = tmp_path_factory.mktemp("models")
     anchor = make_model("llama", width=48, layers=4, heads=4, positions=CONTEXT, seed=1)
+    with torch.no_grad():  # no answer ends by chance before its length: its end is never likeliest
+        anchor.get_output_embeddings().weight[anchor.config.eos_token_id] = 0
     augmenter = make_model("llama", width=32, layers=4, heads=2, positions=CONTEXT, seed=2)
     save_folder(anchor, root / "anchor")
     save_folder(augmenter, root / "augmenter")

@@ -272,7 +272,7 @@ def test_a_client_that_hangs_up_on_a_whole_reply_frees_its_place(
     cancelled = 'calm_requests_total{model="ours",outcome="cancelled"}'
     before = metric(server, cancelled)
     with pytest.raises(openai.APITimeoutError):
-        ask(client, max_tokens=CONTEXT - 100, timeout=0.3)
+        ask(client, max_tokens=CONTEXT - 100, timeout=httpx.Timeout(30, read=0.3))
     assert wait_until(lambda: metric(server, cancelled) == before + 1, 3)
     assert wait_until(lambda: metric(server, "calm_running") == 0, 3)
 
