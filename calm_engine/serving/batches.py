@@ -22,25 +22,52 @@ ROOM = 16
 
 
 class Row:
-    """A ticket that was admitted: its answer, and its own cache while the prompt is read."""
+    """A ticket that was admitted, and its answer."""
 
     def __init__(self, ticket: Ticket, loaded: Loaded, ends: frozenset[int]) -> None:
         self.ticket = ticket
         self.answer = Answer(loaded.tokenizer, ticket.sampling, ends, ticket.held)
-        self.cache: CalmCache = loaded.model.new_cache()
-        self.read = 0  # prompt tokens in the cache
 
     @property
     def gate(self) -> float:
         return self.ticket.sampling.gate
 
     @property
-    def left(self) -> int:
-        return len(self.ticket.prompt) - self.read
-
-    @property
     def is_over(self) -> bool:
         return self.ticket.cancelled or self.answer.finish is not None
+
+
+class Reading:
+    """Prompts on their way into a batch: short ones in one pass together, a long one in pieces.
+
+    read   tokens of the longest that are in the cache
+    """
+
+    def __init__(self, batch: Batch, row: Row) -> None:
+        self.batch = batch
+        self.rows = [row]
+        self.cache: CalmCache = batch.new_cache()
+        self.read = 0
+
+    @property
+    def longest(self) -> int:
+        return max(len(row.ticket.prompt) for row in self.rows)
+
+    @property
+    def left(self) -> int:
+        return self.longest - self.read
+
+    def may_take(self, ticket: Ticket, most: int) -> bool:
+        """Whether one more can be read along: all whole, padding counted, in so many tokens."""
+        longest = max(self.longest, len(ticket.prompt))
+        return not self.read and (len(self.rows) + 1) * longest <= most
+
+    def drop_over(self) -> None:
+        """Let rows go that are over before they joined."""
+        stay = [at for at, row in enumerate(self.rows) if not row.is_over]
+        if len(stay) < len(self.rows):
+            self.rows = [self.rows[at] for at in stay]
+            self.cache = self.batch.chosen(self.cache, stay)
 
 
 class Batch:
@@ -56,15 +83,26 @@ class Batch:
         self._is_open = is_open
         self._drafting = drafting
         self._drafter: Drafter | None = None  # of the row that is alone, on the cache as it is
-        self._cache: CalmCache = model.new_cache()
+        self._cache = self.new_cache()
         self.rows: list[Row] = []
 
-    def join(self, rows: Sequence[Row]) -> None:
+    def new_cache(self) -> CalmCache:
+        cache: CalmCache = self._model.new_cache()
+        return cache
+
+    def chosen(self, cache: CalmCache, rows: Sequence[int]) -> CalmCache:
+        """A cache with these rows of another one."""
+        if not rows:
+            return self.new_cache()
+        return cache.select(torch.tensor(rows, device=self._model.device))
+
+    def join(self, readings: Sequence[Reading]) -> None:
         """Take in rows whose prompts are read."""
-        if rows:
+        if readings:
             self._drafter = None
-            self.rows.extend(rows)  # first, so that a failure tells them as well
-            self._cache = CalmCache.join([self._cache, *(row.cache for row in rows)])
+            for one in readings:  # first, so that a failure tells them as well
+                self.rows.extend(one.rows)
+            self._cache = CalmCache.join([self._cache, *(one.cache for one in readings)])
 
     def leave(self) -> list[Row]:
         """Drop the rows that are over, and return them."""
@@ -73,11 +111,7 @@ class Batch:
             self._drafter = None
             stay = [i for i, row in enumerate(self.rows) if not row.is_over]
             self.rows = [self.rows[i] for i in stay]
-            self._cache = (
-                self._cache.select(torch.tensor(stay, device=self._model.device))
-                if stay
-                else self._model.new_cache()
-            )
+            self._cache = self.chosen(self._cache, stay)
         return gone
 
     @property
@@ -88,14 +122,14 @@ class Batch:
     def empty(self) -> list[Row]:
         """Drop every row and the cache, and return the rows."""
         gone, self.rows, self._drafter = self.rows, [], None
-        self._cache = self._model.new_cache()
+        self._cache = self.new_cache()
         return gone
 
     def step(self) -> list[tuple[Row, Piece]]:
         """Draw a token for every row; for one that is alone those that its drafts bring as well."""
         if self._drafting is not None and len(self.rows) == 1:
             return self._step_alone(self.rows[0], self._drafting)
-        newest = [[row.answer.tokens[-1]] for row in self.rows]
+        newest = [(row.answer.tokens[-1],) for row in self.rows]
         logits = self._forward(newest, self._cache, self._gate(self.rows))
         return list(zip(self.rows, self._take(self.rows, logits, self._cache), strict=True))
 
@@ -120,12 +154,23 @@ class Batch:
         self._drafter.keep()
         return pieces
 
-    def read(self, row: Row, count: int) -> Piece | None:
-        """Read `count` more prompt tokens of a row; its first piece when the prompt is read."""
-        fresh = row.ticket.prompt[row.read : row.read + count]
-        logits = self._forward([list(fresh)], row.cache, self._gate([row]))
-        row.read += len(fresh)
-        return None if row.left else self._take([row], logits, row.cache)[0]
+    def read(self, reading: Reading, count: int) -> list[tuple[Row, Piece]]:
+        """Read `count` more tokens of a prompt; each row's first piece when all of it is read.
+
+        Several prompts are read whole: `count` is then the length of the longest.
+        """
+        rows, mask = reading.rows, None
+        if len(rows) == 1:
+            ids = [rows[0].ticket.prompt[reading.read :][:count]]
+        else:
+            spare = [count - len(row.ticket.prompt) for row in rows]
+            ids = [(0,) * pad + row.ticket.prompt for pad, row in zip(spare, rows, strict=True)]
+            mask = torch.tensor([[0] * pad + [1] * (count - pad) for pad in spare])
+        logits = self._forward(ids, reading.cache, self._gate(rows), mask)
+        reading.read += count
+        if reading.left:
+            return []
+        return list(zip(rows, self._take(rows, logits, reading.cache), strict=True))
 
     def _take(self, rows: Sequence[Row], logits: torch.Tensor, cache: CalmCache) -> list[Piece]:
         full = self._model.streams.full(cache, spare=ROOM)
@@ -140,10 +185,17 @@ class Batch:
         gates = [row.gate for row in rows]
         return torch.tensor(gates, dtype=self._model.dtype, device=self._model.device)
 
-    def _forward(self, ids: list[list[int]], cache: CalmCache, gate: Any) -> torch.Tensor:
+    def _forward(
+        self,
+        ids: Sequence[tuple[int, ...]],
+        cache: CalmCache,
+        gate: Any,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Logits of the newest position of each row, (rows, vocabulary), on the CPU."""
         out = self._model(
             input_ids=torch.tensor(ids, device=self._model.device),
+            attention_mask=None if mask is None else mask.to(self._model.device),
             past_key_values=cache,
             use_cache=True,
             gate=gate,
@@ -174,8 +226,8 @@ class Desk:
     def rows(self) -> list[Row]:
         return [*self.composed.rows, *self.bare.rows]
 
-    def batch_of(self, row: Row) -> Batch:
-        return self.composed if is_open(row.ticket) else self.bare
+    def batch_of(self, ticket: Ticket) -> Batch:
+        return self.composed if is_open(ticket) else self.bare
 
     def needs(self, tickets: Sequence[Ticket]) -> int:
         """Bytes that these will hold at their longest: a batch is as wide as its longest row."""
@@ -194,8 +246,9 @@ class Desk:
         for batch, gate in ((self.composed, 1.0), (self.bare, 0.0)):
             how = Sampling(max_new_tokens=2, temperature=0.0, gate=gate)
             row = Row(Ticket((0, 0), how, deliver=lambda _: None), self.loaded, frozenset())
-            batch.read(row, 2)
-            batch.join([row])
+            reading = Reading(batch, row)
+            batch.read(reading, 2)
+            batch.join([reading])
             batch.step()
             batch.empty()
 

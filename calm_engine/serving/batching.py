@@ -24,7 +24,7 @@ from calm_engine.errors import EngineError, InputError, InternalError
 from calm_engine.generation import Piece
 from calm_engine.influence import Judged, influence
 from calm_engine.process import memory_free
-from calm_engine.serving.batches import Batch, Desk, Row
+from calm_engine.serving.batches import Batch, Desk, Reading, Row
 from calm_engine.serving.line import Line, Loaded, Ticket, fault
 
 logger = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ class Batcher(Line[Ticket, Mapping[str, Loaded]]):
         self._desks: dict[str, Desk] = {}
         self._coming: dict[str, tuple[Loaded, Told]] = {}
         self._leaving: dict[str, float] = {}  # until when answers under way may still take
-        self._reading: deque[Row] = deque()
-        self._read: list[Row] = []  # whose prompts are read, on their way into a batch
+        self._reading: deque[Reading] = deque()
+        self._read: list[Reading] = []  # whose prompts are read, on their way into a batch
 
     # -- from any thread ---------------------------------------------------------------------------
 
@@ -169,7 +169,8 @@ class Batcher(Line[Ticket, Mapping[str, Loaded]]):
 
     def _current(self) -> list[Ticket]:
         seated = [row for desk in self._desks.values() for row in desk.rows]
-        return [row.ticket for row in (*seated, *self._reading, *self._read)]
+        coming = [row for one in (*self._reading, *self._read) for row in one.rows]
+        return [row.ticket for row in (*seated, *coming)]
 
     def _leave(self) -> None:
         """Rows that are over go, and tickets that were cancelled while they waited."""
@@ -179,39 +180,58 @@ class Batcher(Line[Ticket, Mapping[str, Loaded]]):
                     for row in batch.leave():
                         if row.answer.finish is None:
                             logger.info("cancelled after %d tokens", len(row.answer.tokens))
-        self._reading = deque(row for row in self._reading if not row.is_over)
+        for reading in self._reading:
+            reading.drop_over()
+        self._reading = deque(one for one in self._reading if one.rows)
         self._forget_cancelled()
 
     def _read_prompts(self) -> None:
         """Read up to CHUNK prompt tokens; rows whose prompt is read join their batch together."""
         budget = CHUNK
-        while budget > 0 and (row := self._next_row()) is not None:
-            count = min(budget, row.left)
-            budget -= count
-            if self._read_some(row, count) and not row.is_over:
-                self._read.append(row)
+        while budget > 0 and (reading := self._next_reading(budget)) is not None:
+            count = min(budget, reading.left)
+            budget -= count * len(reading.rows)
+            if self._read_some(reading, count):
+                self._read.append(reading)
         read, self._read = self._read, []
         for desk in self._desks.values():
             for batch in desk.batches:
                 with self._telling(batch):
-                    batch.join([row for row in read if self._batch_of(row) is batch])
+                    batch.join([one for one in read if one.batch is batch])
 
-    def _next_row(self) -> Row | None:
-        """The row whose prompt is being read, or else the next that waits if there is a place."""
+    def _next_reading(self, most: int) -> Reading | None:
+        """The prompt that is being read, or else the next that wait and have a place: as many as
+        are read whole in one pass of so many tokens. One that is longer begins a turn."""
         if self._reading:
             return self._reading[0]
+        row = self._next_row(lambda one: len(one.prompt) <= most or most == CHUNK)
+        if row is None:
+            return None
+        reading = Reading(self._batch_of(row.ticket), row)
+        self._reading.append(reading)
+
+        def goes_along(ticket: Ticket) -> bool:
+            return self._batch_of(ticket) is reading.batch and reading.may_take(ticket, most)
+
+        while (row := self._next_row(goes_along)) is not None:
+            reading.rows.append(row)
+        return reading
+
+    def _next_row(self, wanted: Callable[[Ticket], bool]) -> Row | None:
+        """The next that waits, if there is a place for it and it is wanted now."""
         under_way = self._current()
         if len(under_way) >= self._most:
             return None
-        ticket = self._next(lambda one: not under_way or self._fits(one, under_way))
+        ticket = self._next(
+            lambda one: wanted(one) and (not under_way or self._fits(one, under_way))
+        )
         if ticket is None:
             return None
         if not self._fits(ticket, under_way):  # nor will it when others have ended
             ticket.deliver(InternalError("server.memory"))
             return None
         desk = self._desks[ticket.model]
-        self._reading.append(Row(ticket, desk.loaded, desk.ends))
-        return self._reading[0]
+        return Row(ticket, desk.loaded, desk.ends)
 
     def _fits(self, ticket: Ticket, under_way: list[Ticket]) -> bool:
         """Whether all of these may come to their longest together."""
@@ -222,22 +242,29 @@ class Batcher(Line[Ticket, Mapping[str, Loaded]]):
         )
         return needed <= self._room
 
-    def _read_some(self, row: Row, count: int) -> bool:
-        """Read on in one prompt. True when it is read and the first piece was delivered."""
+    def _read_some(self, reading: Reading, count: int) -> bool:
+        """Read on. True when all is read, first pieces are delivered, and rows are left to join."""
         try:
-            piece = self._batch_of(row).read(row, count)
+            pieces = reading.batch.read(reading, count)
         except Exception as error:
             logger.exception("reading a prompt failed")
             self._reading.popleft()
-            row.ticket.deliver(_fault(error))
+            if len(reading.rows) > 1 and not reading.read:  # one of them may be at fault
+                self._reading.extend(Reading(reading.batch, row) for row in reading.rows)
+                return False
+            for row in reading.rows:
+                row.ticket.deliver(_fault(error))
             return False
-        self.meters.prompt_tokens.inc(count)
-        if piece is None:
+        if reading.left:
+            self.meters.prompt_tokens.inc(count)
             return False
         self._reading.popleft()
-        self.meters.first_token.observe(time.monotonic() - row.ticket.asked)
-        self._deliver(row, piece)
-        return True
+        for row, piece in pieces:
+            self.meters.prompt_tokens.inc(min(count, len(row.ticket.prompt)))
+            self.meters.first_token.observe(time.monotonic() - row.ticket.asked)
+            self._deliver(row, piece)
+        reading.drop_over()
+        return bool(reading.rows)
 
     def _step(self, batch: Batch) -> None:
         with self._telling(batch), self.meters.step.time():
@@ -254,8 +281,8 @@ class Batcher(Line[Ticket, Mapping[str, Loaded]]):
             for row in batch.empty():
                 row.ticket.deliver(_fault(error))
 
-    def _batch_of(self, row: Row) -> Batch:
-        return self._desks[row.ticket.model].batch_of(row)
+    def _batch_of(self, ticket: Ticket) -> Batch:
+        return self._desks[ticket.model].batch_of(ticket)
 
     def _deliver(self, row: Row, piece: Piece) -> None:
         self.meters.drawn_tokens.inc()
@@ -281,7 +308,8 @@ class Batcher(Line[Ticket, Mapping[str, Loaded]]):
 
     def _begun(self) -> list[Ticket]:
         batches = [batch for desk in self._desks.values() for batch in desk.batches]
-        rows = [*(row for batch in batches for row in batch.empty()), *self._reading]
+        rows = [row for batch in batches for row in batch.empty()]
+        rows += [row for reading in self._reading for row in reading.rows]
         self._reading.clear()
         return [row.ticket for row in rows if not row.is_over]
 

@@ -16,6 +16,8 @@ from calm_engine.drafting import Drafting
 from calm_engine.errors import EngineError, InputError
 from calm_engine.generation import Piece, Sampling, answer
 from calm_engine.modeling import CalmForCausalLM
+from calm_engine.serving import batching
+from calm_engine.serving.batches import Batch, Reading, Row
 from calm_engine.serving.batching import Batcher
 from calm_engine.serving.line import Loaded, Ticket
 from tests.tiny import make_composition, make_tokenizer, with_twin
@@ -127,6 +129,65 @@ def test_batched_equals_single(family: str, started: Callable[..., Batcher]) -> 
         batcher.submit(asker.ticket)
     for prompt, how, asker in askers:
         assert asker.all() == alone(model, prompt, how)
+
+
+def test_short_prompts_that_wait_together_are_read_in_one_pass(
+    model: CalmForCausalLM, started: Callable[..., Batcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "CHUNK", 40)
+    read = passes(monkeypatch)
+    batcher = started(model)
+    read.clear()
+    askers = [Asker("x" * length, GREEDY) for length in (12, 3, 8, 13, 60, 5)]
+    at_once(batcher, askers)
+    for asker, length in zip(askers, (12, 3, 8, 13, 60, 5), strict=True):
+        assert asker.all() == alone(model, "x" * length, GREEDY)
+    # Three of at most 12 tokens; the next would make it four of 13; the long one in pieces.
+    assert [len(rows) for rows, _ in read] == [3, 1, 1, 1, 1]
+    assert [count for _, count in read] == [12, 13, 40, 20, 5]
+    assert reading(batcher, "calm_prompt_tokens_total") == sum((12, 3, 8, 13, 60, 5))
+
+
+def test_of_prompts_read_together_one_that_fails_takes_nobody_along(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model)
+    good, bad, more = (Asker(text, GREEDY) for text in ("good", "bad", "more"))
+    bad.ticket.prompt = (10**6, 1)  # no such token
+    at_once(batcher, [good, bad, more])
+    assert isinstance(bad.next(), EngineError)
+    assert good.all() == alone(model, "good", GREEDY)
+    assert more.all() == alone(model, "more", GREEDY)
+
+
+def test_who_is_over_after_the_first_token_joins_no_batch(
+    model: CalmForCausalLM, started: Callable[..., Batcher]
+) -> None:
+    batcher = started(model)
+    short, long = Asker("one", replace(GREEDY, max_new_tokens=1)), Asker("the other", GREEDY)
+    at_once(batcher, [short, long])
+    assert short.all() == alone(model, "one", short.ticket.sampling)
+    assert long.all() == alone(model, "the other", GREEDY)
+
+
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Row], int]]:
+    """The rows and the tokens of each pass over prompts, from now on."""
+    told: list[tuple[list[Row], int]] = []
+    read = Batch.read
+
+    def listen(batch: Batch, one: Reading, count: int) -> list[tuple[Row, Piece]]:
+        told.append(([*one.rows], count))
+        return read(batch, one, count)
+
+    monkeypatch.setattr(Batch, "read", listen)
+    return told
+
+
+def at_once(batcher: Batcher, askers: list[Asker]) -> None:
+    """Let none be read before all of them wait."""
+    with batcher._work:
+        for asker in askers:
+            batcher.submit(asker.ticket)
 
 
 def test_a_newcomer_joins_between_two_tokens(
