@@ -14,12 +14,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 import calm_engine
-from counterpoint.embedded.children import die_with_parent
+from counterpoint.embedded.children import GENTLE, die_with_parent
 from workers.devices import has_gpu
 from workers.places import Place
 
@@ -72,14 +73,18 @@ def environment(place: Place, threads: int) -> dict[str, str]:
     }
 
 
-def _in_the_child() -> None:
+def _in_the_child(niceness: int) -> None:
     """Between fork and exec: die with the worker; leave SIGTERM to the training process.
+
+    Where it computes on the cores, whoever asks a model there goes before: threads that sum up
+    together wait for each other, and a neighbour that holds one core holds them all.
 
     The launcher must ignore SIGTERM, or it would go first and take the rank with it before the
     checkpoint is written; ignoring is inherited, and the engine sets its own handler.
     """
     die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.nice(niceness)
 
 
 class Process:
@@ -97,7 +102,7 @@ class Process:
                 stdout=words,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_in_the_child,
+                preexec_fn=partial(_in_the_child, 0 if has_gpu() else GENTLE),
             )
         remember(place, self.process.pid, epoch)
 

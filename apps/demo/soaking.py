@@ -25,11 +25,11 @@ from calm_engine.figures import Figure
 PROMPTS = 8
 SAID = 48  # tokens of an answer
 PATIENCE = 60.0  # seconds without a sign of life
-WARM = 60.0  # seconds of a process's life that its memory's slope leaves out
+WARM = 60.0  # seconds that a memory's slope leaves out, of a process's life and behind a kill
 SAMPLE = 2.0  # seconds between two looks at memory
 JUDGED = 30.0  # minutes from which a slope is judged: shorter ones are mostly noise
 SLOPE = 24.0  # MB an hour
-KILLS = 8  # of an hour, and of less where that leaves nobody the time to come back
+KILLS = 8  # in the first half, fewer where that leaves nobody the time to come back
 NAMES = {"uvicorn": "web", "workers.hosting": "host", "calm_engine.cli": "model"}
 
 
@@ -215,16 +215,19 @@ class Hearing:
 class Watch:
     """Memory of the site's processes, and now and then the end of one.
 
-    of   the process whose children they are
+    of      the process whose children they are
+    calm    when the newest kill was; memory is judged from then on, when everybody is back
     """
 
     of: psutil.Process
+    calm: float = 0.0
     seen: dict[tuple[str, int], list[tuple[float, float]]] = field(
         default_factory=lambda: defaultdict(list)
     )
 
     def work(self, ending: threading.Event, tally: Tally, every: float) -> None:
-        """Look until the end; every so many seconds end a model server, then its host."""
+        """Look until the end; every so many seconds end a model server, then its host, KILLS in
+        all."""
         due, kills = time.monotonic() + every, 0
         while not ending.wait(SAMPLE):
             found = dict(self.processes())
@@ -232,14 +235,15 @@ class Watch:
                 with suppress(psutil.Error):
                     size = process.memory_info().rss / 2**20
                     self.seen[name, process.pid].append((time.monotonic(), size))
-            if time.monotonic() >= due:
+            if time.monotonic() >= due and kills < KILLS:
                 kills += 1
                 wanted = "model" if kills % 2 else "host"
                 for process in [one for one, name in found.items() if name == wanted][:1]:
                     with suppress(psutil.Error):
                         process.kill()
                         tally.add(f"killed_{wanted}")
-                due = time.monotonic() + every
+                self.calm = time.monotonic()
+                due = self.calm + every
 
     def processes(self) -> Iterator[tuple[psutil.Process, str]]:
         for process in self.of.children(recursive=True):
@@ -250,13 +254,15 @@ class Watch:
                     yield process, name
 
     def slope(self, name: str) -> float | None:
-        """MB an hour, by least squares over all processes of this name, each from its own size.
+        """MB an hour since the newest kill, by least squares over all processes of this name, each
+        from its own size.
 
         None where no process lived long enough.
         """
         over = under = 0.0
         for (of, _pid), looks in self.seen.items():
-            later = [look for look in looks if look[0] - looks[0][0] >= WARM]
+            begun = max(looks[0][0], self.calm)
+            later = [look for look in looks if look[0] - begun >= WARM]
             if of != name or len(later) < 2:
                 continue
             middle = [sum(values) / len(later) for values in zip(*later, strict=True)]
@@ -278,7 +284,7 @@ def soak(
     with programs[0].client() as http:
         prompts = [f"Question {number}" for number in range(PROMPTS)]
         expected = {prompt: programs[0].whole(http, prompt) for prompt in prompts}
-    every = max(45.0, minutes * 60 / KILLS)  # a killed server is back after some ten seconds
+    every = max(45.0, minutes * 30 / KILLS)  # a killed server is back after some ten seconds
     works: list[Callable[[], None]] = [
         lambda one=one, at=at: one.work(expected, at, ending)  # type: ignore[misc]
         for at, one in enumerate(programs)
@@ -322,5 +328,5 @@ def figures(tally: Tally, watch: Watch, *, minutes: float) -> Iterator[Figure]:
     for name in NAMES.values():
         slope = watch.slope(name)
         if slope is not None:
-            told = f"resident memory of the {name}, {WARM:g} seconds after its start and on"
+            told = f"resident memory of the {name}, from {WARM:g} seconds after the last kill on"
             yield Figure(f"soak.memory.{name}", slope, "MB an hour", told, bar)

@@ -92,6 +92,19 @@ def test_a_silent_death_is_given_its_cause(
     assert caught.value.code == expected
 
 
+@pytest.mark.parametrize(("gpu", "niceness"), [(False, 10), (True, 0)])
+def test_a_training_that_computes_on_the_cores_lets_answers_go_before(
+    place: Place, monkeypatch: pytest.MonkeyPatch, *, gpu: bool, niceness: int
+) -> None:
+    monkeypatch.setattr(processes, "has_gpu", lambda: gpu)
+    stand_in(
+        monkeypatch,
+        f"told = dict({PROGRESS!r}, step=os.nice(0)), {OUTCOME!r};"
+        "events.write_text(''.join(json.dumps(one) + '\\n' for one in told))",
+    )
+    assert [news.step for news in followed(place)[0]] == [os.nice(0) + niceness]
+
+
 def test_a_child_killed_from_outside_is_lost_and_not_failed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from calm_engine.errors import InputError
 PR_SET_PDEATHSIG = 1
 # Loaded now: after a fork only calls that need no lock are safe.
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+GENTLE = 10  # of niceness, for work that takes its time: people go before
 BACK_OFF = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before the next start of an engine that died
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from calm_engine.errors import EngineError, InputError
 from calm_engine.wording import sentence
 from counterpoint import env
+from counterpoint.embedded.children import GENTLE
 from counterpoint.operate import processes
 from counterpoint.operate.archive import Archive
 
 Verb = Callable[[argparse.Namespace], int]
 ROOT = Path(__file__).resolve().parents[3]
-GENTLE = 10  # of niceness: people work while a backup is taken
 
 
 def become(command: list[str]) -> int:
@@ -287,7 +287,7 @@ def main(words: list[str] | None = None) -> int:
             return manage(words[1:])
         told = parser().parse_args(words)
         if told.gives_way and is_whole_process:
-            os.nice(GENTLE)  # what it starts is as gentle
+            os.nice(GENTLE)  # people work meanwhile; what it starts is as gentle
         do: Verb = told.do
         return do(told)
     except EngineError as error:
