@@ -160,7 +160,7 @@ def spend(user: User, kind: str, amount: int = 1) -> None:
     if not rows:
         return
     try:
-        with live.counters() as client, client.pipeline(transaction=False) as pipe:
+        with live.counters().pipeline(transaction=False) as pipe:
             for row in rows:
                 pipe.incrby(key_of(row), amount)
                 pipe.expire(key_of(row), PERIODS[Kind(row.kind)] + 60)
@@ -195,8 +195,7 @@ def counted(keys: Sequence[str]) -> list[int]:
     if not keys:
         return []
     try:
-        with live.counters() as client:
-            return [int(value or 0) for value in client.mget(keys)]
+        return [int(value or 0) for value in live.counters().mget(keys)]
     except redis.RedisError as error:
         log.warning("quota.uncounted", error=type(error).__name__)
         return [0] * len(keys)

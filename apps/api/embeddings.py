@@ -8,7 +8,6 @@ from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
 from apps.api.openai import (
-    LOOK_SECONDS,
     Admission,
     admit,
     bearer,
@@ -17,8 +16,9 @@ from apps.api.openai import (
     door,
     embedder_named,
     first_of,
+    heard,
     key_of,
-    looking,
+    noted,
     tokens_of,
 )
 from apps.api.schemas import Embedding, read
@@ -26,20 +26,20 @@ from apps.registry import hosts
 from apps.registry.models import Embedder
 from counterpoint.live import apart
 
+PATH = "embeddings"
+
 
 @door("POST")
 async def embeddings(request: HttpRequest) -> HttpResponseBase:
     secret = bearer(request)
     asked = read(Embedding, body_of(request))
-    admission = await apart(admit, secret, asked, "embeddings", embedder_named)
-    given = asked.model_dump(exclude_unset=True)
-    body = given | {"model": admission.served, "user": admission.caller}
-    answers = hosts.watched(
-        hosts.whole(admission.addresses, "embeddings", body),
-        looking(admission, is_allowed),
-        every=LOOK_SECONDS,
-    )
-    async with aclosing(answers):
+    admission = await apart(admit, secret, asked, PATH, embedder_named)
+    body = asked.model_dump(exclude_unset=True) | admission.theirs
+    source = hosts.whole(admission.addresses, PATH, body)
+    async with (
+        noted(admission, asked, PATH) as noting,
+        aclosing(heard(source, admission, is_allowed, noting)) as answers,
+    ):
         answer = await first_of(answers)
     await counted(admission, tokens_of(answer))
     return JsonResponse(answer | {"model": admission.name})
@@ -47,5 +47,5 @@ async def embeddings(request: HttpRequest) -> HttpResponseBase:
 
 def is_allowed(admission: Admission) -> bool:
     """Whether key, owner and membership still allow it, and the embedder is still there."""
-    there = Embedder.objects.filter(pk=admission.model_id)
+    there = Embedder.objects.filter(pk=admission.model.pk)
     return key_of(admission) is not None and there.exists()

@@ -39,9 +39,8 @@ def seconds_to_wait(key: ApiKey) -> int:
     rate = max(1, int(given)) / 60
     size = max(1.0, rate * BURST_SECONDS)
     try:
-        with live.counters() as broker:
-            bucket = live.key(f"bucket:{key.pk}", key.tenant_id)
-            wait = broker.eval(SPEND, 1, bucket, str(rate), str(size))
+        bucket = live.key(f"bucket:{key.pk}", key.tenant_id)
+        wait = live.counters().eval(SPEND, 1, bucket, str(rate), str(size))
     except redis.RedisError as error:
         log.warning("api.uncounted", error=type(error).__name__)
         return 0

@@ -6,12 +6,13 @@ and again every second while an answer is written. Never logs or keeps a prompt 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any
+from functools import partial, wraps
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -48,6 +49,7 @@ Json = dict[str, Any]
 Look = Callable[[], Awaitable[None]]
 Find = Callable[[ApiKey, str], Composition | Embedder | None]
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+T = TypeVar("T")
 
 
 def door(method: str) -> Callable[[View], View]:
@@ -132,19 +134,29 @@ async def completions(request: HttpRequest) -> HttpResponseBase:
 class Admission:
     """One request that was let in.
 
-    name       what the client calls the model; the model server knows `served`
-    caller     who asks, to the model server: an id that tells it nothing but whose turn it is
+    name       what the client calls the model; the model server knows it by its own
     passages   that go before the question, the best first
     """
 
-    tenant_id: UUID
-    key_id: UUID
-    model_id: UUID
+    key: ApiKey
+    model: Composition | Embedder
     name: str
-    served: str
     addresses: hosts.Addresses
-    caller: str
     passages: Sequence[Passage] = ()
+
+    @property
+    def tenant_id(self) -> UUID:
+        return self.key.tenant_id
+
+    @property
+    def theirs(self) -> Json:
+        """What the model server is told: its name for the model, and who asks, by an id that says
+        nothing but whose turn it is."""
+        return {"model": self.model.name, "user": str(self.key.user_id)}
+
+
+Noting = asyncio.Future[None]
+IsAllowed = Callable[[Admission], bool]
 
 
 async def completion(request: HttpRequest, kind: type[Completion], path: str) -> HttpResponseBase:
@@ -152,20 +164,47 @@ async def completion(request: HttpRequest, kind: type[Completion], path: str) ->
     secret = bearer(request)
     asked = read(kind, body_of(request))
     admission = await apart(admit, secret, asked, path, named)
-    if question := asked.to_look_up():
-        admission = await looked_up(admission, question)
-    while True:
-        try:
-            return await answered(asked, admission, path)
-        except ApiError as error:
-            given = admission.passages
-            if error.code != "context_length_exceeded" or not given:
-                raise
-            # The model alone knows what fits: ask with less.
-            admission = replace(admission, passages=given[: len(given) // 2])
+    async with noted(admission, asked, path) as noting:
+        if question := asked.to_look_up():
+            admission = await looked_up(admission, question)
+        while True:
+            try:
+                return await answered(asked, admission, path, noting)
+            except ApiError as error:
+                given = admission.passages
+                if error.code != "context_length_exceeded" or not given:
+                    raise
+                # The model alone knows what fits: ask with less.
+                admission = replace(admission, passages=given[: len(given) // 2])
 
 
-def looking(admission: Admission, allowed: Callable[[Admission], bool]) -> Look:
+@asynccontextmanager
+async def noted(admission: Admission, asked: Asking, path: str) -> AsyncIterator[Noting]:
+    """The audit's line and the quota's count of one request, written while the model reads.
+
+    `heard` gives out nothing before they are there, and the block ends no sooner.
+    """
+    noting = asyncio.ensure_future(
+        hosts.step(admission.tenant_id, note, admission, asked.characters(), path)
+    )
+    try:
+        yield noting
+    finally:
+        await noting
+
+
+async def heard(
+    source: AsyncGenerator[T], admission: Admission, allowed: IsAllowed, noting: Noting
+) -> AsyncGenerator[T]:
+    """What a model says: once it is noted that it was asked, and while the right to it lasts."""
+    look = looking(admission, allowed)
+    async with aclosing(hosts.watched(source, look, every=LOOK_SECONDS)) as events:
+        async for event in events:
+            await noting
+            yield event
+
+
+def looking(admission: Admission, allowed: IsAllowed) -> Look:
     """A look that ends an answer when the right to it has ended."""
 
     async def look() -> None:
@@ -176,17 +215,18 @@ def looking(admission: Admission, allowed: Callable[[Admission], bool]) -> Look:
     return look
 
 
-async def answered(asked: Completion, admission: Admission, path: str) -> HttpResponseBase:
+async def answered(
+    asked: Completion, admission: Admission, path: str, noting: Noting
+) -> HttpResponseBase:
     """What the model server says, in one piece or as it comes. Raises ApiError."""
     if isinstance(asked, ChatCompletion) and admission.passages:
         asked = asked.reading([passage.body.strip() for passage in admission.passages])
-    body = asked.body() | {"model": admission.served, "user": admission.caller}
-    look = looking(admission, is_allowed)
+    body = asked.body() | admission.theirs
     if asked.stream:
         source = hosts.stream(admission.addresses, path, body)
-        return await streamed(hosts.watched(source, look, every=LOOK_SECONDS), admission)
-    answers = hosts.watched(hosts.whole(admission.addresses, path, body), look, every=LOOK_SECONDS)
-    async with aclosing(answers):
+        return await streamed(heard(source, admission, is_allowed, noting), admission)
+    reply = hosts.whole(admission.addresses, path, body)
+    async with aclosing(heard(reply, admission, is_allowed, noting)) as answers:
         answer = await first_of(answers)
     await counted(admission, tokens_of(answer))
     return JsonResponse(answer | named_as(admission))
@@ -235,7 +275,8 @@ def tokens_of(answer: Json) -> int:
 
 
 async def counted(admission: Admission, tokens: int) -> None:
-    await hosts.step(admission.tenant_id, count_tokens, admission.key_id, tokens)
+    spend = partial(quotas.spend, admission.key.user, Quota.Kind.TOKENS, tokens)
+    await hosts.step(admission.tenant_id, spend)
 
 
 async def first_of(events: AsyncGenerator[Any]) -> Any:
@@ -320,37 +361,37 @@ def known(secret: str, scope: str) -> ApiKey:
 
 
 def admit(secret: str, asked: Asking, path: str, find: Find) -> Admission:
-    """Let one request in, and write the audit's line about it. Raises ApiError.
+    """Let one request in; whoever asks the model for it notes it. Raises ApiError.
 
     find   the model of this name that the key may use, or None
-    A refused one leaves its line too: hence the error comes after the transaction.
+    A refused one leaves its line here: hence the error comes after the transaction.
     """
     key = known(secret, Scope.CHAT)
     with tenant_scope(key.tenant_id):
         over = quotas.refusal(key.user, Quota.Kind.REQUESTS, Quota.Kind.TOKENS)
         model = None if over else find(key, asked.model)
         addresses = hosts.addresses_of(model, caller=str(key.user_id)) if model else ()
-        if isinstance(model, Composition) and not addresses:
+        if model and addresses:
+            return Admission(key, model, asked.model, addresses)
+        if isinstance(model, Composition):
             hosts.wake(model)
-        record(
-            "api.ask",
-            model,
-            by=key.user,
-            outcome="ok" if addresses else "refused",
-            key=key.prefix,
-            endpoint=path,
-            characters=asked.characters(),
-        )
+        _write(key, model, "refused", asked.characters(), path)
     if over:
         raise errors.used_up(over)
-    if model is None:
-        raise errors.no_model(asked.model)
-    if not addresses:
-        raise errors.not_running()
-    with tenant_scope(key.tenant_id):
-        quotas.spend(key.user, Quota.Kind.REQUESTS)
-    caller = str(key.user_id)
-    return Admission(key.tenant_id, key.pk, model.pk, asked.model, model.name, addresses, caller)
+    raise errors.not_running() if model else errors.no_model(asked.model)
+
+
+def note(admission: Admission, characters: int, path: str) -> None:
+    """Count a request that was let in, and write the audit's line about it."""
+    quotas.spend(admission.key.user, Quota.Kind.REQUESTS)
+    _write(admission.key, admission.model, "ok", characters, path)
+
+
+def _write(
+    key: ApiKey, model: Composition | Embedder | None, outcome: str, characters: int, path: str
+) -> None:
+    facts = {"key": key.prefix, "endpoint": path, "characters": characters}
+    record("api.ask", model, by=key.user, outcome=outcome, **facts)
 
 
 async def looked_up(admission: Admission, question: str) -> Admission:
@@ -364,25 +405,19 @@ def read_for(admission: Admission, question: str, meaning: Meaning | None) -> li
     """Whoever may use a model may read what it learned: asked here, where it is read."""
     if not is_allowed(admission):
         return []
-    closure = Composition.objects.values_list("closure", flat=True).get(pk=admission.model_id)
+    closure = Composition.objects.values_list("closure", flat=True).get(pk=admission.model.pk)
     return passages_for(closure, question, meaning)
 
 
 def is_allowed(admission: Admission) -> bool:
     """Whether key, owner, membership and closure still allow what was admitted."""
     key = key_of(admission)
-    composition = Composition.objects.filter(pk=admission.model_id).first()
+    composition = Composition.objects.filter(pk=admission.model.pk).first()
     return key is not None and composition is not None and can_use(key.user, composition)
 
 
 def key_of(admission: Admission) -> ApiKey | None:
     """The key that was shown, if it may still be used."""
     keys: Any = ApiKey.objects.select_related("user__answers")
-    key: ApiKey | None = keys.filter(pk=admission.key_id).first()
+    key: ApiKey | None = keys.filter(pk=admission.key.pk).first()
     return key if key is not None and may_act(key, timezone.now()) else None
-
-
-def count_tokens(key_id: UUID, tokens: int) -> None:
-    """Count an answer's tokens towards the limits of the key's owner."""
-    key = ApiKey.objects.select_related("user").get(pk=key_id)
-    quotas.spend(key.user, Quota.Kind.TOKENS, tokens)

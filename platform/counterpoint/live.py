@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import cache
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -46,8 +47,16 @@ def broker() -> redis.asyncio.Redis:
 
 
 def counters() -> redis.Redis:
-    """A client for one quick count on the way of a request, which waits a second at most."""
-    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1)
+    """The client for quick counts on the way of a request, which waits a second at most.
+
+    All threads share it and its connections: a new one takes longer than the count.
+    """
+    return _counters(settings.REDIS_URL)
+
+
+@cache
+def _counters(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
 
 
 def key(topic: str, tenant_id: UUID | None = None) -> str:

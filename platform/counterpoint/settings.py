@@ -83,9 +83,10 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "counterpoint.watch.requests.counted",
+    "counterpoint.middleware.permissions_policy",
+    "counterpoint.programs.straight",  # what stands below is for people
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "counterpoint.middleware.permissions_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",

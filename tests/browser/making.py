@@ -33,13 +33,12 @@ from apps.registry.models import (
     AugmenterSnapshot,
     Composition,
     CompositionPart,
-    ModelHost,
-    Placement,
 )
 from apps.runs.models import Run, RunMetric
 from apps.teaching.models import Plan
 from apps.tenants.scope import tenant_scope
 from counterpoint.storage import blobs
+from tests.apps.chat.making import place
 from tests.apps.evaluation.making import differences, public
 from tests.cast import Cast
 
@@ -113,8 +112,8 @@ def make_corpus(cast: Cast) -> tuple[Corpus, Upload, list[Document]]:
         "mx-200.md",
         "service/2023/a-rather-long-name-of-a-report-from-the-field-in-november.md",
     )
-    for place, name in enumerate(names):
-        original = blobs().put("original", io.BytesIO(f"{TEXT}{place}".encode()))
+    for at, name in enumerate(names):
+        original = blobs().put("original", io.BytesIO(f"{TEXT}{at}".encode()))
         document = Document.objects.create(
             corpus=corpus,
             title=name.rpartition("/")[2],
@@ -123,7 +122,7 @@ def make_corpus(cast: Cast) -> tuple[Corpus, Upload, list[Document]]:
             size=original.size,
             original_digest=original.digest,
             text_digest=text.digest,
-            tokens=331 + place,
+            tokens=331 + at,
             language="en",
         )
         documents.append(document)
@@ -233,10 +232,7 @@ def make_models(cast: Cast, plan: Plan, runs: list[Run]) -> tuple[Augmenter, Com
     AliasChange.objects.create(
         model=plan.name, name=Alias.LIVE, after=composition, by=cast.ada, reason="First version."
     )
-    host = ModelHost.objects.create(name="here")
-    Placement.objects.create(
-        composition=composition, host=host, address="http://127.0.0.1:9", state="ready"
-    )
+    place(composition, "http://127.0.0.1:9")
     return augmenter, composition
 
 

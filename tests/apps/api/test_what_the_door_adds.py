@@ -10,17 +10,15 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import httpx
 import psutil
 import pytest
-from django.utils import timezone
 
 from apps.accounts.models import ApiKey
 from apps.chat.actions import ask, open_conversation
-from apps.registry.models import Composition, Placement
+from apps.registry.models import Composition
 from apps.tenants.scope import tenant_scope
 from counterpoint.env import internal_secret
 from tests.apps.chat.making import MODEL, Server
@@ -84,8 +82,6 @@ def test_a_stream_comes_hardly_later_through_the_site(
     site: Site, model: Composition, server: Server, key: tuple[ApiKey, str]
 ) -> None:
     inner = internal_secret().read_text(encoding="utf-8").strip()
-    with tenant_scope(model.tenant):
-        Placement.objects.update(seen_at=timezone.now() + timedelta(hours=1))
     ways = {"site": (site.address, key[1]), "model": (server.address, inner)}
     found: dict[str, list[Heard]] = {name: [] for name in ways}
     with httpx.Client(trust_env=False, timeout=60) as client:

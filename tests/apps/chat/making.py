@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -23,12 +24,14 @@ import httpx
 import uvicorn
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.chat.models import Message
 from apps.corpora.actions import create_corpus, grant
 from apps.corpora.models import Corpus, Document, Passage, Snapshot
-from apps.registry.models import Alias, Anchor, Composition, ModelHost, Placement
+from apps.registry import artifacts
+from apps.registry.models import Alias, Anchor, Composition, Embedder, ModelHost, Placement
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
 from counterpoint.env import internal_secret
@@ -186,10 +189,12 @@ def write(corpus: Corpus, title: str, *bodies: str) -> Document:
     return document
 
 
-def place(composition: Composition, address: str, state: str = "ready") -> Placement:
+def place(model: Composition | Embedder, address: str, state: str = "ready") -> Placement:
+    """Say that it is served there. No host renews that here: a slow test must not outlive it."""
     host, _ = ModelHost.objects.get_or_create(name="here")
+    told = {"address": address, "state": state, "seen_at": timezone.now() + timedelta(hours=1)}
     placement, _ = Placement.objects.update_or_create(
-        composition=composition, host=host, defaults={"address": address, "state": state}
+        **{artifacts.KINDS[type(model)]: model}, host=host, defaults=told
     )
     return placement
 

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 
 from apps.registry.actions import import_embedder
-from apps.registry.models import Embedder, ModelHost, Placement
+from apps.registry.models import Embedder
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_scope
 from calm_engine.digests import write_manifest
 from calm_engine.specs import Outcome
-from tests.apps.chat.making import Server, started, stop_server
+from tests.apps.chat.making import Server, place, started, stop_server
 
 NAME = "meaning"
 
@@ -46,7 +46,5 @@ def make_embedder(
     with tenant_scope(tenant):
         row = import_embedder(Outcome("embedder", str(folder), digest, facts=facts), by=None)
         if address:
-            host, _ = ModelHost.objects.get_or_create(name="here")
-            how = {"address": address, "state": Placement.State.READY}
-            Placement.objects.update_or_create(embedder=row, host=host, defaults=how)
+            place(row, address)
     return row
