@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -35,6 +37,7 @@ from tests.apps.chat.making import (
     write,
 )
 from tests.cast import Cast
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -139,13 +142,16 @@ def test_a_client_that_leaves_frees_the_model(
     body = {"model": MODEL, "messages": ENDLESS, "stream": is_streamed, "max_tokens": 1000}
     headers = {"Authorization": f"Bearer {key[1]}"}
     url = f"{site()}/v1/chat/completions"
-    with httpx.Client(trust_env=False, timeout=1.0) as leaver:
-        if is_streamed:
-            with leaver.stream("POST", url, json=body, headers=headers) as answer:
-                next(answer.iter_lines())
-        else:
-            with pytest.raises(httpx.ReadTimeout):
-                leaver.post(url, json=body, headers=headers)
+
+    async def leave() -> None:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as leaver:
+            asking = asyncio.create_task(leaver.post(url, json=body, headers=headers))
+            assert await asyncio.to_thread(wait_until, server.is_answering)
+            asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await asking
+
+    asyncio.run(leave())
     assert server.waits_for("cancelled", before + 1)
 
 

@@ -61,9 +61,16 @@ class Server:
 
     def count(self, outcome: str) -> float:
         """How many requests ended so: "stop", "length", "cancelled"."""
+        return self._sum(f'"{outcome}"')
+
+    def is_answering(self) -> bool:
+        return self._sum("calm_running ") > 0
+
+    def _sum(self, of: str) -> float:
         page = httpx.get(f"{self.address}/metrics", trust_env=False).text
-        lines = [line for line in page.splitlines() if f'"{outcome}"' in line]
-        return sum(float(line.rpartition(" ")[2]) for line in lines if "created" not in line)
+        told = [line for line in page.splitlines() if not line.startswith("#")]
+        lines = [line for line in told if of in line and "created" not in line]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
 
     def waits_for(self, outcome: str, count: float) -> bool:
         """Whether the server says so within some seconds."""

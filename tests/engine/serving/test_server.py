@@ -34,6 +34,7 @@ from tests.waiting import wait_until
 
 QUESTION = [{"role": "user", "content": "Where is the MX-4 made?"}]
 CHAT = "/v1/chat/completions"
+CANCELLED = 'calm_requests_total{model="ours",outcome="cancelled"}'
 GREEDY: dict[str, Any] = {"model": "ours", "temperature": 0, "max_tokens": 40}
 
 
@@ -259,8 +260,10 @@ def test_a_client_that_leaves_frees_its_place(client: OpenAI, server: Running) -
     )
     next(iter(stream))
     assert wait_until(lambda: metric(server, "calm_running") == 1)
+    before = metric(server, CANCELLED)
     stream.close()
-    assert wait_until(lambda: metric(server, "calm_running") == 0, 3)
+    assert wait_until(lambda: metric(server, CANCELLED) == before + 1)
+    assert wait_until(lambda: metric(server, "calm_running") == 0)
     drawn = metric(server, "calm_drawn_tokens_total")
     time.sleep(0.2)
     assert metric(server, "calm_drawn_tokens_total") == drawn
@@ -269,12 +272,11 @@ def test_a_client_that_leaves_frees_its_place(client: OpenAI, server: Running) -
 def test_a_client_that_hangs_up_on_a_whole_reply_frees_its_place(
     client: OpenAI, server: Running
 ) -> None:
-    cancelled = 'calm_requests_total{model="ours",outcome="cancelled"}'
-    before = metric(server, cancelled)
+    before = metric(server, CANCELLED)
     with pytest.raises(openai.APITimeoutError):
         ask(client, max_tokens=CONTEXT - 100, timeout=httpx.Timeout(30, read=0.3))
-    assert wait_until(lambda: metric(server, cancelled) == before + 1, 3)
-    assert wait_until(lambda: metric(server, "calm_running") == 0, 3)
+    assert wait_until(lambda: metric(server, CANCELLED) == before + 1)
+    assert wait_until(lambda: metric(server, "calm_running") == 0)
 
 
 def test_a_full_queue_says_when_to_come_back(server: Running) -> None:
