@@ -64,7 +64,7 @@ def test_whoever_started_before_an_upgrade_goes_on_until_the_newer_release_takes
     assert client.get("/readyz").json()["database"] == "1 migrations are pending"
 
 
-@pytest.mark.parametrize("page", ["/accounts/sign-in/", "/nowhere", "/healthz"])
+@pytest.mark.parametrize("page", ["/accounts/sign-in/", "/nowhere", "/healthz", "/v1/models"])
 def test_every_answer_carries_the_strict_headers(db: None, client: Client, page: str) -> None:
     headers = client.get(page).headers
     assert {part.strip() for part in headers["Content-Security-Policy"].split(";")} == POLICY

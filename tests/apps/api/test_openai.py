@@ -313,3 +313,37 @@ def test_the_audit_says_who_asked_and_not_what(
     assert lines[0].facts["key"] == key[0].prefix
     assert lines[0].facts["characters"] == len(QUESTION[0]["content"])
     assert "made" not in str([line.facts for line in lines])
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_what_cannot_be_noted_is_not_answered(
+    model: Composition,
+    client: OpenAI,
+    server: Server,
+    is_streamed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("the log is full")
+
+    before = server.count("cancelled")
+    monkeypatch.setattr("apps.api.openai.record", fail)
+    with pytest.raises(openai.InternalServerError) as broken:
+        client.chat.completions.create(
+            model=MODEL, messages=ENDLESS, max_tokens=1000, stream=is_streamed
+        )
+    assert "full" not in str(broken.value)
+    if is_streamed:  # it was asked at the same time, and is left at once
+        assert server.waits_for("cancelled", before + 1)
+
+
+def test_a_program_is_given_no_cookie_and_nobody_is_asked_under_another_name(
+    model: Composition, key: Key
+) -> None:
+    headers = {"Authorization": f"Bearer {key[1]}"}
+    answer = httpx.get(f"{site()}/v1/models", headers=headers)
+    assert answer.status_code == 200
+    assert "Set-Cookie" not in answer.headers
+    assert "cookie" not in answer.headers.get("Vary", "").lower()
+    other = httpx.get(f"{site()}/v1/models", headers=headers | {"Host": "elsewhere.example"})
+    assert other.status_code == 400
