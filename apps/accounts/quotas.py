@@ -91,7 +91,10 @@ def budgets(user: User, kinds: Sequence[str] = Kind.values) -> list[Budget]:
 
 def own(user: User, kinds: Sequence[str]) -> list[Budget]:
     """The limits that the tenant's curators set and that bind this person."""
-    rows = limits_of(user, kinds)
+    return _budgets(limits_of(user, kinds))
+
+
+def _budgets(rows: Sequence[Quota]) -> list[Budget]:
     used = counted([key_of(row) for row in rows if row.kind in PERIODS])
     found = []
     for row in rows:
@@ -138,7 +141,12 @@ def whose(row: Quota) -> tuple[Sequence[UUID] | None, datetime]:
 
 def refusal(user: User, *kinds: str, more: int = 1) -> Budget | None:
     """The limit of the tenant's own that `more` would overstep and that lasts longest, or None."""
-    over = [each for each in own(user, kinds) if each.used + more > each.amount]
+    return overstepped(limits_of(user, kinds), more=more)
+
+
+def overstepped(limits: Sequence[Quota], *, more: int = 1) -> Budget | None:
+    """The same of limits that were read already."""
+    over = [each for each in _budgets(limits) if each.used + more > each.amount]
     return max(over, key=lambda budget: budget.renews, default=None)
 
 
@@ -156,7 +164,13 @@ def require(user: User, *kinds: str, more: int = 1) -> None:
 
 def spend(user: User, kind: str, amount: int = 1) -> None:
     """Count questions or tokens towards every limit that binds the person. Never fails."""
-    rows = limits_of(user, [kind]) if amount else []
+    if amount:
+        count(limits_of(user, [kind]), kind, amount)
+
+
+def count(limits: Sequence[Quota], kind: str, amount: int = 1) -> None:
+    """Count towards those of a kind among limits that were read already. Never fails."""
+    rows = [row for row in limits if row.kind == kind] if amount else []
     if not rows:
         return
     try:

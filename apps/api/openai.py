@@ -134,6 +134,7 @@ async def completions(request: HttpRequest) -> HttpResponseBase:
 class Admission:
     """One request that was let in.
 
+    limits     of the key's owner, towards which it counts
     name       what the client calls the model; the model server knows it by its own
     passages   that go before the question, the best first
     """
@@ -142,6 +143,7 @@ class Admission:
     model: Composition | Embedder
     name: str
     addresses: hosts.Addresses
+    limits: Sequence[Quota]
     passages: Sequence[Passage] = ()
 
     @property
@@ -275,8 +277,9 @@ def tokens_of(answer: Json) -> int:
 
 
 async def counted(admission: Admission, tokens: int) -> None:
-    spend = partial(quotas.spend, admission.key.user, Quota.Kind.TOKENS, tokens)
-    await hosts.step(admission.tenant_id, spend)
+    if admission.limits:
+        count = partial(quotas.count, admission.limits, Quota.Kind.TOKENS, tokens)
+        await hosts.step(admission.tenant_id, count)
 
 
 async def first_of(events: AsyncGenerator[Any]) -> Any:
@@ -368,11 +371,12 @@ def admit(secret: str, asked: Asking, path: str, find: Find) -> Admission:
     """
     key = known(secret, Scope.CHAT)
     with tenant_scope(key.tenant_id):
-        over = quotas.refusal(key.user, Quota.Kind.REQUESTS, Quota.Kind.TOKENS)
+        limits = quotas.limits_of(key.user, [Quota.Kind.REQUESTS, Quota.Kind.TOKENS])
+        over = quotas.overstepped(limits)
         model = None if over else find(key, asked.model)
         addresses = hosts.addresses_of(model, caller=str(key.user_id)) if model else ()
         if model and addresses:
-            return Admission(key, model, asked.model, addresses)
+            return Admission(key, model, asked.model, addresses, limits)
         if isinstance(model, Composition):
             hosts.wake(model)
         _write(key, model, "refused", asked.characters(), path)
@@ -383,7 +387,7 @@ def admit(secret: str, asked: Asking, path: str, find: Find) -> Admission:
 
 def note(admission: Admission, characters: int, path: str) -> None:
     """Count a request that was let in, and write the audit's line about it."""
-    quotas.spend(admission.key.user, Quota.Kind.REQUESTS)
+    quotas.count(admission.limits, Quota.Kind.REQUESTS)
     _write(admission.key, admission.model, "ok", characters, path)
 
 
