@@ -334,7 +334,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, leave)
     host = Host(
         env.text("COUNTERPOINT_HOST_NAME", socket.gethostname()),
-        threads=env.number("COUNTERPOINT_SERVE_THREADS", cores(), least=1),
+        # One core is the site's: threads that sum up together all wait for one that has none.
+        threads=env.number("COUNTERPOINT_SERVE_THREADS", max(1, cores() - 1), least=1),
         secret=env.internal_secret(),
         logs=Path(settings.HOME) / "logs",
         where=Where(
