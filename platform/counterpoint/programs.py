@@ -1,27 +1,23 @@
 """The way of a program to its view, past all that only a browser needs: sessions, forms, messages.
 
-Each of Django's own middlewares hops to a thread and back, and a fresh session of nobody is made
-for whoever shows a key: together as long as a model takes for its first token.
+Each of Django's own middlewares hops to a thread and back, which a program waits for in vain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
 from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
 from csp.middleware import CSPMiddleware
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.urls import resolve
 from django.utils.decorators import sync_and_async_middleware
 
-Response = HttpResponseBase
-Door = Callable[[HttpRequest], Response] | Callable[[HttpRequest], Awaitable[Response]]
+from counterpoint.watch.requests import Door, Response
 
 PATH = "/v1/"
 # What holds for every answer of the site: hosts, HTTPS, headers. None of these waits for anything.

@@ -145,6 +145,10 @@ def test_a_client_that_leaves_frees_the_model(
 
     async def leave() -> None:
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as leaver:
+            if is_streamed:
+                async with leaver.stream("POST", url, json=body, headers=headers) as answer:
+                    await anext(answer.aiter_lines())
+                return
             asking = asyncio.create_task(leaver.post(url, json=body, headers=headers))
             assert await asyncio.to_thread(wait_until, server.is_answering)
             asking.cancel()
