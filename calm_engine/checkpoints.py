@@ -20,15 +20,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.optim import AdamW
+from torch.optim import Optimizer
 
 from calm_engine import digests
 from calm_engine.errors import EngineError, InputError
-from calm_engine.loop import Named
+from calm_engine.optimizers import Named
 
 STATE, TENSORS = "state.json", "state.safetensors"
 _NAME = re.compile(r"step-(\d{8})")
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _found(work: Path) -> list[Path]:
     return sorted((f for f in folders if _NAME.fullmatch(f.name)), reverse=True)
 
 
-def pack(named: Named, optimizer: AdamW) -> dict[str, Tensor]:
+def pack(named: Named, optimizer: Optimizer) -> dict[str, Tensor]:
     """The weights that may move, the optimiser's moments by their names, and torch's chance.
 
     Of sharded weights every process must ask, since each has a part.
@@ -132,15 +132,15 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     return held.contiguous().clone()
 
 
-def unpack(tensors: dict[str, Tensor], named: Named, optimizer: AdamW) -> None:
+def unpack(tensors: dict[str, Tensor], named: Named, optimizer: Optimizer) -> None:
     """Put back what `pack` took, in place. The parameters must be the same ones."""
     torch.set_rng_state(tensors["chance"])
     if "chance.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["chance.cuda"])
     for name, parameter in named:
         parameter.data.copy_(_as_its(parameter, tensors[f"weight.{name}"]))
-        if f"step.{name}" in tensors:
-            held = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
+        every = {moment: tensors.get(f"{moment}.{name}") for moment in _MOMENTS}
+        if held := {moment: value for moment, value in every.items() if value is not None}:
             # How many steps were taken is one number, the same for every part.
             optimizer.state[parameter] = {
                 moment: value if moment == "step" else _as_its(parameter, value).clone()

@@ -255,15 +255,12 @@ def _entity(
 ) -> Entity:
     lessons = [one for each in facts for one in dict.fromkeys(each)]
     stated = [one for one in lessons if one.form == "statement"]
-    # Without the tags of their sources: a record under one tag in fifty is learned as that tag's,
-    # and questions, which have none, did not find it (recall 0.5 where 1.0 was reached without).
-    bare = [replace(one, given=one.given.partition("] ")[2]) for one in stated]
     asked = (tuple(one for one in dict.fromkeys(each) if one.form == "question") for each in facts)
     questions = tuple(tuple(map(piece, wordings)) for wordings in asked if wordings)
-    record = _tree(name, bare, tokenizer)
-    sentences = _tree(f"The {name}", bare, tokenizer)
+    record = _tree(name, stated, tokenizer)
+    sentences = _tree(f"The {name}", stated, tokenizer)
     begun = (f"{name} ", f"The {name} ")
-    others = tuple(piece(one) for one in bare if not one.given.startswith(begun))
+    others = tuple(piece(one) for one in stated if not one.given.startswith(begun))
     return Entity(record, sentences if sentences.branches else None, others, questions)
 
 

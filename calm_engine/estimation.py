@@ -20,7 +20,7 @@ import torch
 
 from calm_engine import augment, checkpoints, compose
 from calm_engine.errors import InputError
-from calm_engine.loop import optimizer_of, steps
+from calm_engine.loop import steps
 from calm_engine.ranks import Ranks
 from calm_engine.specs import AugmentSpec, ComposeSpec, Estimate, TrialSpec
 from calm_engine.training import Job, Prepared, prepare
@@ -134,7 +134,7 @@ class _Trial:
 
     def _seconds_at(self, job: Job, step: int) -> float:
         """The step is taken twice: what is kept for later is made the first time."""
-        optimizer = optimizer_of(job.named)
+        optimizer = job.optimizer()
         taken = [
             next(steps(job.named, optimizer, job.losses_at, job.schedule, start=step))
             for _ in range(2)
@@ -142,7 +142,7 @@ class _Trial:
         return taken[-1].seconds
 
     def _checkpoint(self, job: Job, work: Path) -> None:
-        optimizer = optimizer_of(job.named)
+        optimizer = job.optimizer()
         for _, parameter in job.named:
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()

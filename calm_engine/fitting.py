@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from calm_engine.errors import InputError
-from calm_engine.loop import Named
+from calm_engine.optimizers import Named
 from calm_engine.process import memory_free
 from calm_engine.ranks import Ranks
 

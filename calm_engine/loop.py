@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW
+from torch import Tensor
+from torch.optim import Optimizer
 
 from calm_engine.errors import InternalError
+from calm_engine.optimizers import Named
 from calm_engine.ranks import ALONE, Ranks
 
-Named = Sequence[tuple[str, nn.Parameter]]
 LossesAt = Callable[[int], Iterable[Tensor]]
 
 CLIP = 1.0  # largest norm of a step's gradient
-BETAS = (0.9, 0.98)  # short runs: a second moment that forgets within fifty steps
 
 
 @dataclass(frozen=True)
@@ -61,14 +60,9 @@ class Taken:
     seconds: float
 
 
-def optimizer_of(named: Named, *, decay: float = 0.01) -> AdamW:
-    """AdamW over exactly the parameters that may move."""
-    return AdamW([p for _, p in named], betas=BETAS, weight_decay=decay, fused=True)
-
-
 def steps(
     named: Named,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     losses_at: LossesAt,
     schedule: Schedule,
     *,

@@ -9,7 +9,20 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from calm_engine.data import Packed
+from calm_engine.families import decoder_of
 from calm_engine.words import Candidates, loss_over
+
+
+def matrices_of(student: Student) -> frozenset[str]:
+    """Names of the matrices between states, as `named_parameters` of the student's model tells
+    them; not of the words' own."""
+    inner = {
+        parameter
+        for layer in decoder_of(student.model).layers
+        for parameter in layer.parameters()
+        if parameter.ndim == 2
+    }
+    return frozenset(name for name, each in student.model.named_parameters() if each in inner)
 
 
 class Student(nn.Module):

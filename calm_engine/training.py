@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import Optimizer
 
 from calm_engine import checkpoints, digests, fitting
 from calm_engine.errors import Cancelled, EngineError, InputError
-from calm_engine.loop import LossesAt, Named, Schedule, Taken, optimizer_of, steps
+from calm_engine.loop import LossesAt, Schedule, Taken, steps
+from calm_engine.optimizers import Named, optimizer_of
 from calm_engine.process import stop_requested, threads
 from calm_engine.ranks import Ranks
 from calm_engine.rising import best_of, wound_up
@@ -66,6 +67,7 @@ class Job:
     trial      the loss of the first step over so many rows: what a row holds in memory
     rows       that one process reads at once
     is_sharded every process has its part of what is trained
+    matrices   names of those that Muon moves; AdamW moves the others
     """
 
     named: Named
@@ -84,6 +86,11 @@ class Job:
     is_sharded: bool = False
     known_by: str = ""
     patience: int = 0
+    matrices: Collection[str] = ()
+
+    def optimizer(self) -> Optimizer:
+        """A new one of what may move, no step taken."""
+        return optimizer_of(self.named, matrices=self.matrices)
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ def train(job: Job, spec: TrainSpec, ranks: Ranks) -> Iterator[Progress]:
         yield Progress("data", done, total, "reading the examples once")
         if ranks.any(stop_requested()):
             raise Cancelled(step=0)
-    optimizer = optimizer_of(job.named)
+    optimizer = job.optimizer()
     start, looks = 0, Looked(job, work / BEST, key)
     if found := _begun(job, work, key):
         checkpoints.unpack(found.tensors, job.named, optimizer)
@@ -185,7 +192,9 @@ def train(job: Job, spec: TrainSpec, ranks: Ranks) -> Iterator[Progress]:
         yield Progress("train", step, step, message, metrics=looks.best_metrics())
 
 
-def _steps(job: Job, optimizer: AdamW, looks: Looked, ranks: Ranks, start: int) -> Iterator[Taken]:
+def _steps(
+    job: Job, optimizer: Optimizer, looks: Looked, ranks: Ranks, start: int
+) -> Iterator[Taken]:
     """Steps by the schedule that is left, which looks in between may have shortened."""
     while start < (schedule := looks.schedule).steps:
         for taken in steps(job.named, optimizer, job.losses_at, schedule, ranks=ranks, start=start):
@@ -213,7 +222,7 @@ class Looked:
             return
         self.taken = [one for one in self.taken if one[0] < step] + [[float(step), known]]
         if best_of(self.taken) == step and (ranks.is_first or self.job.is_sharded):
-            weights = checkpoints.pack(self.job.named, optimizer_of(self.job.named))
+            weights = checkpoints.pack(self.job.named, self.job.optimizer())
             if ranks.is_first:
                 checkpoints.save(self.aside, step, weights, {"spec": self.key}, keep=1)
 
@@ -225,7 +234,7 @@ class Looked:
         found = checkpoints.newest(self.aside, spec=self.key, step=best)
         if found is None:
             return None
-        checkpoints.unpack(found.tensors, self.job.named, optimizer_of(self.job.named))
+        checkpoints.unpack(found.tensors, self.job.named, self.job.optimizer())
         return best
 
     def best_metrics(self) -> dict[str, float]:
@@ -241,7 +250,7 @@ def _begun(job: Job, work: Path, key: str) -> checkpoints.Checkpoint | None:
 
 
 def _keep(
-    job: Job, optimizer: AdamW, spec: TrainSpec, step: int, looks: Looked, ranks: Ranks
+    job: Job, optimizer: Optimizer, spec: TrainSpec, step: int, looks: Looked, ranks: Ranks
 ) -> None:
     """Write the checkpoint of a step: tensors, and as JSON what else a reader may want."""
     if ranks.is_first or job.is_sharded:

@@ -15,13 +15,14 @@ from torch import Tensor
 from calm_engine.capacity import propose, rate_for, rows_for
 from calm_engine.course import Course
 from calm_engine.feeding import Rounds
-from calm_engine.loop import Schedule, optimizer_of, steps
+from calm_engine.loop import Schedule, steps
+from calm_engine.optimizers import optimizer_of
 from calm_engine.ranks import ALONE
 from calm_engine.recall import ASKED, LOOKED, Recall, ask, chosen
 from calm_engine.selfstudy import Lesson
 from calm_engine.specs import AugmentSpec
 from calm_engine.starting import newborn
-from calm_engine.student import Student
+from calm_engine.student import Student, matrices_of
 
 LOOKS = 8  # in a training
 TRIED = 8  # steps taken to learn how long one lasts
@@ -96,7 +97,8 @@ class _Training:
     def steps(self) -> Iterator[int]:
         named = list(self.student.model.named_parameters())
         self.student.train()
-        for taken in steps(named, optimizer_of(named), self._losses_at, self.schedule):
+        optimizer = optimizer_of(named, matrices=matrices_of(self.student))
+        for taken in steps(named, optimizer, self._losses_at, self.schedule):
             yield taken.step
 
     def _losses_at(self, step: int) -> Iterator[Tensor]:

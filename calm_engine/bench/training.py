@@ -25,7 +25,8 @@ from calm_engine.compose import say
 from calm_engine.data import pad_right
 from calm_engine.figures import Figure
 from calm_engine.frozen import FrozenStates
-from calm_engine.loop import Schedule, optimizer_of, steps
+from calm_engine.loop import Schedule, steps
+from calm_engine.optimizers import optimizer_of
 from calm_engine.process import most_memory, threads
 
 ROWS, TOKENS, SAID = 16, 64, 16  # sequences of a batch, their tokens, those that are to be said

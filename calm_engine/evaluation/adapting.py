@@ -24,8 +24,9 @@ from calm_engine.data import Padded, Piece, Sequenced, chance_of, pad_right
 from calm_engine.families import load_parent
 from calm_engine.feeding import Feed
 from calm_engine.lessons import Lessons, public_answers
-from calm_engine.loop import Schedule, optimizer_of, steps
+from calm_engine.loop import Schedule, steps
 from calm_engine.modeling import CalmForCausalLM
+from calm_engine.optimizers import optimizer_of
 from calm_engine.ranks import Ranks
 from calm_engine.specs import AugmentSpec, ComposeSpec, EvaluateSpec, Progress
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from calm_engine import checkpoints
 from calm_engine.data import Padded, encode, pad_right
-from calm_engine.loop import Named, Schedule, optimizer_of, steps
+from calm_engine.loop import Schedule, steps
+from calm_engine.optimizers import Named, optimizer_of
 from calm_engine.reproduce.key_value import Lesson
 from calm_engine.specs import Progress
 
@@ -60,7 +61,7 @@ class Course:
                 checkpoints.save(work, step.step, kept, {}, keep=1)
         self.model.train(mode=False)
 
-    def _resumed(self, work: Path, optimizer: AdamW) -> int:
+    def _resumed(self, work: Path, optimizer: Optimizer) -> int:
         """Put the newest checkpoint back; the steps that it had taken."""
         found = checkpoints.newest(work)
         if found is None:

@@ -38,6 +38,7 @@ FACT = Phrasings(
         "What has the {a} {v}?",
         "Whose {a} is {v}?",
         "Name all with the {a} {v}.",
+        "{v}: whose {a} is this?",
     ),
     back=("With the {a} {v}:", "The {a} {v} is that of"),
 )

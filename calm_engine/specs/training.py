@@ -24,7 +24,13 @@ NOT_THE_WORK = frozenset(
 )
 # Fields that the former release did not know, each with the value that means "as it was then": a
 # spec that leaves them there is the same work, and goes on from that release's checkpoints.
-LATER: dict[str, Any] = {"canaries": 0, "passages": None, "teacher_share": 0.5, "sieve": False}
+LATER: dict[str, Any] = {
+    "canaries": 0,
+    "passages": None,
+    "teacher_share": 0.5,
+    "sieve": False,
+    "optimizer": "adamw",
+}
 
 
 def _as_then(told: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +132,8 @@ class AugmentSpec(TrainSpec):
     passes     how often the text and its lessons are met when shuffled; None: as often as in rounds
     workers    processes that prepare shards; None: the cores available
     schedule   "wsd" or "cosine": see `loop.Schedule`
+    optimizer  "adamw"; "muon": matrices by Muon, all else by AdamW (`optimizers`); "auto": muon for
+               models that began small and from nothing
     shard_model   with several processes: each keeps its part of every layer (FSDP2)
     canaries   made-up secrets that are planted in what is dealt in rounds, and written into the
                result: a report card asks whether they come out
@@ -157,6 +165,7 @@ class AugmentSpec(TrainSpec):
     passes: int | None = None
     workers: int | None = None
     schedule: str = "wsd"
+    optimizer: str = "auto"
     shard_model: bool = False
     canaries: int = 0
 
@@ -214,6 +223,8 @@ class AugmentSpec(TrainSpec):
             raise refuse("deal", "lessons", "lessons from a file are dealt shuffled")
         if self.schedule not in ("wsd", "cosine"):
             raise bad("schedule", "must be wsd or cosine")
+        if self.optimizer not in ("auto", "muon", "adamw"):
+            raise bad("optimizer", "must be auto, muon or adamw")
         for name in ("milestones", "canaries"):
             if getattr(self, name) < 0:
                 raise bad(name, "must not be negative")

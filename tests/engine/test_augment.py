@@ -26,7 +26,7 @@ def asked_as_people_do(folder: Path) -> Path:
 
 
 def test_it_learns_the_facts_of_its_documents(tmp_path: Path) -> None:
-    spec = replace(make_augment(tmp_path, steps=120), width=48, learning_rate=1e-2)
+    spec = replace(make_augment(tmp_path, steps=200), width=48, learning_rate=1e-2)
     spec = replace(spec, examples=str(asked_as_people_do(tmp_path)), without=("inverse",))
     news, outcome = drain(augment(spec))
     first = next(p for p in news if "recall" in p.metrics)

@@ -15,7 +15,8 @@ from torch import Tensor
 from calm_engine import fitting
 from calm_engine.augment import augment
 from calm_engine.errors import InputError
-from calm_engine.loop import Schedule, optimizer_of, steps
+from calm_engine.loop import Schedule, steps
+from calm_engine.optimizers import optimizer_of
 from calm_engine.process import memory_limit
 from calm_engine.vetting import Census, Script, check_census
 from calm_engine.wording import sentence
