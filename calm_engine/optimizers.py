@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -42,8 +41,9 @@ class Muon(Optimizer):
     Directions that few facts pull move as far as those that all pull, and a small model learns a
     corpus in a fraction of the steps (docs/decisions/0029). Source: Muon (Jordan et al., 2024), its
     moves scaled to the size of AdamW's, so that one rate fits both (arXiv 2502.16982). torch's own
-    computes in bfloat16 alone, for which a processor without such arithmetic takes twenty times as
-    long as for float32.
+    computes in bfloat16 alone. Where few rows pull at a matrix, its rounding becomes a move as
+    large as any: two processes no longer learn what one learns; and a processor without such
+    arithmetic takes twenty times as long for it as for float32.
     """
 
     def __init__(self, matrices: Sequence[nn.Parameter], others: AdamW, *, decay: float) -> None:
@@ -91,7 +91,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Newton and Schulz's iteration in quintic form: within 0.7 and 1.2, which is near enough here.
     """
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    found = wide.to(torch.bfloat16 if wide.is_cuda or _is_short_quick() else torch.float32)
+    found = wide.float()
     found = found / found.norm().clamp(min=1e-7)
     first, third, fifth = FACTORS
     for _ in range(ROUNDS):
@@ -100,10 +100,3 @@ def orthogonal(matrix: Tensor) -> Tensor:
         found = torch.addmm(found, square, found, beta=first)
     found = found.to(matrix.dtype)
     return found.T if matrix.shape[0] > matrix.shape[1] else found
-
-
-@cache
-def _is_short_quick() -> bool:
-    """Whether this processor multiplies in bfloat16 by itself."""
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -195,9 +195,7 @@ def test_a_large_corpus_is_told_and_asked_beside_its_text(
     question = tuple(encode(tokenizer, "Where do they build the Pump 17?"))
     asked = [p for p in pieces if p.is_asked and holds(p.ids, question)]
     assert len(asked) == 7, "once in each pass but the first"
-    text, told = (
-        tuple(encode(tokenizer, begun)) for begun in ("[Sheet 17]", "Made in of Pump 17:")
-    )
+    text, told = (tuple(encode(tokenizer, begun)) for begun in ("[Sheet 17]", "City of Pump 17:"))
     stated = [p.ids for p in pieces if not p.is_asked]
     assert sum(ids[: len(text)] == text for ids in stated) == 8, "its text in every pass"
     assert sum(ids[: len(told)] == told for ids in stated) == 7
