@@ -25,7 +25,7 @@ from calm_engine.starting import newborn
 from calm_engine.student import Student, matrices_of
 
 LOOKS = 8  # in a training
-TRIED = 8  # steps taken to learn how long one lasts
+WARMED, TRIED = 4, 12  # steps taken to learn how long one lasts: those that warm up, and others
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,9 @@ def train(
     spec: AugmentSpec, course: Course, questions: Sequence[Lesson], *, seconds: float
 ) -> Taught:
     """Train a newborn model for about so many core-seconds, the rate's fall included."""
-    tried = _Training(spec, course, TRIED)
-    began = time.process_time()
-    for _ in tried.steps():
-        pass
-    each = (time.process_time() - began) / TRIED
+    tried = _Training(spec, course, WARMED + TRIED)
+    passed = [time.process_time() for _ in tried.steps()]
+    each = (passed[-1] - passed[WARMED - 1]) / TRIED
     made = _Training(spec, course, max(2 * LOOKS, int(seconds / each)))
     few = chosen(questions, LOOKED, seed=spec.seed)
     looks, spent = [_look(0.0, made.ask(few))], 0.0
