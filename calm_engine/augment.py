@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from calm_engine import canaries, exposures
-from calm_engine.capacity import MUON_MOST, propose, rate_for, rows_for
+from calm_engine.capacity import propose, rate_for, rows_for
 from calm_engine.checkpoints import whole_tensor
 from calm_engine.curriculum import Curriculum, curriculum
 from calm_engine.data import Asked
@@ -30,7 +30,7 @@ from calm_engine.selfstudy.writing import write_lessons
 from calm_engine.shuffled import Shuffled
 from calm_engine.specs import AugmentSpec, Outcome, Progress
 from calm_engine.starting import begun
-from calm_engine.student import Student, matrices_of
+from calm_engine.student import Student, turned_by
 from calm_engine.texts import digest_of
 from calm_engine.training import (
     Branch,
@@ -172,16 +172,9 @@ def _job(
         rows=spec.batch_size or rows_for(parameters),
         is_sharded=spec.shard_model and ranks.count > 1,
         known_by="known",
-        matrices=matrices_of(student) if _is_turned(spec, parameters) else (),
+        matrices=turned_by(spec.optimizer, student),
         patience=_patience(spec, feed),
     )
-
-
-def _is_turned(spec: AugmentSpec, parameters: int) -> bool:
-    """Whether Muon moves the matrices; what others trained goes on as it was trained."""
-    if spec.optimizer != "auto":
-        return spec.optimizer == "muon"
-    return not spec.base and parameters <= MUON_MOST
 
 
 def _patience(spec: AugmentSpec, feed: Feed) -> int:

@@ -38,7 +38,7 @@ def optimizer_of(named: Named, *, decay: float = 0.01, matrices: Collection[str]
 class Muon(Optimizer):
     """Moves each matrix by its momentum with all singular values made one; all else by `others`.
 
-    Directions that few facts pull move as far as those that all pull, and a small model learns a
+    Directions that few facts pull move as far as those that all pull, and a small model knows a
     corpus in a fraction of the steps (docs/decisions/0029). Source: Muon (Jordan et al., 2024), its
     moves scaled to the size of AdamW's, so that one rate fits both (arXiv 2502.16982). torch's own
     computes in bfloat16 alone. Where few rows pull at a matrix, its rounding becomes a move as

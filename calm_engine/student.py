@@ -13,9 +13,11 @@ from calm_engine.families import decoder_of
 from calm_engine.words import Candidates, loss_over
 
 
-def matrices_of(student: Student) -> frozenset[str]:
-    """Names of the matrices between states, as `named_parameters` of the student's model tells
-    them; not of the words' own."""
+def turned_by(optimizer: str, student: Student) -> frozenset[str]:
+    """Names of what Muon moves, as `named_parameters` of the student's model tells them: the
+    matrices between states, not the words' own. None of them with "adamw"."""
+    if optimizer != "muon":
+        return frozenset()
     inner = {
         parameter
         for layer in decoder_of(student.model).layers

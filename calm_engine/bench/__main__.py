@@ -29,6 +29,7 @@ from calm_engine.bench.models import anchor_folder
 from calm_engine.errors import EngineError
 from calm_engine.figures import Figure
 from calm_engine.process import threads
+from calm_engine.specs import OPTIMIZERS
 
 PARTS = ("sizes", "preparation", "teaching", "training", "decoding", "trained")
 ASKED_FOR = ("knowledge", "manual", "serving")  # minutes each, so only by their names
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--documents", type=Path, help="manual: a folder of text files")
     parser.add_argument("--seconds", type=float, default=240, help="of a core; default 240")
+    parser.add_argument(
+        "--optimizer", default="adamw", choices=OPTIMIZERS, help="knowledge: default adamw"
+    )
     parser.add_argument("--plot", type=Path, help="manual: where the curves go, as SVG")
     args = parser.parse_args(arguments)
     if "manual" in args.parts and (args.documents is None or not args.documents.is_dir()):
@@ -85,7 +89,8 @@ def _measured(args: argparse.Namespace, device: torch.device, scratch: Path) -> 
         yield from estimates.measure(augment, compose, scratch)
         yield from drafts.measure(compose, device)
     if "knowledge" in parts:
-        yield from knowledge.measure(anchor, scratch, seconds=args.seconds)
+        chosen = {"seconds": args.seconds, "optimizer": args.optimizer}
+        yield from knowledge.measure(anchor, scratch, **chosen)
     if "serving" in parts:
         yield from serving.measure(anchor, scratch, device)
     if "manual" in parts:

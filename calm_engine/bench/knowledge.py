@@ -72,11 +72,17 @@ def _sheet(one: dict[str, str]) -> str:
     return "\n".join((f"## {one['Name']}", "", *lines, "", told, ""))
 
 
-def measure(tokenizer: Path, scratch: Path, *, seconds: float) -> Iterator[Figure]:
-    """Recall forwards and back after so many core-seconds, asked of everything."""
+def measure(
+    tokenizer: Path, scratch: Path, *, seconds: float, optimizer: str = "adamw"
+) -> Iterator[Figure]:
+    """Recall forwards and back after so many core-seconds, asked of everything.
+
+    optimizer   as of an `AugmentSpec`
+    """
     documents = scratch / "devices.jsonl"
     write_documents(documents)
-    spec = AugmentSpec(output=str(scratch), tokenizer=str(tokenizer), documents=str(documents))
+    files = {"tokenizer": str(tokenizer), "documents": str(documents)}
+    spec = AugmentSpec(output=str(scratch), optimizer=optimizer, **files)
     course = plan(spec)
     torch.manual_seed(spec.seed)
     taught = train(spec, course, course.study.held_out, seconds=seconds)

@@ -22,7 +22,7 @@ from calm_engine.recall import ASKED, LOOKED, Recall, ask, chosen
 from calm_engine.selfstudy import Lesson
 from calm_engine.specs import AugmentSpec
 from calm_engine.starting import newborn
-from calm_engine.student import Student, matrices_of
+from calm_engine.student import Student, turned_by
 
 LOOKS = 8  # in a training
 WARMED, TRIED = 4, 12  # steps taken to learn how long one lasts: those that warm up, and others
@@ -82,7 +82,7 @@ class _Training:
     """A newborn model, what it reads and how long."""
 
     def __init__(self, spec: AugmentSpec, course: Course, count: int) -> None:
-        self.course = course
+        self.course, self.optimizer = course, spec.optimizer
         facts = len(course.study.facts)
         size = propose(tokens=course.tokens, facts=facts, exposures=course.rounds)
         model = newborn(spec, course.tokenizer, size.shape)
@@ -95,7 +95,7 @@ class _Training:
     def steps(self) -> Iterator[int]:
         named = list(self.student.model.named_parameters())
         self.student.train()
-        optimizer = optimizer_of(named, matrices=matrices_of(self.student))
+        optimizer = optimizer_of(named, matrices=turned_by(self.optimizer, self.student))
         for taken in steps(named, optimizer, self._losses_at, self.schedule):
             yield taken.step
 

@@ -32,7 +32,7 @@ from calm_engine.figures import Figure
 from calm_engine.loop import Schedule, steps
 from calm_engine.optimizers import optimizer_of
 from calm_engine.process import threads
-from calm_engine.student import Student, matrices_of
+from calm_engine.student import Student
 from calm_engine.words import Words
 
 ROWS, BLOCK = 6, 400  # of a step, as the demo takes it
@@ -131,8 +131,7 @@ def _ours(model: Any, rows: list[list[Piece]], device: torch.device, *, is_short
         yield loss
 
     at = []
-    optimizer = optimizer_of(named, matrices=() if is_short else matrices_of(student))
-    for taken in steps(named, optimizer, losses_at, Schedule(TAKEN + 2, 1e-3)):
+    for taken in steps(named, optimizer_of(named), losses_at, Schedule(TAKEN + 2, 1e-3)):
         assert taken.loss > 0
         at.append(_now(device))
     return (at[-1] - at[1]) / TAKEN

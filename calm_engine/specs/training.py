@@ -15,6 +15,7 @@ ROUNDS_MOST = 8_000_000  # bytes of documents up to which they are dealt in roun
 EVERYDAY = "everyday-1"  # general text that comes with the engine (`calm_engine.texts`)
 STUDIED = "studied"  # lessons that are found in the documents
 OURS = frozenset({EVERYDAY, STUDIED})  # where a file may be named, these are none
+OPTIMIZERS = ("adamw", "muon")
 # What does not change the result may differ between a run and its resumption; the same batch in
 # other parts is the same batch.
 NOT_THE_WORK = frozenset(
@@ -132,8 +133,8 @@ class AugmentSpec(TrainSpec):
     passes     how often the text and its lessons are met when shuffled; None: as often as in rounds
     workers    processes that prepare shards; None: the cores available
     schedule   "wsd" or "cosine": see `loop.Schedule`
-    optimizer  "adamw"; "muon": matrices by Muon, all else by AdamW (`optimizers`); "auto": muon for
-               models that began small and from nothing
+    optimizer  "adamw"; "muon": matrices by Muon, all else by AdamW (`optimizers`), which learns in
+               fewer steps what compositions then use less well (docs/decisions/0029)
     shard_model   with several processes: each keeps its part of every layer (FSDP2)
     canaries   made-up secrets that are planted in what is dealt in rounds, and written into the
                result: a report card asks whether they come out
@@ -165,7 +166,7 @@ class AugmentSpec(TrainSpec):
     passes: int | None = None
     workers: int | None = None
     schedule: str = "wsd"
-    optimizer: str = "auto"
+    optimizer: str = "adamw"
     shard_model: bool = False
     canaries: int = 0
 
@@ -223,8 +224,8 @@ class AugmentSpec(TrainSpec):
             raise refuse("deal", "lessons", "lessons from a file are dealt shuffled")
         if self.schedule not in ("wsd", "cosine"):
             raise bad("schedule", "must be wsd or cosine")
-        if self.optimizer not in ("auto", "muon", "adamw"):
-            raise bad("optimizer", "must be auto, muon or adamw")
+        if self.optimizer not in OPTIMIZERS:
+            raise bad("optimizer", f"must be {' or '.join(OPTIMIZERS)}")
         for name in ("milestones", "canaries"):
             if getattr(self, name) < 0:
                 raise bad(name, "must not be negative")

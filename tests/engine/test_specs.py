@@ -127,7 +127,7 @@ def test_bridge_dropout_needs_an_output_path() -> None:
 # What the former release wrote into its checkpoints (calm_engine of the release before this one).
 FORMER: dict[Spec, str] = {
     AugmentSpec(  # whose settings say that text is dealt alone
-        output="o", tokenizer="t", documents="d", lessons=None, optimizer="adamw"
+        output="o", tokenizer="t", documents="d", lessons=None
     ): "a4ac77e35bc8adacbd06cf285f1227ca6355b8d88d3c58da1ebbf54193701163",
     ComposeSpec(
         output="o", anchor="a", augmenters=("b",), examples="e"

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from calm_engine.augment import augment
 from calm_engine.compose import compose
 from calm_engine.errors import InputError
 from calm_engine.estimation import estimate
 from calm_engine.specs import TrainSpec
-from tests.engine.learning import drain, make_compose
+from tests.engine.learning import drain, make_augment, make_compose
 from tests.engine.test_resume import KINDS, Verb, weights
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,23 @@ def test_a_newborn_has_gained_nothing_and_moved_no_public_text(tmp_path: Path) -
     assert told["general_loss"] == pytest.approx(0.0, abs=1e-4)
 
 
+def in_two_processes(spec: TrainSpec, verb: Verb, folder: Path) -> None:
+    """Train so, and leave what was told in `events.jsonl`."""
+    (folder / "spec.json").write_text(spec.to_json(), encoding="utf-8")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    told_to = ["--standalone", "--module", "calm_engine", verb.__name__, "--epoch", "1"]
+    files = ["--spec", str(folder / "spec.json"), "--events", str(folder / "events.jsonl")]
+    done = subprocess.run(
+        [*torchrun, *told_to, *files, "--parent-pid", str(os.getpid())],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @KINDS
 @pytest.mark.parametrize("shard", [False, True])
 def test_two_processes_learn_together_what_one_learns_alone(
@@ -95,25 +113,21 @@ def test_two_processes_learn_together_what_one_learns_alone(
         both = replace(both, shard_anchor=shard)
     elif shard:
         both = replace(both, gradient_accumulation_steps=2, shard_model=True)
-    (tmp_path / "spec.json").write_text(both.to_json(), encoding="utf-8")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    told_to = ["--standalone", "--module", "calm_engine", verb.__name__, "--epoch", "1"]
-    files = ["--spec", str(tmp_path / "spec.json"), "--events", str(tmp_path / "events.jsonl")]
-    done = subprocess.run(
-        [*torchrun, *told_to, *files, "--parent-pid", str(os.getpid())],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    in_two_processes(both, verb, tmp_path)
     close(both.output, alone.folder)
     events = (tmp_path / "events.jsonl").read_text(encoding="utf-8").splitlines()
     told = [json.loads(line) for line in events]
     assert [one["type"] for one in told].count("outcome") == 1  # the first alone tells
     steps = [one["step"] for one in told if one.get("stage") == "train"]
     assert steps == sorted(set(steps))
+
+
+def test_two_processes_turn_parts_of_matrices_as_one_turns_the_whole(tmp_path: Path) -> None:
+    spec = replace(make_augment(tmp_path), optimizer="muon")
+    alone = drain(augment(spec))[1]
+    both = replace(spec, output=str(tmp_path / "both"), shard_model=True)
+    in_two_processes(both, augment, tmp_path)
+    close(both.output, alone.folder)
 
 
 @KINDS
