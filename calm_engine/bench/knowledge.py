@@ -81,8 +81,12 @@ def measure(
     """
     documents = scratch / "devices.jsonl"
     write_documents(documents)
-    files = {"tokenizer": str(tokenizer), "documents": str(documents)}
-    spec = AugmentSpec(output=str(scratch), optimizer=optimizer, **files)
+    spec = AugmentSpec(
+        output=str(scratch),
+        tokenizer=str(tokenizer),
+        documents=str(documents),
+        optimizer=optimizer,
+    )
     course = plan(spec)
     torch.manual_seed(spec.seed)
     taught = train(spec, course, course.study.held_out, seconds=seconds)
