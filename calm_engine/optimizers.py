@@ -55,8 +55,9 @@ class Muon(Optimizer):
         others.state = self.state
 
     @torch.no_grad()
+    # torch overloads it for those who give a closure, which nobody does here.
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        assert closure is None  # a step's slopes are there when it is taken
+        assert closure is None
         self.others.step()
         for group in self.own:
             for matrix in group["params"]:

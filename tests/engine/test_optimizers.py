@@ -141,7 +141,7 @@ def _linear() -> Named:
 
 def _slope(named: Named) -> None:
     """The same slopes for the same weights."""
-    sum((p * p).sum() + p.sum() for _, p in named).backward()  # type: ignore[union-attr]
+    torch.stack([(p * p).sum() + p.sum() for _, p in named]).sum().backward()
 
 
 def _set(optimizer: torch.optim.Optimizer, rate: float) -> None:
