@@ -133,8 +133,8 @@ class AugmentSpec(TrainSpec):
     passes     how often the text and its lessons are met when shuffled; None: as often as in rounds
     workers    processes that prepare shards; None: the cores available
     schedule   "wsd" or "cosine": see `loop.Schedule`
-    optimizer  "adamw"; "muon": matrices by Muon, all else by AdamW (`optimizers`), which learns in
-               fewer steps what compositions then use less well (docs/decisions/0029)
+    optimizer  "adamw"; "muon": matrices by Muon, all else by AdamW (`optimizers`), which knows a
+               corpus in fewer steps; what compositions make of it is open (docs/decisions/0029)
     shard_model   with several processes: each keeps its part of every layer (FSDP2)
     canaries   made-up secrets that are planted in what is dealt in rounds, and written into the
                result: a report card asks whether they come out
