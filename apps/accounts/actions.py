@@ -23,9 +23,20 @@ from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from counterpoint import keys
+from counterpoint.database.kept import Kept
 
 KEY = re.compile(r"cp_([0-9a-f]{12})_([\w-]{20,80})", re.ASCII)
 USED_EVERY = timedelta(minutes=1)  # last use is told to the minute: not one write per request
+
+# Asked with every request of a program.
+_keys = Kept(
+    lambda prefix: ApiKey.objects.select_related("user__answers", "tenant").filter(prefix=prefix)
+)
+_here = Kept(
+    lambda tenant, owner, answers: Membership.objects.filter(
+        tenant=tenant, user__in=[owner, answers]
+    )
+)
 
 
 def open_tenant(name: str, slug: str) -> Tenant:
@@ -177,8 +188,7 @@ def key_from(secret_text: str) -> ApiKey | None:
     if shape is None:
         return None
     prefix, secret = shape.groups()
-    keys_of = ApiKey.objects.select_related("user__answers", "tenant")
-    key = keys_of.filter(prefix=prefix).first()
+    key = next(iter(_keys(prefix=prefix)), None)
     matches = hmac.compare_digest(key.digest if key else digest(""), digest(secret))
     now = timezone.now()
     if key is None or not matches or not may_act(key, now):
@@ -190,11 +200,11 @@ def key_from(secret_text: str) -> ApiKey | None:
 
 def may_act(key: ApiKey, now: datetime) -> bool:
     """Whether the key, its owner and, for a service, whoever answers for it are all still here."""
-    people = [key.user, key.user.answers] if key.user.answers else [key.user]
-    if not key.is_usable(now) or not all(person.is_active for person in people):
+    owner, answers = key.user, key.user.answers or key.user
+    if not (key.is_usable(now) and owner.is_active and answers.is_active):
         return False
-    here = Membership.objects.filter(tenant_id=key.tenant_id, user__in=people)
-    return here.count() == len(people)
+    here = _here(tenant=key.tenant_id, owner=owner, answers=answers)
+    return {each.user_id for each in here} == {owner.pk, answers.pk}
 
 
 def digest(secret: str) -> str:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 import redis
 import structlog
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from apps.accounts.models import Quota
 from apps.tenants.models import Group, GroupMember
 from calm_engine.errors import InputError
 from counterpoint import live
+from counterpoint.database.kept import Kept
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -104,9 +105,17 @@ def _budgets(rows: Sequence[Quota]) -> list[Budget]:
 
 
 def limits_of(user: User, kinds: Sequence[str]) -> list[Quota]:
+    return [each for each in _limits(user=user) if each.kind in kinds]
+
+
+def _binding(user: User) -> QuerySet[Quota]:
     groups = Group.objects.filter(members=user)
     mine = Q(user=user) | Q(group__in=groups) | Q(user=None, group=None)
-    return list(Quota.objects.filter(mine, kind__in=kinds).select_related("group"))
+    rows: QuerySet[Quota] = Quota.objects.filter(mine).select_related("group")
+    return rows
+
+
+_limits = Kept(_binding)  # asked with every question
 
 
 def of_the_site(kind: str) -> Budget | None:

@@ -18,7 +18,6 @@ from apps.api.openai import (
     first_of,
     heard,
     key_of,
-    noted,
     tokens_of,
 )
 from apps.api.schemas import Embedding, read
@@ -36,10 +35,7 @@ async def embeddings(request: HttpRequest) -> HttpResponseBase:
     admission = await apart(admit, secret, asked, PATH, embedder_named)
     body = asked.model_dump(exclude_unset=True) | admission.theirs
     source = hosts.whole(admission.addresses, PATH, body)
-    async with (
-        noted(admission, asked, PATH) as noting,
-        aclosing(heard(source, admission, is_allowed, noting)) as answers,
-    ):
+    async with aclosing(heard(source, admission, is_allowed)) as answers:
         answer = await first_of(answers)
     await counted(admission, tokens_of(answer))
     return JsonResponse(answer | {"model": admission.name})

@@ -6,10 +6,9 @@ and again every second while an answer is written. Never logs or keeps a prompt 
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any, TypeVar
@@ -46,7 +45,6 @@ DONE = b"data: [DONE]\n\n"
 ALIVE = b": still waiting\n\n"
 
 Json = dict[str, Any]
-Look = Callable[[], Awaitable[None]]
 Find = Callable[[ApiKey, str], Composition | Embedder | None]
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 T = TypeVar("T")
@@ -157,7 +155,6 @@ class Admission:
         return {"model": self.model.name, "user": str(self.key.user_id)}
 
 
-Noting = asyncio.Future[None]
 IsAllowed = Callable[[Admission], bool]
 
 
@@ -166,69 +163,40 @@ async def completion(request: HttpRequest, kind: type[Completion], path: str) ->
     secret = bearer(request)
     asked = read(kind, body_of(request))
     admission = await apart(admit, secret, asked, path, named)
-    async with noted(admission, asked, path) as noting:
-        if question := asked.to_look_up():
-            admission = await looked_up(admission, question)
-        while True:
-            try:
-                return await answered(asked, admission, path, noting)
-            except ApiError as error:
-                given = admission.passages
-                if error.code != "context_length_exceeded" or not given:
-                    raise
-                # The model alone knows what fits: ask with less.
-                admission = replace(admission, passages=given[: len(given) // 2])
+    if question := asked.to_look_up():
+        admission = await looked_up(admission, question)
+    while True:
+        try:
+            return await answered(asked, admission, path)
+        except ApiError as error:
+            given = admission.passages
+            if error.code != "context_length_exceeded" or not given:
+                raise
+            # The model alone knows what fits: ask with less.
+            admission = replace(admission, passages=given[: len(given) // 2])
 
 
-@asynccontextmanager
-async def noted(admission: Admission, asked: Asking, path: str) -> AsyncIterator[Noting]:
-    """The audit's line and the quota's count of one request, written while the model reads.
-
-    `heard` gives out nothing before they are there, and the block ends no sooner.
-    """
-    noting = asyncio.ensure_future(
-        hosts.step(admission.tenant_id, note, admission, asked.characters(), path)
-    )
-    try:
-        yield noting
-    finally:
-        await noting
-
-
-async def heard(
-    source: AsyncGenerator[T], admission: Admission, allowed: IsAllowed, noting: Noting
-) -> AsyncGenerator[T]:
-    """What a model says: once it is noted that it was asked, and while the right to it lasts."""
-    look = looking(admission, allowed)
-    async with aclosing(hosts.watched(source, look, every=LOOK_SECONDS)) as events:
-        async for event in events:
-            await noting
-            yield event
-
-
-def looking(admission: Admission, allowed: IsAllowed) -> Look:
-    """A look that ends an answer when the right to it has ended."""
+def heard(source: AsyncGenerator[T], admission: Admission, allowed: IsAllowed) -> AsyncGenerator[T]:
+    """What a model says, while the right to it lasts."""
 
     async def look() -> None:
         if not await hosts.step(admission.tenant_id, allowed, admission):
             said = "The right to use this model ended while it was answering."
             raise ApiError(403, "access_ended", said, param="model")
 
-    return look
+    return hosts.watched(source, look, every=LOOK_SECONDS)
 
 
-async def answered(
-    asked: Completion, admission: Admission, path: str, noting: Noting
-) -> HttpResponseBase:
+async def answered(asked: Completion, admission: Admission, path: str) -> HttpResponseBase:
     """What the model server says, in one piece or as it comes. Raises ApiError."""
     if isinstance(asked, ChatCompletion) and admission.passages:
         asked = asked.reading([passage.body.strip() for passage in admission.passages])
     body = asked.body() | admission.theirs
     if asked.stream:
         source = hosts.stream(admission.addresses, path, body)
-        return await streamed(heard(source, admission, is_allowed, noting), admission)
+        return await streamed(heard(source, admission, is_allowed), admission)
     reply = hosts.whole(admission.addresses, path, body)
-    async with aclosing(heard(reply, admission, is_allowed, noting)) as answers:
+    async with aclosing(heard(reply, admission, is_allowed)) as answers:
         answer = await first_of(answers)
     await counted(admission, tokens_of(answer))
     return JsonResponse(answer | named_as(admission))
@@ -364,10 +332,10 @@ def known(secret: str, scope: str) -> ApiKey:
 
 
 def admit(secret: str, asked: Asking, path: str, find: Find) -> Admission:
-    """Let one request in; whoever asks the model for it notes it. Raises ApiError.
+    """Let one request in: counted, and noted in the audit before a model hears of it.
 
     find   the model of this name that the key may use, or None
-    A refused one leaves its line here: hence the error comes after the transaction.
+    Raises ApiError, after the transaction: a refused one leaves its line too.
     """
     key = known(secret, Scope.CHAT)
     with tenant_scope(key.tenant_id):
@@ -375,27 +343,19 @@ def admit(secret: str, asked: Asking, path: str, find: Find) -> Admission:
         over = quotas.overstepped(limits)
         model = None if over else find(key, asked.model)
         addresses = hosts.addresses_of(model, caller=str(key.user_id)) if model else ()
-        if model and addresses:
-            return Admission(key, model, asked.model, addresses, limits)
-        if isinstance(model, Composition):
+        is_let_in = bool(model and addresses)
+        if is_let_in:
+            quotas.count(limits, Quota.Kind.REQUESTS)
+        elif isinstance(model, Composition):
             hosts.wake(model)
-        _write(key, model, "refused", asked.characters(), path)
+        facts = {"key": key.prefix, "endpoint": path, "characters": asked.characters()}
+        outcome = "ok" if is_let_in else "refused"
+        record("api.ask", model, by=key.user, outcome=outcome, **facts)
+    if model and addresses:
+        return Admission(key, model, asked.model, addresses, limits)
     if over:
         raise errors.used_up(over)
     raise errors.not_running() if model else errors.no_model(asked.model)
-
-
-def note(admission: Admission, characters: int, path: str) -> None:
-    """Count a request that was let in, and write the audit's line about it."""
-    quotas.count(admission.limits, Quota.Kind.REQUESTS)
-    _write(admission.key, admission.model, "ok", characters, path)
-
-
-def _write(
-    key: ApiKey, model: Composition | Embedder | None, outcome: str, characters: int, path: str
-) -> None:
-    facts = {"key": key.prefix, "endpoint": path, "characters": characters}
-    record("api.ask", model, by=key.user, outcome=outcome, **facts)
 
 
 async def looked_up(admission: Admission, question: str) -> Admission:

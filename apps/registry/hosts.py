@@ -26,6 +26,7 @@ from apps.registry.models import PLACEMENT_FRESH, WAKE_FOR, Composition, Embedde
 from apps.tenants.scope import tenant_scope
 from calm_engine import traces
 from calm_engine.errors import InternalError
+from counterpoint.database.kept import Kept
 from counterpoint.env import internal_secret
 from counterpoint.live import apart
 
@@ -86,14 +87,19 @@ def model_named(name: str, *, by: User) -> Composition | None:
     """
     if "\0" in name:  # PostgreSQL takes none
         return None
-    usable = Composition.objects.usable_by(by)
     model, at, version = name.rpartition("@")
     if at and version.isascii() and version.isdecimal() and len(version) < 9:
+        usable = Composition.objects.usable_by(by)
         exact: Composition | None = usable.filter(name=model, version=int(version)).first()
         if exact is not None:
             return exact
-    live: Composition | None = usable.live().filter(name=name).first()
-    return live
+    return next(iter(_live(user=by, name=name)), None)
+
+
+# Asked with every question.
+_live: Kept[Composition] = Kept(
+    lambda user, name: Composition.objects.usable_by(user).live().filter(name=name)
+)
 
 
 Addresses = tuple[str, ...]  # of replicas, the one to be asked first
@@ -107,13 +113,18 @@ def addresses_of(model: Composition | Embedder, *, caller: str = "") -> Addresse
              others alone (rendezvous hashing, Thaler and Ravishankar, 1998). From a full one they
              go to that with the least to do
     """
-    placements: Any = Placement.objects.serving()
-    rows = placements.filter(**{artifacts.KINDS[type(model)]: model})
+    rows = _serving(type(model))(model=model)
     found = sorted(rows, key=lambda one: sha256(f"{one.address} {caller}".encode()).digest())
     found.reverse()
     if found and _is_full(found[0]):
         found.sort(key=lambda one: one.under_way / max(one.places, 1))
     return tuple(one.address for one in found)
+
+
+@cache
+def _serving(kind: type[Composition | Embedder]) -> Kept[Placement]:
+    column = artifacts.KINDS[kind]
+    return Kept(lambda model: Placement.objects.serving().filter(**{column: model}))
 
 
 def _is_full(placement: Placement) -> bool:
@@ -311,6 +322,7 @@ async def _asked(
     # Opened and closed by hand: a generator may be closed in another context than its own.
     span = traces.opened("model.ask", kind="client")
     headers = {"Authorization": f"Bearer {_secret()}", **span.heading()}
+
     url = f"{address.rstrip('/')}/v1/{path}"
     try:
         # trust_env: a proxy set for the outer world must never see what is said inside.

@@ -12,6 +12,7 @@ from apps.accounts.models import User
 from apps.registry.closure import audience, can_use, readers, why_not
 from apps.registry.models import Augmenter, Composition
 from apps.tenants.scope import tenant_scope
+from counterpoint.database.kept import Kept
 from tests.apps.registry.worlds import (
     AUGMENTERS,
     MODELS,
@@ -30,6 +31,8 @@ from tests.cast import Cast
 CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 CASES = PEOPLE * (MODELS + AUGMENTERS)  # questions of access that one world answers
 
+kept_usable = Kept(lambda user: Composition.objects.usable_by(user))
+
 
 def crowd() -> list[User]:
     mark = uuid4().hex[:8]
@@ -44,6 +47,7 @@ def judged(cast: Cast, people: list[User], world: World) -> None:
         built = build(world, people)
         for number, person in enumerate(people):
             usable = set(Composition.objects.usable_by(person).values_list("pk", flat=True))
+            assert usable == {model.pk for model in kept_usable(user=person)}
             seen = set(Augmenter.objects.visible_to(person).values_list("pk", flat=True))
             for place, model in enumerate(built.models):
                 assert (model.pk in usable) is may_use(world, number, place)
