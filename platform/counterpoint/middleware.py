@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from inspect import iscoroutinefunction
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from structlog.contextvars import bound_contextvars
 
@@ -19,9 +17,7 @@ from apps.audit.actions import record
 from apps.tenants.models import Membership, Tenant
 from apps.tenants.scope import tenant_scope
 from counterpoint.database import current_tenant_id
-
-Response = HttpResponseBase
-Door = Callable[[HttpRequest], Response] | Callable[[HttpRequest], Awaitable[Response]]
+from counterpoint.watch.requests import Door, Response
 
 # The page asks for none of these; what a browser offers by default is switched off.
 POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()"

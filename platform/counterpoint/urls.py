@@ -6,7 +6,7 @@ from django.urls import include, path
 
 from apps.home import persons
 from apps.home import views as front
-from counterpoint import views
+from counterpoint import programs, views
 
 handler500 = "counterpoint.views.broken"
 urlpatterns = [
@@ -28,5 +28,5 @@ urlpatterns = [
     path("look/", include("apps.look.urls")),
     path("", include("apps.operate.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
-    path("v1/", include("apps.api.urls")),
+    path(programs.PATH.removeprefix("/"), include("apps.api.urls")),
 ]
