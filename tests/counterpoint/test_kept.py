@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from django.db.models import CharField, QuerySet, Value
 from django.test.utils import CaptureQueriesContext
+from django.utils.functional import SimpleLazyObject
 
 from apps.corpora.models import Corpus
 from apps.tenants.models import Membership, Tenant
@@ -39,6 +40,14 @@ def test_it_brings_what_the_query_set_brings_for_other_values_each_time(cast: Ca
             for name in ("Handbook", "Letters", "Prices", "50% 'off'; --", ""):
                 assert kept(user=person, name=name) == list(readable(person, name))
         assert [each.name for each in kept(user=cast.ada, name="Prices")] == ["Prices"]
+
+
+def test_the_person_of_a_request_who_is_read_late_may_be_the_first_to_ask(cast: Cast) -> None:
+    made(cast.north, cast.ada, "Handbook")
+    kept = Kept(readable)
+    person = SimpleLazyObject(lambda: cast.ada)
+    with tenant_scope(cast.north):
+        assert [each.name for each in kept(user=person, name="Handbook")] == ["Handbook"]
 
 
 def test_related_rows_and_annotations_come_with_it(cast: Cast) -> None:

@@ -84,7 +84,7 @@ def _write(says: Callable[..., QuerySet[M]], values: Mapping[str, Value]) -> _Wr
 
 def _stand_in(value: Value) -> Value:
     if isinstance(value, Model):
-        return type(value)(pk=uuid4())
+        return value._meta.model(pk=uuid4())  # `request.user` is of another type than its model
     return uuid4() if isinstance(value, UUID) else uuid4().hex
 
 
