@@ -54,12 +54,18 @@ KEYS = """
     SELECT gen_random_uuid(), tenant_id, corpus_id, id,
         (random() * 9e18)::bigint - 4500000000000000000 AS key
     FROM corpora_document, generate_series(1, %s) WHERE corpus_id = %s AND size = 1000
-    ORDER BY key
 """
-# Millions of made-up rows name documents that are there: asking after each takes half an hour.
-REFERENCES = """
-    SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
-    WHERE conrelid = 'corpora_nearkey'::regclass AND contype = 'f'
+# What stands in the way of millions of rows: each with the words that take it away and bring it
+# back. Made-up rows name documents that are there, which is never asked after.
+IN_THE_WAY = """
+    SELECT format('ALTER TABLE corpora_nearkey DROP CONSTRAINT %I', conname),
+        format('ALTER TABLE corpora_nearkey ADD CONSTRAINT %I %s', conname,
+            pg_get_constraintdef(oid) || CASE contype WHEN 'f' THEN ' NOT VALID' ELSE '' END)
+    FROM pg_constraint WHERE conrelid = 'corpora_nearkey'::regclass AND contype IN ('f', 'p', 'u')
+    UNION ALL
+    SELECT format('DROP INDEX %s', indexrelid::regclass), pg_get_indexdef(indexrelid)
+    FROM pg_index WHERE indrelid = 'corpora_nearkey'::regclass
+        AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 """
 
 
@@ -78,20 +84,18 @@ def fill(corpus: Corpus, count: int) -> None:
 
 @contextmanager
 def filling() -> Iterator[None]:
-    """What keys refer to is not looked up while the body fills, and again afterwards.
+    """While the body fills, keys have no index and what they refer to is not looked up.
 
     Then statistics are made, as the database makes them by itself within minutes.
     """
     with connections["owner"].cursor() as owner:
-        owner.execute(REFERENCES)
+        owner.execute(IN_THE_WAY)
         found = owner.fetchall()
-        for name, _definition in found:
-            owner.execute(f'ALTER TABLE corpora_nearkey DROP CONSTRAINT "{name}"')
+        for removed, _restored in found:
+            owner.execute(removed)
         yield
-        for name, definition in found:
-            owner.execute(
-                f'ALTER TABLE corpora_nearkey ADD CONSTRAINT "{name}" {definition} NOT VALID'
-            )
+        for _removed, restored in found:
+            owner.execute(restored)
         owner.execute("ANALYZE corpora_document, corpora_nearkey")  # an owner's right
 
 
