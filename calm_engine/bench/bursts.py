@@ -131,11 +131,12 @@ def _on_torch(line: Batcher, gate: float) -> Play:
                 left, drawn = left - 1, drawn + piece.drawn
         return Burst(drawn / (time.monotonic() - began), list(first.values()))
 
-    _wait(line)
+    wait_for(line)
     return play
 
 
-def _wait(line: Batcher) -> None:
+def wait_for(line: Batcher) -> None:
+    """Until it may be asked. Raises what kept it from loading."""
     while line.state == "loading":
         time.sleep(0.1)
     if line.failure is not None:
