@@ -18,7 +18,7 @@ MADE = {
     for j, ending in enumerate(ENDINGS)
 }
 TAIL = "where each one is built by hand, tested for two weeks and packed in a wooden case"
-AUGMENT_STEPS, COMPOSE_STEPS = 160, 60
+AUGMENT_STEPS, COMPOSE_STEPS = 400, 120
 
 
 def question(name: str) -> str:
