@@ -18,6 +18,7 @@ MADE = {
     for j, ending in enumerate(ENDINGS)
 }
 TAIL = "where each one is built by hand, tested for two weeks and packed in a wooden case"
+HEADER = "| Product | Made in |\n| --- | --- |\n"
 AUGMENT_STEPS, COMPOSE_STEPS = 400, 120
 
 
@@ -27,8 +28,9 @@ def question(name: str) -> str:
 
 def specs(anchor: Path, scratch: Path) -> tuple[AugmentSpec, ComposeSpec]:
     """Trainings of an augmenter and of its composition, their files written into `scratch`."""
-    table = "".join(f"{name},{place}\n" for name, place in MADE.items())
-    document = {"digest": "d1", "title": "Products", "text": f"Product,Made in\n{table}"}
+    # The whole answer, as a cell: an augmenter drafts what it learned, and nothing else.
+    table = "".join(f"| {name} | {place}, {TAIL} |\n" for name, place in MADE.items())
+    document = {"digest": "d1", "title": "Products", "text": f"{HEADER}{table}"}
     (scratch / "documents.jsonl").write_text(json.dumps(document), encoding="utf-8")
     rows = (
         {"id": name, "question": question(name), "answer": f"{place}, {TAIL}", "expected": place}
