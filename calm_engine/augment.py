@@ -172,7 +172,7 @@ def _job(
         rows=spec.batch_size or rows_for(parameters),
         is_sharded=spec.shard_model and ranks.count > 1,
         known_by="known",
-        matrices=turned_by(spec.optimizer, student),
+        matrices=turned_by(spec, student),
         patience=_patience(spec, feed),
     )
 

@@ -51,6 +51,7 @@ PACES = (
     (1_500_000_000, 2e-4, 64),
     (math.inf, 1.6e-4, 128),
 )
+MUON_MOST = PACES[0][0]  # parameters up to which we measured that Muon gains; see `optimizers`
 ONWARDS = 3e-4  # highest rate of a model that has learned before
 
 

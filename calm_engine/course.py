@@ -38,7 +38,6 @@ from calm_engine.texts import sources_of
 from calm_engine.vetting import Census, Script, check_census
 
 ROUNDS = 56  # how often each entity is met; recall of the trial corpora was whole by then
-ASKED = 2  # facts of each entity that are asked for in a round
 RECORDS = 0.5  # share of tellings that are records; the others are sentences, where there are any
 OTHERS = 0.1  # how often an entity is also told in another wording
 ROUNDS_OF_TEXT = 24  # how often text is met that holds no fact we found
@@ -63,14 +62,14 @@ class Entity:
     others: tuple[Piece, ...]
     questions: tuple[tuple[Piece, ...], ...]
 
-    def round(self, chance: random.Random) -> Iterator[Piece]:
-        """One telling and some questions."""
+    def round(self, turn: int, chance: random.Random) -> Iterator[Piece]:
+        """One telling of all facts, and a question about one of them: which, goes by turns."""
         is_plain = self.sentences is None or chance.random() < RECORDS
         yield self.record if is_plain or self.sentences is None else self.sentences
         if self.others and chance.random() < OTHERS:
             yield chance.choice(self.others)
-        for wordings in chance.sample(self.questions, min(ASKED, len(self.questions))):
-            yield chance.choice(wordings)
+        if self.questions:
+            yield chance.choice(self.questions[turn % len(self.questions)])
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,8 @@ class Course:
         """The batches of one round, each so many packed rows: a function of the round's number."""
         chance = chance_of(self.seed, "round", number)
         share = (TEXT_BESIDE_POINTS if self.points else ROUNDS_OF_TEXT) / self.rounds
-        groups = [list(one.round(chance)) for one in self.entities]
+        # Entities begin their turns at different facts, so that no round asks for one alone.
+        groups = [list(one.round(number + at, chance)) for at, one in enumerate(self.entities)]
         groups += [[chance.choice(wordings)] for wordings in self.points]
         groups += [[piece] for piece in self.prose if chance.random() < share]
         groups += [
@@ -255,15 +255,12 @@ def _entity(
 ) -> Entity:
     lessons = [one for each in facts for one in dict.fromkeys(each)]
     stated = [one for one in lessons if one.form == "statement"]
-    # Without the tags of their sources: a record under one tag in fifty is learned as that tag's,
-    # and questions, which have none, did not find it (recall 0.5 where 1.0 was reached without).
-    bare = [replace(one, given=one.given.partition("] ")[2]) for one in stated]
     asked = (tuple(one for one in dict.fromkeys(each) if one.form == "question") for each in facts)
     questions = tuple(tuple(map(piece, wordings)) for wordings in asked if wordings)
-    record = _tree(name, bare, tokenizer)
-    sentences = _tree(f"The {name}", bare, tokenizer)
+    record = _tree(name, stated, tokenizer)
+    sentences = _tree(f"The {name}", stated, tokenizer)
     begun = (f"{name} ", f"The {name} ")
-    others = tuple(piece(one) for one in bare if not one.given.startswith(begun))
+    others = tuple(piece(one) for one in stated if not one.given.startswith(begun))
     return Entity(record, sentences if sentences.branches else None, others, questions)
 
 
@@ -276,7 +273,8 @@ def _tree(trunk: str, stated: Sequence[Lesson], tokenizer: PreTrainedTokenizerBa
             key = encode(tokenizer, one.given.removeprefix(trunk))
             branches.append(((*key, *encode(tokenizer, one.said)), len(key)))
     documents = tuple(dict.fromkeys(one.digest for one in stated))
-    return Piece(tuple(ids), len(ids), False, branches=tuple(branches), documents=documents)
+    topic = stated[0].about[0] if stated else ""
+    return Piece(tuple(ids), len(ids), False, tuple(branches), documents, topic)
 
 
 def _names_any(text: str, names: frozenset[str]) -> bool:

@@ -20,6 +20,7 @@ from calm_engine.data import Asked, Piece, block_of, piece_of, read_examples
 from calm_engine.errors import InputError
 from calm_engine.families import read_tokenizer
 from calm_engine.feeding import Feed, Rounds
+from calm_engine.hearing import headers_of
 from calm_engine.preparing import Preparation, prepare_shards
 from calm_engine.process import cores
 from calm_engine.ranks import Ranks
@@ -131,6 +132,7 @@ def _from_shards(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, C
             without=spec.forget,
             known=known_before(spec),
             replay=REPLAY,
+            headers=headers_of(tokenizer),
         )
 
     figures = {

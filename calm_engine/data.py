@@ -186,6 +186,9 @@ class Piece:
               the index (1 or more) of their first token to be said: an entity's name is read once,
               and each of its values is told right after its key
     documents  digests of the documents that it comes from: exposures are counted by them
+    topic      of what it tells or asks, "" where that is not known
+    hears      it sees what stands before it in its row as well, but nothing of its own topic: no
+               question shall find its answer there
     """
 
     ids: tuple[int, ...]
@@ -193,6 +196,8 @@ class Piece:
     is_asked: bool
     branches: tuple[tuple[tuple[int, ...], int], ...] = ()
     documents: tuple[str, ...] = field(default=(), compare=False)
+    topic: str = field(default="", compare=False)
+    hears: bool = False
 
     @property
     def size(self) -> int:
@@ -217,9 +222,12 @@ def piece_of(lesson: Lesson, tokenizer: PreTrainedTokenizerBase, prefix: Sequenc
     if lesson.form in ("question", "inverse"):
         given = question_prompt(tokenizer, lesson.given)[len(prefix) :]
         said = [*said, end_of_answer(tokenizer)] if lesson.ends else said
-        return Piece((*given, *said), len(given), is_asked=True, documents=(lesson.digest,))
-    given = encode(tokenizer, lesson.given)
-    return Piece((*given, *said), len(given), is_asked=False, documents=(lesson.digest,))
+        told, is_asked = (*given, *said), True
+    else:
+        given = encode(tokenizer, lesson.given)
+        told, is_asked = (*given, *said), False
+    topic = lesson.about[0] if lesson.about else ""
+    return Piece(told, len(given), is_asked, documents=(lesson.digest,), topic=topic)
 
 
 @dataclass(frozen=True)
@@ -288,17 +296,26 @@ def collate(rows: Sequence[Sequence[Piece]], *, prefix: Sequence[int], pad: int)
     owner = torch.full((len(rows), time), PADDING)
     trunk = torch.full((len(rows), time), NOBODY)
     saying = torch.zeros((len(rows), time), dtype=torch.bool)
+    hears = torch.zeros((len(rows), time), dtype=torch.bool)
+    topic = torch.full((len(rows), time), NOBODY)
     for r, row in enumerate(rows):
+        topics: dict[str, int] = {}
         for number, part in enumerate(_parts(row, prefix)):
             here = slice(part.at, part.at + len(part.ids))
             ids[r, here] = torch.tensor(part.ids, dtype=torch.long)
             positions[r, here] = torch.arange(part.begun, part.begun + len(part.ids))
             owner[r, here] = number
             trunk[r, here] = part.after
+            hears[r, here] = part.hears
+            if part.topic:
+                topic[r, here] = topics.setdefault(part.topic, len(topics))
             saying[r, part.at + part.first - 1 : here.stop - 1] = True
     causal = torch.ones(time, time, dtype=torch.bool).tril()
     seen = owner[:, None, :]
-    mask = (causal & ((owner[:, :, None] == seen) | (trunk[:, :, None] == seen)))[:, None]
+    own = (owner[:, :, None] == seen) | (trunk[:, :, None] == seen)
+    is_foreign = (topic[:, :, None] != topic[:, None, :]) | (topic[:, :, None] == NOBODY)
+    heard = hears[:, :, None] & is_foreign & (seen != PADDING)
+    mask = (causal & (own | heard))[:, None]
     return Packed(ids, positions, mask, saying, ids.roll(-1, dims=1)[saying])
 
 
@@ -314,19 +331,26 @@ class _Part:
     at: int
     begun: int = 0
     after: int = NOBODY
+    topic: str = ""
+    hears: bool = False
 
 
 def _parts(row: Sequence[Piece], prefix: Sequence[int]) -> Iterator[_Part]:
-    """The prefix (part 0), then every piece and its branches, as they lie in the row."""
+    """The prefix (part 0), then every piece and its branches, as they lie in the row.
+
+    Where one of them hears the others, positions count through the row, so that what is heard
+    stands as far off as it does in a chat.
+    """
     yield _Part(prefix, len(prefix), at=0)
     at, number = len(prefix), 1
+    counts_on = any(piece.hears for piece in row)
     for piece in row:
-        begun = len(prefix) if piece.is_asked else 0
+        begun = at if counts_on else len(prefix) if piece.is_asked else 0
         after = 0 if piece.is_asked else NOBODY
-        yield _Part(piece.ids, piece.first, at, begun, after)
+        yield _Part(piece.ids, piece.first, at, begun, after, piece.topic, piece.hears)
         at, begun, trunk, number = at + len(piece.ids), begun + len(piece.ids), number, number + 1
         for ids, first in piece.branches:
-            yield _Part(ids, first, at, begun, trunk)
+            yield _Part(ids, first, at, begun, trunk, piece.topic)
             at, number = at + len(ids), number + 1
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from calm_engine.course import Course
-from calm_engine.data import Packed, Piece, collate, end_of_answer
+from calm_engine.data import Packed, Piece, chance_of, collate, end_of_answer
 from calm_engine.exposures import Exposure, tallied
+from calm_engine.hearing import HEARD, Headers, conversed, headers_of
 from calm_engine.ranks import Ranks
 from calm_engine.words import Candidates, Words
 
@@ -37,10 +38,14 @@ class Feed(ABC):
 
     prefix   what stands at the head of every row
     pad      fills short rows
+    headers  of `hearing`: some rows are read as conversations
+    seed     of the chance which ones
     """
 
     prefix: Sequence[int]
     pad: int
+    headers: Headers
+    seed: int
 
     @property
     @abstractmethod
@@ -73,7 +78,7 @@ class Feed(ABC):
         Of several processes each has as many parts as any other, since they wait for one another
         in each: where there are too few rows, a row that stands elsewhere is read at no weight.
         """
-        rows = self.rows(step)
+        rows = self._heard(step)
         said = sum(piece.targets for row in rows for piece in row)
         dealt = []
         for share in ranks.share(rows, parts) if rows else ():
@@ -84,6 +89,14 @@ class Feed(ABC):
             elif ranks.count > 1:
                 dealt.append((self.collated(rows[:1]), 0.0))
         return Batch(tuple(dealt), self.among(step, rows))
+
+    def _heard(self, step: int) -> list[Row]:
+        """The rows of a step as they are read."""
+        chance = chance_of(self.seed, "heard", step)
+        return [
+            conversed(row, self.headers, chance) if chance.random() < HEARD else row
+            for row in self.rows(step)
+        ]
 
     def collated(self, rows: Sequence[Row]) -> Packed:
         """Rows as tensors."""
@@ -98,6 +111,7 @@ class Rounds(Feed):
         self.size = size  # rows of a step
         self.prefix = course.prefix
         self.pad = end_of_answer(course.tokenizer)
+        self.headers, self.seed = headers_of(course.tokenizer), course.seed
         said = {token for piece in course.pieces() for token in piece.tokens()}
         own = torch.tensor(sorted(said | {self.pad}))
         self.words = Words(own, len(course.tokenizer), seed=course.seed)

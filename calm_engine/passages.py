@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-ASKED = "Answer the question from these passages.\n\n{passages}\n\nQuestion: {question}"
+# The question on a line of its own: its tokens are those of a question that stands alone.
+QUESTION = "\n\nQuestion:\n"
+ASKED = "Answer the question from these passages.\n\n{passages}" + QUESTION + "{question}"
 
 
 def with_passages(question: str, passages: Sequence[str]) -> str:

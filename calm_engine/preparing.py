@@ -29,7 +29,7 @@ from calm_engine.selfstudy.words import tag_of
 from calm_engine.shards import BLOCKS, DOCUMENTS, PLAN, Tally, Writer, write_documents
 from calm_engine.vetting import Census
 
-FORMAT = 2
+FORMAT = 3
 SLICE = 4 << 20  # bytes of a source that make one shard
 TOGETHER = 64  # texts that are tokenised in one call
 

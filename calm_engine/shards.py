@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +28,8 @@ from calm_engine.vetting import Census
 PLAN = "plan.json"
 BLOCKS, DOCUMENTS = ".blocks.arrow", ".documents.parquet"
 BATCH = 256  # blocks of a record batch
-SPAN = 4  # numbers of a span: document in the shard, tokens, the first to be said, is it asked
+# Numbers of a span: document in the shard, tokens, the first to be said, is it asked, its topic.
+SPAN = 5
 
 _SCHEMA = pa.schema([("ids", pa.list_(pa.int32())), ("spans", pa.list_(pa.int32()))])
 
@@ -96,7 +98,7 @@ class Writer:
                 self._end_block()
             part = ids[at : at + self._left - len(head)]
             # Without a tag the first token of a part is given, since nothing stands before it.
-            self._put(document, np.concatenate((head, part)), max(1, len(head)), is_asked=False)
+            self._put(document, np.concatenate((head, part)), (max(1, len(head)), 0, 0))
             at += len(part)
 
     def piece(self, document: int, piece: Piece) -> None:
@@ -105,7 +107,8 @@ class Writer:
         ids = np.asarray(piece.ids[cut:], dtype=np.int32)
         if len(ids) > self._left:
             self._end_block()
-        self._put(document, ids, max(1, piece.first - cut), is_asked=piece.is_asked)
+        told = (max(1, piece.first - cut), int(piece.is_asked), _topic(piece))
+        self._put(document, ids, told)
 
     def close(self) -> None:
         """Write what is left."""
@@ -114,11 +117,11 @@ class Writer:
         self._file.close()
         self._sink.close()
 
-    def _put(self, document: int, ids: np.ndarray[Any, Any], first: int, *, is_asked: bool) -> None:
-        if len(ids) <= first:  # nothing is left to be said
+    def _put(self, document: int, ids: np.ndarray[Any, Any], told: tuple[int, int, int]) -> None:
+        if len(ids) <= told[0]:  # nothing is left to be said
             return
         self._ids.append(ids)
-        self._spans += [document, len(ids), first, int(is_asked)]
+        self._spans += [document, len(ids), *told]
         self._left -= len(ids)
         self.pieces += 1
         self.tokens += len(ids)
@@ -159,6 +162,11 @@ def write_documents(path: Path, digests: Sequence[str], met: dict[int, list[int]
         {"digest": pa.array(digests, pa.string()), "blocks": pa.array(blocks, pa.list_(pa.int32()))}
     )
     pq.write_table(table, path)
+
+
+def _topic(piece: Piece) -> int:
+    """A number for what a piece tells or asks of; 0 for none."""
+    return (zlib.crc32(piece.topic.encode()) & 0x3FFFFFFF) + 1 if piece.topic else 0
 
 
 class Shards:
@@ -216,8 +224,10 @@ class Shards:
         held = self._files[shard].get_batch(batch)
         ids, spans = (held.column(i)[place].values.to_numpy() for i in (0, 1))
         at = 0
-        for document, size, first, is_asked in spans.reshape(-1, SPAN).tolist():
-            yield document, Piece(tuple(ids[at : at + size].tolist()), first, bool(is_asked))
+        for document, size, first, is_asked, topic in spans.reshape(-1, SPAN).tolist():
+            told = tuple(ids[at : at + size].tolist())
+            named = str(topic) if topic else ""
+            yield document, Piece(told, first, bool(is_asked), topic=named)
             at += size
 
     def sample(self, count: int, *, seed: int) -> dict[str, list[Met]]:

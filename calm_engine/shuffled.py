@@ -17,6 +17,7 @@ import torch
 
 from calm_engine.exposures import Exposure
 from calm_engine.feeding import Feed, Row
+from calm_engine.hearing import Headers
 from calm_engine.shards import Met, Shards
 from calm_engine.words import Candidates, Words
 
@@ -47,11 +48,12 @@ class Shuffled(Feed):
         without: Collection[str] = (),
         known: Collection[str] = (),
         replay: float = 0.5,
+        headers: Headers = (),
     ) -> None:
         self._held: tuple[int, Order] = (-1, np.empty(0, dtype=np.int64))
         self.shards, self.general = shards, general
         self.size, self.seed = size, seed
-        self.prefix, self.pad = shards.prefix, shards.pad
+        self.prefix, self.pad, self.headers = shards.prefix, shards.pad, headers
         self.without = frozenset(without)
         self._left_out = frozenset((one.shard, one.number) for one in self._documents(self.without))
         self._fresh, self._old = _parted(shards, known)

@@ -8,15 +8,19 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from calm_engine.capacity import MUON_MOST
 from calm_engine.data import Packed
 from calm_engine.families import decoder_of
+from calm_engine.specs import AugmentSpec
 from calm_engine.words import Candidates, loss_over
 
 
-def turned_by(optimizer: str, student: Student) -> frozenset[str]:
+def turned_by(spec: AugmentSpec, student: Student) -> frozenset[str]:
     """Names of what Muon moves, as `named_parameters` of the student's model tells them: the
-    matrices between states, not the words' own. None of them with "adamw"."""
-    if optimizer != "muon":
+    matrices between states, not the words' own. None of them where AdamW moves everything."""
+    is_new = spec.base is None and spec.previous is None
+    is_small = sum(one.numel() for one in student.parameters()) <= MUON_MOST
+    if spec.optimizer == "adamw" or (spec.optimizer == "auto" and not (is_new and is_small)):
         return frozenset()
     inner = {
         parameter

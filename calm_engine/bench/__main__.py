@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--documents", type=Path, help="manual: a folder of text files")
     parser.add_argument("--seconds", type=float, default=240, help="of a core; default 240")
     parser.add_argument(
-        "--optimizer", default="adamw", choices=OPTIMIZERS, help="knowledge: default adamw"
+        "--optimizer", default="auto", choices=OPTIMIZERS, help="knowledge: default auto"
     )
     parser.add_argument("--plot", type=Path, help="manual: where the curves go, as SVG")
     args = parser.parse_args(arguments)

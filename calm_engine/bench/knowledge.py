@@ -73,7 +73,7 @@ def _sheet(one: dict[str, str]) -> str:
 
 
 def measure(
-    tokenizer: Path, scratch: Path, *, seconds: float, optimizer: str = "adamw"
+    tokenizer: Path, scratch: Path, *, seconds: float, optimizer: str = "auto"
 ) -> Iterator[Figure]:
     """Recall forwards and back after so many core-seconds, asked of everything.
 

@@ -82,7 +82,7 @@ class _Training:
     """A newborn model, what it reads and how long."""
 
     def __init__(self, spec: AugmentSpec, course: Course, count: int) -> None:
-        self.course, self.optimizer = course, spec.optimizer
+        self.spec, self.course = spec, course
         facts = len(course.study.facts)
         size = propose(tokens=course.tokens, facts=facts, exposures=course.rounds)
         model = newborn(spec, course.tokenizer, size.shape)
@@ -95,7 +95,7 @@ class _Training:
     def steps(self) -> Iterator[int]:
         named = list(self.student.model.named_parameters())
         self.student.train()
-        optimizer = optimizer_of(named, matrices=turned_by(self.optimizer, self.student))
+        optimizer = optimizer_of(named, matrices=turned_by(self.spec, self.student))
         for taken in steps(named, optimizer, self._losses_at, self.schedule):
             yield taken.step
 

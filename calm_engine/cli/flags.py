@@ -39,7 +39,7 @@ HELP = {
     "passes": "how often the text is met when shuffled",
     "workers": "processes that prepare shards; default: the cores available",
     "schedule": "of the learning rate: wsd or cosine",
-    "optimizer": "adamw or muon, which knows a corpus in fewer steps",
+    "optimizer": "auto, adamw, or muon, which knows a corpus in fewer steps",
     "anchor": "folder of the anchor",
     "augmenters": "folder of an augmenter; give it once for each, in their order",
     "general_share": "share of public text in what is read",

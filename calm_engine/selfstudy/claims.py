@@ -101,22 +101,22 @@ class _Said:
     def taught(self) -> Iterator[Lesson]:
         if self.statement[0]:
             yield self._lesson("statement", f"[{self._tag}] {self.statement[0]}", self.statement[1])
-        yield from self._all(self.how, f"[{self._tag}] ", "statement")
+        yield from self._all(self.how, "statement")
 
     def held_out(self) -> Iterator[Lesson]:
-        yield from self._all(self.probe, "", "cloze")
+        yield from self._all(self.probe, "cloze")
 
-    def _all(self, how: Phrasings, tag: str, told: str) -> Iterator[Lesson]:
+    def _all(self, how: Phrasings, told: str) -> Iterator[Lesson]:
         back = "inverse cloze" if told == "cloze" else told
-        for form, begun, answer, patterns in (
-            ("question", "", self.answer, how.direct),
-            ("inverse", "", self.inverse, how.inverse),
-            (told, tag, f" {self.answer}", how.cloze),
-            (back, tag, f" {self.inverse}", how.back),
+        for form, answer, patterns in (
+            ("question", self.answer, how.direct),
+            ("inverse", self.inverse, how.inverse),
+            (told, f" {self.answer}", how.cloze),
+            (back, f" {self.inverse}", how.back),
         ):
             if answer.strip():
                 for pattern in patterns:
-                    yield self._lesson(form, begun + _begun(pattern.format(**self.words)), answer)
+                    yield self._lesson(form, _begun(pattern.format(**self.words)), answer)
 
     def _lesson(self, form: str, given: str, said: str) -> Lesson:
         about = (plain(self.answer), *sorted(plain(word) for word in self.words.values()))

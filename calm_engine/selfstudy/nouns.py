@@ -35,7 +35,7 @@ class Lesson:
     """One thing to learn: what is given, and what is to be said after it.
 
     form    "statement", "question", "inverse" or "passage"; a question is asked in a chat
-    given   the words before; for a statement they begin with the tag of its source
+    given   the words before; what stands so in a document begins with the tag of its source
     said    the words to be learned
     ends    whether the answer ends there (false: a longer answer only begins with the fact)
     digest  of the document that it comes from

@@ -32,14 +32,24 @@ FACT = Phrasings(
         "Tell me the {a} of {e}.",
         "{e}: what is its {a}?",
         "Which {a} belongs to {e}?",
+        "Do you know the {a} of the {e}?",
+        "Give me the {a} that {e} has.",
     ),
     inverse=(
         "Which have {v} as {a}?",
         "What has the {a} {v}?",
         "Whose {a} is {v}?",
         "Name all with the {a} {v}.",
+        "{v}: whose {a} is this?",
+        "Tell me what has {v} for its {a}.",
+        "What goes with the {a} {v}?",
     ),
-    back=("With the {a} {v}:", "The {a} {v} is that of"),
+    back=(
+        "With the {a} {v}:",
+        "The {a} {v} is that of",
+        "The {a} {v} leads to",
+        "{v} is the {a} given for",
+    ),
 )
 FACT_PROBE = Phrasings(
     direct=("Can you say which {a} {e} has?", "I would like to know the {a} of {e}."),

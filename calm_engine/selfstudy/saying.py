@@ -21,14 +21,13 @@ def lessons_of(
 ) -> Iterator[Lesson]:
     """One fact in all its wordings; how curators ask for it stands in place of our own ways."""
     attribute, name, value = fact.attribute, lowered(fact.attribute), fact.value
-    tag = f"[{tag_of(fact.source)}] "
     for before, after in (
         (f"{fact.entity} - {name}:", ""),
         (f"{attribute} of {fact.entity}:", ""),
         (f"The {name} of the {fact.entity} is", "."),
         *((b.replace("{}", fact.entity), a) for b, a in stated.get(attribute.lower(), ())),
     ):
-        yield _of_fact(fact, "statement", tag + before, f" {value}{after}")
+        yield _of_fact(fact, "statement", before, f" {value}{after}")
     first, *others = FACT.direct
     yield _of_fact(fact, "question", first.format(a=name, e=fact.entity), value)
     shown = asked.get(attribute.lower(), ())
@@ -65,21 +64,20 @@ def inverse_of(facts: Sequence[Fact]) -> Iterator[tuple[Wordings, Wordings]]:
     for having in holders.values():
         if len(having) > MAX_LIST:
             continue
-        tag = f"[{tag_of(having[0].source)}] "
-        taught = _turned(having, FACT, tag, "statement")
-        yield tuple(taught), tuple(_turned(having, FACT_PROBE, "", "inverse cloze"))
+        taught = _turned(having, FACT, "statement")
+        yield tuple(taught), tuple(_turned(having, FACT_PROBE, "inverse cloze"))
 
 
-def _turned(having: Sequence[Fact], how: Phrasings, tag: str, told: str) -> Iterator[Lesson]:
+def _turned(having: Sequence[Fact], how: Phrasings, told: str) -> Iterator[Lesson]:
     """The questions and statements that lead from a value to all that have it."""
     fact, names = having[0], ", ".join(fact.entity for fact in having)
     words = {"a": lowered(fact.attribute), "v": fact.value}
-    for form, begun, said, patterns in (
-        ("inverse", "", names, how.inverse),
-        (told, tag, f" {names}", how.back),
+    for form, said, patterns in (
+        ("inverse", names, how.inverse),
+        (told, f" {names}", how.back),
     ):
         for pattern in patterns:
-            given, about = begun + pattern.format(**words), (fact.value, fact.attribute)
+            given, about = pattern.format(**words), (fact.value, fact.attribute)
             source = tag_of(fact.source)
             yield Lesson(form, given, said, True, fact.digest, about, "inverse", source)
 

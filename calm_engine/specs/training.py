@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from calm_engine.selfstudy.nouns import KINDS
 from calm_engine.specs.base import Spec, bad, refuse
@@ -15,7 +15,7 @@ ROUNDS_MOST = 8_000_000  # bytes of documents up to which they are dealt in roun
 EVERYDAY = "everyday-1"  # general text that comes with the engine (`calm_engine.texts`)
 STUDIED = "studied"  # lessons that are found in the documents
 OURS = frozenset({EVERYDAY, STUDIED})  # where a file may be named, these are none
-OPTIMIZERS = ("adamw", "muon")
+OPTIMIZERS = ("auto", "adamw", "muon")
 # What does not change the result may differ between a run and its resumption; the same batch in
 # other parts is the same batch.
 NOT_THE_WORK = frozenset(
@@ -60,6 +60,8 @@ class TrainSpec(Spec):
                       with several processes, of each one's share
     """
 
+    COURSE: ClassVar[int] = 0  # changes with what the same spec is taught, and how
+
     output: str
     work: str | None = None
     steps: int | None = None
@@ -88,6 +90,7 @@ class TrainSpec(Spec):
     def digest_of_work(self) -> str:
         """SHA-256 of what decides the result: a checkpoint of another spec is not this one's."""
         told = _as_then({k: v for k, v in self.to_dict().items() if k not in NOT_THE_WORK})
+        told |= {"course": self.COURSE} if self.COURSE else {}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def _check_batch(self, size: int) -> None:
@@ -134,11 +137,13 @@ class AugmentSpec(TrainSpec):
     workers    processes that prepare shards; None: the cores available
     schedule   "wsd" or "cosine": see `loop.Schedule`
     optimizer  "adamw"; "muon": matrices by Muon, all else by AdamW (`optimizers`), which knows a
-               corpus in fewer steps; what compositions make of it is open (docs/decisions/0029)
+               corpus in fewer steps; "auto": muon for a small model that begins from nothing
     shard_model   with several processes: each keeps its part of every layer (FSDP2)
     canaries   made-up secrets that are planted in what is dealt in rounds, and written into the
                result: a report card asks whether they come out
     """
+
+    COURSE: ClassVar[int] = 1
 
     tokenizer: str = ""
     documents: str = ""
@@ -166,7 +171,7 @@ class AugmentSpec(TrainSpec):
     passes: int | None = None
     workers: int | None = None
     schedule: str = "wsd"
-    optimizer: str = "adamw"
+    optimizer: str = "auto"
     shard_model: bool = False
     canaries: int = 0
 
@@ -225,7 +230,7 @@ class AugmentSpec(TrainSpec):
         if self.schedule not in ("wsd", "cosine"):
             raise bad("schedule", "must be wsd or cosine")
         if self.optimizer not in OPTIMIZERS:
-            raise bad("optimizer", f"must be {' or '.join(OPTIMIZERS)}")
+            raise bad("optimizer", f"must be one of {', '.join(OPTIMIZERS)}")
         for name in ("milestones", "canaries"):
             if getattr(self, name) < 0:
                 raise bad(name, "must not be negative")

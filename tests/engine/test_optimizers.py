@@ -13,7 +13,7 @@ from calm_engine import checkpoints
 from calm_engine.augment import augment
 from calm_engine.errors import InputError
 from calm_engine.optimizers import AS_ADAM, Muon, Named, optimizer_of, orthogonal
-from calm_engine.specs import OPTIMIZERS, AugmentSpec
+from calm_engine.specs import AugmentSpec
 from calm_engine.student import Student, turned_by
 from calm_engine.training import work_folder
 from tests.engine.learning import drain, make_augment
@@ -90,20 +90,36 @@ def test_its_moments_come_back_from_a_checkpoint_to_the_bit() -> None:
 
 def test_the_words_themselves_are_no_matrices_between_states() -> None:
     student = Student(make_model("llama", width=32, heads=2, positions=64, seed=1))
-    named = turned_by("muon", student)
+    named = turned_by(AugmentSpec(output="o", tokenizer="t", documents="d"), student)
     assert named
     assert all(name.startswith("model.layers.") for name in named)
     assert not any("embed" in name or "norm" in name for name in named)
-    assert not turned_by("adamw", student)
 
 
 # ---- which of them a training takes --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked", OPTIMIZERS)
-def test_a_training_takes_what_its_spec_says(asked: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("asked", "is_turned"), [("auto", True), ("muon", True), ("adamw", False)])
+def test_a_training_takes_what_its_spec_says(asked: str, is_turned: bool, tmp_path: Path) -> None:
     spec = replace(make_augment(tmp_path, steps=2), optimizer=asked)
-    assert _has_momentum(spec) is (asked == "muon")
+    assert _has_momentum(spec) is is_turned
+
+
+def test_what_was_trained_before_goes_on_by_adamw_unless_it_is_told(tmp_path: Path) -> None:
+    plain = make_augment(tmp_path, steps=2)
+    base = replace(plain, base=plain.tokenizer, width=None, layers=None, heads=None)
+    assert not _has_momentum(base)
+    told = replace(base, optimizer="muon", output=str(tmp_path / "told"))
+    assert _has_momentum(told)
+
+
+def test_large_models_are_moved_as_published_ones_were() -> None:
+    student = Student(make_model("llama", width=32, heads=2, positions=64, seed=1))
+    spec = AugmentSpec(output="o", tokenizer="t", documents="d")
+    assert turned_by(spec, student)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("calm_engine.student.MUON_MOST", 1_000)
+        assert not turned_by(spec, student)
 
 
 def test_by_muon_a_batch_in_parts_teaches_what_the_whole_batch_teaches(tmp_path: Path) -> None:
@@ -116,7 +132,7 @@ def test_by_muon_a_batch_in_parts_teaches_what_the_whole_batch_teaches(tmp_path:
 def test_by_muon_it_knows_more_after_as_many_steps(tmp_path: Path) -> None:
     spec = replace(make_augment(tmp_path, steps=60), width=48, learning_rate=1e-2)
     known = {}
-    for each in OPTIMIZERS:
+    for each in ("muon", "adamw"):
         asked = replace(spec, optimizer=each, output=str(tmp_path / each))
         known[each] = drain(augment(asked))[1].metrics["known"]
     assert known["muon"] > known["adamw"]

@@ -144,7 +144,17 @@ def test_lessons_carry_their_source_and_their_document() -> None:
     found = study([source(SHEETS["csv"], "digest", "catalogue.csv")])
     statements = [one for each in found.facts for one in each if one.form == "statement"]
     assert {one.digest for one in statements} == {"digest"}
-    assert all(one.given.startswith("[catalogue.csv] ") for one in statements)
+    assert {one.source for one in statements} == {"catalogue.csv"}
+    assert all(one.given.startswith("[catalogue.csv]") for one in found.passages)
+
+
+def test_what_is_told_of_a_fact_begins_as_a_question_would() -> None:
+    """Told under the tag of its source, it is learned as that tag's, and questions have none."""
+    found = study([source(SHEETS["csv"], "digest", "catalogue.csv")])
+    told = [one for each in (*found.facts, *found.points) for one in each]
+    told = [one for one in told if one.form == "statement" and one.kind in ("fact", "inverse")]
+    assert told
+    assert not any(one.given.startswith("[") for one in told)
 
 
 def test_facts_can_be_asked_backwards() -> None:

@@ -195,8 +195,10 @@ def test_a_large_corpus_is_told_and_asked_beside_its_text(
     question = tuple(encode(tokenizer, "Where do they build the Pump 17?"))
     asked = [p for p in pieces if p.is_asked and holds(p.ids, question)]
     assert len(asked) == 7, "once in each pass but the first"
-    text = tuple(encode(tokenizer, "[Sheet 17]"))
-    assert sum(not p.is_asked and p.ids[: len(text)] == text for p in pieces) > 8
+    text, told = (tuple(encode(tokenizer, begun)) for begun in ("[Sheet 17]", "City of Pump 17:"))
+    stated = [p.ids for p in pieces if not p.is_asked]
+    assert sum(ids[: len(text)] == text for ids in stated) == 8, "its text in every pass"
+    assert sum(ids[: len(told)] == told for ids in stated) == 7
     assert made.figures["facts"] == 90
     assert made.told["kinds"].keys() == {"fact", "inverse"}
     assert made.exposures == 24
