@@ -1,14 +1,16 @@
 """Train the bridges and the output gates between frozen parents, and nothing else.
 
-Three kinds of batches (findings in docs/engine.md): examples with all parts on, where it is wanted
+Four kinds of batches (findings in docs/engine.md): examples with all parts on, where it is wanted
 beside what the anchor says with the passage in view; examples with the bridges off, so that the
-output path learns to carry values no example mentions; and public text, whose target is what the
-bare anchor says. Knows no tenants.
+output path learns to carry values no example mentions; examples behind other turns of a chat and
+behind passages, in either way; and public text, whose target is what the bare anchor says. Knows no
+tenants.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import shutil
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -26,7 +28,16 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from calm_engine.card import copy_tokenizer
 from calm_engine.choosing import learned_from
-from calm_engine.data import IGNORED, Padded, Sequenced, chance_of, pad_right, read_documents
+from calm_engine.data import (
+    IGNORED,
+    Example,
+    Padded,
+    Sequenced,
+    chance_of,
+    pad_right,
+    read_documents,
+    read_examples,
+)
 from calm_engine.errors import InputError
 from calm_engine.evaluation.retrieval import Library
 from calm_engine.families import check_folder
@@ -36,8 +47,11 @@ from calm_engine.loop import Schedule
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.ranks import Ranks
 from calm_engine.recall import require_recall
+from calm_engine.selfstudy import Source
 from calm_engine.specs import ComposeSpec, Outcome, Progress
+from calm_engine.stated import stated_in
 from calm_engine.streams import Frozen
+from calm_engine.surroundings import surrounded
 from calm_engine.teacher import Teacher, followed
 from calm_engine.training import (
     Job,
@@ -54,9 +68,19 @@ from calm_engine.training import (
 STEPS = 120  # of 16 examples; in the trials unseen values were answered after 80
 PEAK = 2e-3
 PUBLIC_BATCH = 8
+SURROUNDED_BATCH = 8
 HELD_OUT = 32  # examples on which the loss is told
 
 ALL_ON, BRIDGES_OFF, PUBLIC = "all parts on", "bridges off", "public text"
+SURROUNDED, SURROUNDED_OFF = "behind others", "behind others, bridges off"
+OFF = frozenset({BRIDGES_OFF, SURROUNDED_OFF})
+DEALT_FROM = {
+    ALL_ON: ALL_ON,
+    BRIDGES_OFF: ALL_ON,
+    SURROUNDED: SURROUNDED,
+    SURROUNDED_OFF: SURROUNDED,
+    PUBLIC: PUBLIC,
+}
 
 
 def compose(spec: ComposeSpec) -> Generator[Progress, None, Outcome]:
@@ -84,7 +108,8 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     for folder in augmenters:
         require_recall(folder, spec.least_recall)
     told = yield from learned_from(spec, ranks, _kept_in(spec) / "sieved")
-    lessons = Lessons.of(spec, told.kept)
+    documents = read_documents(spec.passages) if spec.passages else []
+    lessons = Lessons.of(spec, [*told.kept, *_stated(spec, documents, told.kept)])
     if spec.control == "random":
         augmenters = _strangers(spec, augmenters, ranks)
     torch.manual_seed(spec.seed)
@@ -102,7 +127,7 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
         yield Progress("data", message=message)
     _check_lengths(lessons, limit=model.streams.limit)
     yield Progress("data", message="asking the anchor public questions")
-    course = _Course.of(spec, model, lessons, ranks)
+    course = _Course.of(spec, model, lessons, Library(documents) if documents else None, ranks)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder, tokenizer=lessons.tokenizer)
@@ -120,6 +145,15 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
         "control": spec.control,
     }
     return Prepared(course.job(), write, dict(model.config.parents or {}), facts)
+
+
+def _stated(
+    spec: ComposeSpec, documents: Sequence[Source], examples: Sequence[Example]
+) -> list[Example]:
+    """What else the documents state; nothing where it is not known what is held out."""
+    if not documents or spec.held_out is None:
+        return []
+    return stated_in(documents, examples, read_examples(spec.held_out), spec.seed)
 
 
 @dataclass(frozen=True)
@@ -146,22 +180,29 @@ class _Course:
     model: CalmForCausalLM
     lessons: Lessons
     ranks: Ranks
-    examples: _Deck
-    public: _Deck
+    decks: dict[str, _Deck]
     held_out: Sequence[Sequenced]
     teacher: Teacher | None = None
 
     @classmethod
     def of(
-        cls, spec: ComposeSpec, model: CalmForCausalLM, lessons: Lessons, ranks: Ranks
+        cls,
+        spec: ComposeSpec,
+        model: CalmForCausalLM,
+        lessons: Lessons,
+        library: Library | None,
+        ranks: Ranks,
     ) -> _Course:
         turns = (spec.steps or STEPS) * spec.general_share
         most = PUBLIC_BATCH * max(1, math.ceil(turns))
         public = public_answers(model, lessons.tokenizer, most=most, seed=spec.seed)
-        decks = {}
+        turns = ((spec.steps or STEPS) - turns) * spec.surrounded_share
+        most = SURROUNDED_BATCH * max(1, math.ceil(turns))
+        behind_others = surrounded(lessons, library, most=most, limit=model.streams.limit)
+        decks = {SURROUNDED: _Deck(behind_others, None)}  # long, and met once
         room, steps = spec.kept_bytes, spec.steps or STEPS
-        for name, sequences in (("examples", lessons.sequences), ("public", public)):
-            folder = _kept_in(spec) / name
+        for name, sequences in ((ALL_ON, lessons.sequences), (PUBLIC, public)):
+            folder = _kept_in(spec) / name.replace(" ", "-")
             kept = FrozenStates(model, lessons.prefix, sequences, folder, pad=lessons.end)
             is_used_again = steps * spec.batch_size >= 2 * len(sequences)
             # Two tokenizers meet anew in each batch: what was read belongs to its padding.
@@ -170,11 +211,9 @@ class _Course:
             decks[name] = _Deck(sequences, kept if is_worth else None)
         held_out = lessons.held_out(spec, most=HELD_OUT)
         teacher = None
-        if spec.passages and spec.teacher_share:
-            library = Library(read_documents(spec.passages))
+        if library is not None and spec.teacher_share:
             teacher = Teacher(model, lessons, library, _kept_in(spec) / "teacher")
-        decked = (decks["examples"], decks["public"])
-        return cls(spec, model, lessons, ranks, *decked, held_out, teacher)
+        return cls(spec, model, lessons, ranks, decks, held_out, teacher)
 
     @property
     def steps(self) -> int:
@@ -195,7 +234,7 @@ class _Course:
 
     @property
     def kept(self) -> list[FrozenStates]:
-        return [deck.kept for deck in (self.examples, self.public) if deck.kept is not None]
+        return [deck.kept for deck in self.decks.values() if deck.kept is not None]
 
     def fill(self) -> Iterator[tuple[int, int]]:
         """Read and keep the frozen states of all that will be learned from."""
@@ -211,18 +250,24 @@ class _Course:
         """The kind of a step, and which sequences it learns from."""
         chance = chance_of(self.spec.seed, "kind", step)
         if chance.random() < self.spec.general_share:
-            every = range(len(self.public.sequences))
-            return PUBLIC, chance.sample(every, min(PUBLIC_BATCH, len(every)))
+            return PUBLIC, self._some(PUBLIC, PUBLIC_BATCH, chance)
         is_off = chance.random() < self.model.config.spec.dropout
+        if chance.random() < self.spec.surrounded_share:
+            chosen = self._some(SURROUNDED, SURROUNDED_BATCH, chance)
+            return SURROUNDED_OFF if is_off else SURROUNDED, chosen
         chosen = self.lessons.turn(step, self.spec.batch_size)
         return BRIDGES_OFF if is_off else ALL_ON, chosen
+
+    def _some(self, deck: str, count: int, chance: random.Random) -> list[int]:
+        every = range(len(self.decks[deck].sequences))
+        return chance.sample(every, min(count, len(every)))
 
     def losses_at(self, step: int) -> Iterator[Tensor]:
         """Our parts of the step's loss, in nats for each token that the whole step has to say."""
         kind, chosen = self.dealt(step)
-        deck = self.public if kind == PUBLIC else self.examples
+        deck = self.decks[DEALT_FROM[kind]]
         is_taught = self.teacher is not None and kind == ALL_ON
-        self.model.set_parts(bridges=kind != BRIDGES_OFF)
+        self.model.set_parts(bridges=kind not in OFF)
         targets = deck.targets(chosen)
         for part in self.ranks.share(chosen, self.spec.gradient_accumulation_steps):
             if part:
@@ -257,7 +302,7 @@ class _Course:
 
         general_loss   KL(anchor || composition) of public answers in nats: a newborn has 0
         """
-        public = self.public.sequences[:PUBLIC_BATCH]
+        public = self.decks[PUBLIC].sequences[:PUBLIC_BATCH]
         moved = like_the_anchor(
             self.model, self.lessons.prefix, pad_right(public, pad=self.lessons.end)
         )

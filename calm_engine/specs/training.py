@@ -252,8 +252,12 @@ class ComposeSpec(TrainSpec):
     control         "none", or "random": replace each augmenter by one of random weights, same shape
     passages        JSON lines of documents: where the anchor with a passage of them in view would
                     say an example's answer, what else it thinks of is learned as well; or None
+                    Some examples stand behind such passages, and with `held_out` some of what
+                    else the documents state is learned
     teacher_share   its part in the loss there, the rest is the answer's own cross-entropy; with 0
-                    the passages serve the sieve alone
+                    nothing is learned from the anchor so
+    surrounded_share   share of the examples' batches behind other turns of a chat, and behind
+                    passages where there are any
     sieve           learn only from examples that pass the three-way test (`sieve`), with passages
                     of these documents in view, and from those that state no fact
     held_out        JSON lines as `examples`, only to tell the loss on what is not learned (rows of
@@ -263,6 +267,8 @@ class ComposeSpec(TrainSpec):
     shard_anchor    with several processes: each keeps its part of the anchor's layers (FSDP2)
     gradient_checkpointing   run layers again for their slopes instead of keeping what is in between
     """
+
+    COURSE: ClassVar[int] = 1
 
     anchor: str = ""
     augmenters: tuple[str, ...] = ()
@@ -274,6 +280,7 @@ class ComposeSpec(TrainSpec):
     control: str = "none"
     passages: str | None = None
     teacher_share: float = 0.5
+    surrounded_share: float = 0.2
     sieve: bool = False
     held_out: str | None = None
     kept_bytes: int = 4 * 2**30
@@ -293,8 +300,9 @@ class ComposeSpec(TrainSpec):
             raise bad("least_recall", "must lie in [0, 1]")
         if not 0.0 <= self.general_share < 1.0:
             raise bad("general_share", "must lie in [0, 1)")
-        if not 0.0 <= self.teacher_share <= 1.0:
-            raise bad("teacher_share", "must lie in [0, 1]")
+        for name in ("teacher_share", "surrounded_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise bad(name, "must lie in [0, 1]")
         if self.sieve and not self.passages:
             raise refuse("sieve", "passages", "the test puts a passage in view")
         if self.control not in ("none", "random"):
