@@ -69,6 +69,7 @@ def prepared(spec: AugmentSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     parameters = sum(p.numel() for p in student.parameters())
     nn.Module.to(student, ranks.device)
     feed = taught.feed(spec.batch_size or rows_for(parameters))
+    feed.limit = decoder_of(student.model).limit
     if spec.shard_model:
         ranks.shard_trained(student, list(decoder_of(student.model).layers), also="logits")
     asking = Asking(student, taught.tokenizer, taught.prefix)

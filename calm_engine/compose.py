@@ -34,6 +34,7 @@ from calm_engine.data import (
     Padded,
     Sequenced,
     chance_of,
+    documents_in,
     pad_right,
     read_documents,
     read_examples,
@@ -69,6 +70,7 @@ STEPS = 120  # of 16 examples; in the trials unseen values were answered after 8
 PEAK = 2e-3
 PUBLIC_BATCH = 8
 SURROUNDED_BATCH = 8
+READ_MOST = 16_000_000  # characters of documents in which passages are looked up
 HELD_OUT = 32  # examples on which the loss is told
 
 ALL_ON, BRIDGES_OFF, PUBLIC = "all parts on", "bridges off", "public text"
@@ -108,7 +110,7 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
     for folder in augmenters:
         require_recall(folder, spec.least_recall)
     told = yield from learned_from(spec, ranks, _kept_in(spec) / "sieved")
-    documents = read_documents(spec.passages) if spec.passages else []
+    documents = _documents(spec)
     lessons = Lessons.of(spec, [*told.kept, *_stated(spec, documents, told.kept)])
     if spec.control == "random":
         augmenters = _strangers(spec, augmenters, ranks)
@@ -145,6 +147,21 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
         "control": spec.control,
     }
     return Prepared(course.job(), write, dict(model.config.parents or {}), facts)
+
+
+def _documents(spec: ComposeSpec) -> list[Source]:
+    """What may be read: all where the anchor is followed, else no more than is held easily."""
+    if spec.passages is None:
+        return []
+    if spec.teacher_share:
+        return read_documents(spec.passages)
+    read, held = 0, list[Source]()
+    for one in documents_in(spec.passages):
+        held.append(one)
+        read += len(one.text)
+        if read > READ_MOST:
+            break
+    return held
 
 
 def _stated(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 
@@ -38,14 +39,16 @@ class Feed(ABC):
 
     prefix   what stands at the head of every row
     pad      fills short rows
-    headers  of `hearing`: some rows are read as conversations
-    seed     of the chance which ones
+    headers  of `hearing`: in some steps rows are read as conversations
+    seed     of the chance in which
+    limit    positions that the model has
     """
 
     prefix: Sequence[int]
     pad: int
     headers: Headers
     seed: int
+    limit: int = 8192
 
     @property
     @abstractmethod
@@ -91,12 +94,16 @@ class Feed(ABC):
         return Batch(tuple(dealt), self.among(step, rows))
 
     def _heard(self, step: int) -> list[Row]:
-        """The rows of a step as they are read."""
-        chance = chance_of(self.seed, "heard", step)
-        return [
-            conversed(row, self.headers, chance) if chance.random() < HEARD else row
-            for row in self.rows(step)
-        ]
+        """The rows of a step as they are read: in a share of the steps two are one conversation."""
+        rows, chance = self.rows(step), chance_of(self.seed, "heard", step)
+        if chance.random() >= HEARD:
+            return rows
+        heard: list[Row] = []
+        for row, further in zip_longest(rows[::2], rows[1::2], fillvalue=list[Piece]()):
+            joined = conversed([*row, *further], self.headers, chance)
+            fits = len(self.prefix) + sum(piece.size for piece in joined) <= self.limit
+            heard += [joined] if fits else [one for one in (row, further) if one]
+        return heard
 
     def collated(self, rows: Sequence[Row]) -> Packed:
         """Rows as tensors."""

@@ -1,7 +1,7 @@
 """Rows that are read as conversations: a question hears what was said before it.
 
 An augmenter whose questions always stand alone does not answer a second one in the same chat, nor
-one behind passages. So in a share of the rows each question sees the other turns and texts of its
+one behind passages. So in a share of the steps each question sees the other turns and texts of its
 row; nothing more is read for it. Of its own topic it hears nothing: it would learn to look its
 answer up. Knows no course and no model.
 """
@@ -24,7 +24,7 @@ from calm_engine.data import (
 )
 from calm_engine.passages import QUESTION
 
-HEARD = 0.25  # share of the rows
+HEARD = 0.25  # share of the steps
 
 Headers = Sequence[Sequence[int]]  # what may stand between a question and what it hears
 

@@ -15,7 +15,7 @@ from calm_engine.lessons import Lessons
 from calm_engine.passages import with_passages
 
 TURNS = (1, 2)  # questions that were answered before
-PASSAGES = (1, 2)  # that are given to be read: where search finds none with the answer, others
+PASSAGES = (1, 2, 3)  # that are given to be read: where search finds none with the answer, others
 
 
 def surrounded(

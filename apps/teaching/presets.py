@@ -106,6 +106,6 @@ def settings_of(
     reading |= {} if follows else {"teacher_share": 0.0}
     return chosen | {
         "augment": augment | study,
-        "compose": chosen.get("compose", {}) | (reading if follows or sieve else {}),
+        "compose": chosen.get("compose", {}) | reading,
         "evaluate": chosen.get("evaluate", {}) | card,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,12 @@ from calm_engine.data import (
     question_prompt,
     shared_prefix,
 )
+from calm_engine.exposures import Exposure
+from calm_engine.feeding import Feed, Row
 from calm_engine.hearing import conversed, headers_of
 from calm_engine.passages import with_passages
+from calm_engine.ranks import ALONE
+from calm_engine.words import Candidates, Words
 from tests.engine.learning import PLACES, drain, make_augment
 from tests.tiny import make_tokenizer
 
@@ -87,6 +93,44 @@ def test_nothing_more_is_to_be_said_for_it() -> None:
     row = [TOLD, OTHER, ASKED]
     alone, together = collate([row], prefix=PREFIX, pad=0), heard(row)
     assert together.wanted.tolist() == alone.wanted.tolist()
+
+
+class Steps(Feed):
+    """Three rows of one question in every step."""
+
+    prefix, pad, seed, headers = PREFIX, 0, 0, ((7,),)
+    steps = 100
+
+    def rows(self, step: int) -> list[Row]:  # noqa: ARG002
+        return [[TOLD, ASKED], [OTHER], [TOLD]]
+
+    def among(self, step: int, rows: Sequence[Row]) -> Candidates:  # noqa: ARG002
+        return Words(torch.arange(40), 40, seed=0).candidates(step)
+
+    def cursor(self, step: int) -> dict[str, int]:
+        return {"step": step}
+
+    def exposures(self, steps: int) -> Iterator[Exposure]:  # noqa: ARG002
+        return iter(())
+
+
+def sizes(feed: Feed) -> Counter[tuple[int, int]]:
+    """How many steps were read as so many rows of so many tokens."""
+    read = (feed.batch(step, ALONE, 1).parts[0][0].ids for step in range(feed.steps))
+    return Counter((ids.shape[0], ids.shape[1]) for ids in read)
+
+
+def test_in_a_quarter_of_the_steps_two_rows_are_one_conversation() -> None:
+    alone, joined = (3, len(PREFIX) + 7), (2, len(PREFIX) + 12)
+    told = sizes(Steps())
+    assert told.keys() == {alone, joined}
+    assert 15 < told[joined] < 35
+
+
+def test_no_conversation_is_longer_than_the_model_has_positions() -> None:
+    feed = Steps()
+    feed.limit = len(PREFIX) + 7
+    assert sizes(feed).keys() == {(3, len(PREFIX) + 7)}
 
 
 CHATML = (
