@@ -24,14 +24,9 @@ NOT_THE_WORK = frozenset(
     | {"history", "milestones", "workers"}
 )
 # Fields that the former release did not know, each with the value that means "as it was then": a
-# spec that leaves them there is the same work, and goes on from that release's checkpoints.
-LATER: dict[str, Any] = {
-    "canaries": 0,
-    "passages": None,
-    "teacher_share": 0.5,
-    "sieve": False,
-    "optimizer": "adamw",
-}
+# spec that leaves them there is the same work, and goes on from that release's checkpoints. None
+# now: with this release every training begins anew (COURSE).
+LATER: dict[str, Any] = {}
 
 
 def _as_then(told: dict[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_nothing_to_read_and_no_encoder_are_refused(tmp_path: Path) -> None:
 
 def test_a_question_without_passages_is_asked_as_it_is() -> None:
     assert with_passages("Who?", []) == "Who?"
-    assert with_passages("Who?", ["a", "b"]).endswith("a\n\nb\n\nQuestion: Who?")
+    assert with_passages("Who?", ["a", "b"]).endswith("a\n\nb\n\nQuestion:\nWho?")
 
 
 # -- verbatim repetition ---------------------------------------------------------------------------
