@@ -9,8 +9,6 @@ tenants.
 
 from __future__ import annotations
 
-import math
-import random
 import shutil
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -33,17 +31,17 @@ from calm_engine.data import (
     Example,
     Padded,
     Sequenced,
-    chance_of,
     documents_in,
     pad_right,
     read_documents,
     read_examples,
 )
+from calm_engine.decks import ALL_ON, OFF, PUBLIC, PUBLIC_BATCH, Decks
 from calm_engine.errors import InputError
 from calm_engine.evaluation.retrieval import Library
 from calm_engine.families import check_folder
-from calm_engine.frozen import FrozenStates, behind, masked
-from calm_engine.lessons import Lessons, public_answers, samples
+from calm_engine.frozen import behind, masked
+from calm_engine.lessons import Lessons, samples
 from calm_engine.loop import Schedule
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.ranks import Ranks
@@ -52,7 +50,6 @@ from calm_engine.selfstudy import Source
 from calm_engine.specs import ComposeSpec, Outcome, Progress
 from calm_engine.stated import stated_in
 from calm_engine.streams import Frozen
-from calm_engine.surroundings import surrounded
 from calm_engine.teacher import Teacher, followed
 from calm_engine.training import (
     Job,
@@ -66,23 +63,9 @@ from calm_engine.training import (
     work_folder,
 )
 
-STEPS = 120  # of 16 examples; in the trials unseen values were answered after 80
 PEAK = 2e-3
-PUBLIC_BATCH = 8
-SURROUNDED_BATCH = 8
 READ_MOST = 16_000_000  # characters of documents in which passages are looked up
 HELD_OUT = 32  # examples on which the loss is told
-
-ALL_ON, BRIDGES_OFF, PUBLIC = "all parts on", "bridges off", "public text"
-SURROUNDED, SURROUNDED_OFF = "behind others", "behind others, bridges off"
-OFF = frozenset({BRIDGES_OFF, SURROUNDED_OFF})
-DEALT_FROM = {
-    ALL_ON: ALL_ON,
-    BRIDGES_OFF: ALL_ON,
-    SURROUNDED: SURROUNDED,
-    SURROUNDED_OFF: SURROUNDED,
-    PUBLIC: PUBLIC,
-}
 
 
 def compose(spec: ComposeSpec) -> Generator[Progress, None, Outcome]:
@@ -174,22 +157,6 @@ def _stated(
 
 
 @dataclass(frozen=True)
-class _Deck:
-    """Sequences to deal batches from, and their frozen states where those are kept."""
-
-    sequences: Sequence[Sequenced]
-    kept: FrozenStates | None
-
-    def batch(self, chosen: Sequence[int], *, pad: int) -> tuple[Padded, Frozen | None]:
-        frozen = None if self.kept is None else self.kept.batch(chosen)
-        return pad_right([self.sequences[at] for at in chosen], pad=pad), frozen
-
-    def targets(self, chosen: Sequence[int]) -> int:
-        """Tokens that are to be said."""
-        return sum(len(self.sequences[at][0]) - self.sequences[at][1] for at in chosen)
-
-
-@dataclass(frozen=True)
 class _Course:
     """What each step learns from, and how: a function of the spec and the step's number."""
 
@@ -197,7 +164,7 @@ class _Course:
     model: CalmForCausalLM
     lessons: Lessons
     ranks: Ranks
-    decks: dict[str, _Deck]
+    decks: Decks
     held_out: Sequence[Sequenced]
     teacher: Teacher | None = None
 
@@ -210,22 +177,7 @@ class _Course:
         library: Library | None,
         ranks: Ranks,
     ) -> _Course:
-        turns = (spec.steps or STEPS) * spec.general_share
-        most = PUBLIC_BATCH * max(1, math.ceil(turns))
-        public = public_answers(model, lessons.tokenizer, most=most, seed=spec.seed)
-        turns = ((spec.steps or STEPS) - turns) * spec.surrounded_share
-        most = SURROUNDED_BATCH * max(1, math.ceil(turns))
-        behind_others = surrounded(lessons, library, most=most, limit=model.streams.limit)
-        decks = {SURROUNDED: _Deck(behind_others, None)}  # long, and met once
-        room, steps = spec.kept_bytes, spec.steps or STEPS
-        for name, sequences in ((ALL_ON, lessons.sequences), (PUBLIC, public)):
-            folder = _kept_in(spec) / name.replace(" ", "-")
-            kept = FrozenStates(model, lessons.prefix, sequences, folder, pad=lessons.end)
-            is_used_again = steps * spec.batch_size >= 2 * len(sequences)
-            # Two tokenizers meet anew in each batch: what was read belongs to its padding.
-            is_worth = is_used_again and kept.size <= room and not model.config.own_tokenizers
-            room -= kept.size if is_worth else 0
-            decks[name] = _Deck(sequences, kept if is_worth else None)
+        decks = Decks.of(spec, model, lessons, library, _kept_in(spec))
         held_out = lessons.held_out(spec, most=HELD_OUT)
         teacher = None
         if library is not None and spec.teacher_share:
@@ -234,7 +186,7 @@ class _Course:
 
     @property
     def steps(self) -> int:
-        return self.spec.steps or STEPS
+        return self.decks.steps
 
     def job(self) -> Job:
         self.model.train()
@@ -244,45 +196,26 @@ class _Course:
             self.losses_at,
             Schedule(self.steps, self.spec.learning_rate or PEAK, warmup=warmup),
             self.probe,
-            kind_at=lambda step: self.dealt(step)[0],
+            kind_at=lambda step: self.decks.dealt(step).kind,
             first=self.fill,
-            first_bytes=sum(kept.size for kept in self.kept),
+            first_bytes=sum(kept.size for kept in self.decks.kept),
         )
-
-    @property
-    def kept(self) -> list[FrozenStates]:
-        return [deck.kept for deck in self.decks.values() if deck.kept is not None]
 
     def fill(self) -> Iterator[tuple[int, int]]:
         """Read and keep the frozen states of all that will be learned from."""
-        total = sum(len(one.groups) for one in self.kept)
-        parts: list[Iterator[object]] = [one.fill(self.ranks) for one in self.kept]
+        kept = self.decks.kept
+        total = sum(len(one.groups) for one in kept)
+        parts: list[Iterator[object]] = [one.fill(self.ranks) for one in kept]
         if self.teacher is not None:
             total += self.teacher.groups
             parts.append(self.teacher.fill(self.ranks))
         for done, _ in enumerate(chain.from_iterable(parts)):
             yield done + 1, total
 
-    def dealt(self, step: int) -> tuple[str, list[int]]:
-        """The kind of a step, and which sequences it learns from."""
-        chance = chance_of(self.spec.seed, "kind", step)
-        if chance.random() < self.spec.general_share:
-            return PUBLIC, self._some(PUBLIC, PUBLIC_BATCH, chance)
-        is_off = chance.random() < self.model.config.spec.dropout
-        if chance.random() < self.spec.surrounded_share:
-            chosen = self._some(SURROUNDED, SURROUNDED_BATCH, chance)
-            return SURROUNDED_OFF if is_off else SURROUNDED, chosen
-        chosen = self.lessons.turn(step, self.spec.batch_size)
-        return BRIDGES_OFF if is_off else ALL_ON, chosen
-
-    def _some(self, deck: str, count: int, chance: random.Random) -> list[int]:
-        every = range(len(self.decks[deck].sequences))
-        return chance.sample(every, min(count, len(every)))
-
     def losses_at(self, step: int) -> Iterator[Tensor]:
         """Our parts of the step's loss, in nats for each token that the whole step has to say."""
-        kind, chosen = self.dealt(step)
-        deck = self.decks[DEALT_FROM[kind]]
+        dealt = self.decks.dealt(step)
+        kind, chosen, deck = dealt.kind, dealt.chosen, self.decks.behind(dealt)
         is_taught = self.teacher is not None and kind == ALL_ON
         self.model.set_parts(bridges=kind not in OFF)
         targets = deck.targets(chosen)
@@ -319,7 +252,7 @@ class _Course:
 
         general_loss   KL(anchor || composition) of public answers in nats: a newborn has 0
         """
-        public = self.decks[PUBLIC].sequences[:PUBLIC_BATCH]
+        public = self.decks.public.sequences[:PUBLIC_BATCH]
         moved = like_the_anchor(
             self.model, self.lessons.prefix, pad_right(public, pad=self.lessons.end)
         )

@@ -240,7 +240,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Packed:
-    """Rows of pieces, each of which sees only itself and, if asked in a chat, the prefix.
+    """Rows of pieces, each of which sees only itself and, if asked in a chat, the prefix; one that
+    hears, also what stands before it.
 
     ids, positions  (rows, time)
     mask            (rows, 1, time, time) bool: where a token may look

@@ -18,9 +18,9 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from calm_engine.checkpoints import whole
-from calm_engine.compose import PUBLIC_BATCH, STEPS
 from calm_engine.curriculum import curriculum
 from calm_engine.data import Padded, Piece, Sequenced, chance_of, pad_right
+from calm_engine.decks import PUBLIC_BATCH, STEPS
 from calm_engine.families import load_parent
 from calm_engine.feeding import Feed
 from calm_engine.lessons import Lessons, public_answers

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from calm_engine.compose import STEPS, compose
+from calm_engine.compose import compose
 from calm_engine.costs import costs_of
 from calm_engine.data import Example, question_prompt
+from calm_engine.decks import STEPS
 from calm_engine.errors import InputError
 from calm_engine.evaluation.asking import Asker, Column, common_prefix
 from calm_engine.evaluation.counting import ALL, cells_of

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from calm_engine.compose import SURROUNDED, SURROUNDED_OFF, compose, prepared
+from calm_engine.compose import compose, prepared
 from calm_engine.data import Example, question_prompt, read_documents, read_examples
+from calm_engine.decks import SURROUNDED, SURROUNDED_OFF
 from calm_engine.evaluation.retrieval import Library
 from calm_engine.lessons import Lessons
 from calm_engine.selfstudy import Source
