@@ -102,6 +102,7 @@ def settings_of(
     study |= {"general": EVERYDAY, "general_share": GENERAL_SHARE} if general else {}
     card: dict[str, Any] = {"columns": list(PRESETS[preset].rivals)} if rivals else {}
     card |= {"judge": judge} if judge else {}
+    # Bridges always learn behind passages too: employees may have them looked up.
     reading: dict[str, Any] = {"passages": DOCUMENTS, "sieve": sieve}
     reading |= {} if follows else {"teacher_share": 0.0}
     return chosen | {

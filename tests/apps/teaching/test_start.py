@@ -104,12 +104,18 @@ def test_no_folder_but_the_snapshots_own_documents_can_be_chosen() -> None:
             checked({"passages": folder})
 
 
-def test_the_test_alone_teaches_nothing_of_the_passages(cast: Cast) -> None:
+@pytest.mark.parametrize("more", [{}, {"sieve": "on"}])
+def test_bridges_always_learn_behind_passages_and_follow_the_anchor_only_where_asked(
+    more: dict[str, str], cast: Cast
+) -> None:
     snapshot, anchor = teachable(cast)
-    cast.client(cast.ada).post("/teach/", asked(snapshot, anchor) | {"sieve": "on"})
+    cast.client(cast.ada).post("/teach/", asked(snapshot, anchor) | more)
     with tenant_scope(cast.north):
         plan = Plan.objects.get(name="Pumps")
-    assert plan.settings["compose"]["teacher_share"] == 0.0
+        spec = trial_spec(snapshot, plan.settings).compose
+    assert spec is not None
+    assert (spec.passages, spec.teacher_share) == (DOCUMENTS, 0.0)
+    assert spec.surrounded_share > 0
     assert "judge" not in plan.settings["evaluate"]
 
 
