@@ -219,7 +219,9 @@ class _Course:
         is_taught = self.teacher is not None and kind == ALL_ON
         self.model.set_parts(bridges=kind not in OFF)
         targets = deck.targets(chosen)
-        for part in self.ranks.share(chosen, self.spec.gradient_accumulation_steps):
+        # Several processes hold parts of it anyway, and each must have as many as any other.
+        parts = self.spec.gradient_accumulation_steps * max(1, dealt.parts // self.ranks.count)
+        for part in self.ranks.share(chosen, parts):
             if part:
                 padded, frozen = deck.batch(part, pad=self.lessons.end)
                 with arithmetic(self.spec, self.ranks):

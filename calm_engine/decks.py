@@ -23,6 +23,7 @@ from calm_engine.surroundings import surrounded
 
 STEPS = 120  # of 16 examples; in the trials unseen values were answered after 80
 PUBLIC_BATCH = SURROUNDED_BATCH = 8
+PARTS = 4  # of a batch behind others, one in memory at a time: its rows are some times as long
 
 # The kinds of steps.
 ALL_ON, BRIDGES_OFF, PUBLIC = "all parts on", "bridges off", "public text"
@@ -54,10 +55,11 @@ class Deck:
 
 @dataclass(frozen=True)
 class Dealt:
-    """The kind of a step, and which sequences of its deck it learns from."""
+    """The kind of a step, and which sequences of its deck it learns from, in how many parts."""
 
     kind: str
     chosen: list[int]
+    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Decks:
         is_off = chance.random() < self.dropout
         if chance.random() < self.spec.surrounded_share:
             chosen = self.surrounded.some(SURROUNDED_BATCH, chance)
-            return Dealt(SURROUNDED_OFF if is_off else SURROUNDED, chosen)
+            return Dealt(SURROUNDED_OFF if is_off else SURROUNDED, chosen, PARTS)
         chosen = self.lessons.turn(step, self.spec.batch_size)
         return Dealt(BRIDGES_OFF if is_off else ALL_ON, chosen)
 
