@@ -22,8 +22,8 @@ from calm_engine.streams import Frozen
 from calm_engine.surroundings import surrounded
 
 STEPS = 120  # of 16 examples; in the trials unseen values were answered after 80
-PUBLIC_BATCH = SURROUNDED_BATCH = 8
-PARTS = 4  # of a batch behind others, one in memory at a time: its rows are some times as long
+PUBLIC_BATCH, SURROUNDED_BATCH = 8, 4
+PARTS = 2  # of a batch behind others, one in memory at a time: its rows are some times as long
 
 # The kinds of steps.
 ALL_ON, BRIDGES_OFF, PUBLIC = "all parts on", "bridges off", "public text"
