@@ -101,16 +101,16 @@ class Steps(Feed):
     prefix, pad, seed, headers = PREFIX, 0, 0, ((7,),)
     steps = 100
 
-    def rows(self, step: int) -> list[Row]:  # noqa: ARG002
+    def rows(self, step: int) -> list[Row]:  # noqa: ARG002  every step is alike
         return [[TOLD, ASKED], [OTHER], [TOLD]]
 
-    def among(self, step: int, rows: Sequence[Row]) -> Candidates:  # noqa: ARG002
+    def among(self, step: int, rows: Sequence[Row]) -> Candidates:  # noqa: ARG002  every step is alike
         return Words(torch.arange(40), 40, seed=0).candidates(step)
 
     def cursor(self, step: int) -> dict[str, int]:
         return {"step": step}
 
-    def exposures(self, steps: int) -> Iterator[Exposure]:  # noqa: ARG002
+    def exposures(self, steps: int) -> Iterator[Exposure]:  # noqa: ARG002  every step is alike
         return iter(())
 
 

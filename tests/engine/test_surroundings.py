@@ -91,7 +91,7 @@ def test_a_share_of_the_steps_is_learned_so_and_some_of_it_with_the_bridges_off(
 
 def kinds(spec: ComposeSpec) -> Counter[str]:
     """How many steps there are of each kind."""
-    made: Any = drain(prepared(spec, prepare(spec)))[1]  # type: ignore[arg-type]
+    made: Any = drain(prepared(spec, prepare(spec)))[1]  # type: ignore[arg-type]  # told of trainings alone
     return Counter(map(made.job.kind_at, range(spec.steps or 0)))
 
 
