@@ -112,7 +112,13 @@ def prepared(spec: ComposeSpec, ranks: Ranks) -> Generator[Progress, None, Prepa
         yield Progress("data", message=message)
     _check_lengths(lessons, limit=model.streams.limit)
     yield Progress("data", message="asking the anchor public questions")
-    course = _Course.of(spec, model, lessons, Library(documents) if documents else None, ranks)
+    library = Library(documents) if documents else None
+    decks = Decks.of(spec, model, lessons, library, _kept_in(spec))
+    teacher = None
+    if library is not None and spec.teacher_share:
+        teacher = Teacher(model, lessons, library, _kept_in(spec) / "teacher")
+    held_out = lessons.held_out(spec, most=HELD_OUT)
+    course = _Course(spec, model, lessons, ranks, decks, held_out, teacher)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder, tokenizer=lessons.tokenizer)
@@ -166,23 +172,7 @@ class _Course:
     ranks: Ranks
     decks: Decks
     held_out: Sequence[Sequenced]
-    teacher: Teacher | None = None
-
-    @classmethod
-    def of(
-        cls,
-        spec: ComposeSpec,
-        model: CalmForCausalLM,
-        lessons: Lessons,
-        library: Library | None,
-        ranks: Ranks,
-    ) -> _Course:
-        decks = Decks.of(spec, model, lessons, library, _kept_in(spec))
-        held_out = lessons.held_out(spec, most=HELD_OUT)
-        teacher = None
-        if library is not None and spec.teacher_share:
-            teacher = Teacher(model, lessons, library, _kept_in(spec) / "teacher")
-        return cls(spec, model, lessons, ranks, decks, held_out, teacher)
+    teacher: Teacher | None
 
     @property
     def steps(self) -> int:

@@ -96,7 +96,7 @@ class Decks:
         turns = steps * spec.general_share
         most = PUBLIC_BATCH * max(1, math.ceil(turns))
         public = public_answers(model, lessons.tokenizer, most=most, seed=spec.seed)
-        most = SURROUNDED_BATCH * max(1, math.ceil((steps - turns) * spec.surrounded_share))
+        most = SURROUNDED_BATCH * math.ceil((steps - turns) * spec.surrounded_share)
         behind = surrounded(lessons, library, most=most, limit=model.streams.limit)
         decks, room = [], spec.kept_bytes
         for name, sequences in (("examples", lessons.sequences), ("public", public)):
