@@ -1,8 +1,9 @@
 """What a small model knows: the held-out questions of its study, asked of it as it stands.
 
 Questions in a chat and beginnings of statements, forwards and back, in wordings that no lesson has
-(`selfstudy.phrasings`). An answer counts when each of its tokens is the likeliest, so that greedy
-generation would say exactly it. Knows no training; when to stop is decided in `rising`.
+(`selfstudy.phrasings`). An answer counts when greedy generation says its words and nothing else, as
+in a report card (`evaluation.scoring.is_exact`): a comma less is no other answer. Knows no
+training; when to stop is decided in `rising`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from calm_engine.course import Course
 from calm_engine.data import Asked, chance_of, piece_of
 from calm_engine.errors import InputError
 from calm_engine.evaluation.counting import wilson
+from calm_engine.evaluation.scoring import is_exact
 from calm_engine.probing import Asking
 from calm_engine.selfstudy import Lesson
 from calm_engine.student import Student
@@ -31,6 +33,7 @@ ASKED = 1500  # questions of the last look, whose figures the augmenter keeps
 SHOWN = 8  # fixed questions shown with today's answer
 RECALL = "recall.json"  # what the augmenter's folder says of its own knowledge
 NAMED = 12  # unknown documents that a refusal names
+NEAR = 2  # tokens that may be other ones, if most are right, for an answer to be generated
 
 # What a form asks: towards the fact, or from the fact back to what has it.
 DIRECT, INVERSE = ("question", "cloze"), ("inverse", "inverse cloze")
@@ -121,13 +124,33 @@ def ask(
 
 
 def marked(asking: Asking, asked: Sequence[Asked]) -> Recall:
-    """What a model says to each of these, and whether that is right."""
-    told = zip(asked, asking.answers([one.piece for one in asked]), strict=True)
-    return Recall(
-        tuple(
-            Mark(one.lesson, words == list(one.piece.ids[one.piece.first :]), asking.plain(words))
-            for one, words in told
-        )
+    """What a model says to each of these, and whether that is right.
+
+    One pass shows whose every token is the likeliest: greedy generation says exactly those. Only
+    what is nearly right is generated, since its words may still be the expected ones.
+    """
+    likeliest = list(asking.answers([one.piece for one in asked]))
+    marks = [
+        Mark(one.lesson, words == _wanted(one), asking.plain(words))
+        for one, words in zip(asked, likeliest, strict=True)
+    ]
+    near = [at for at, one in enumerate(asked) if _is_near(one, likeliest[at])]
+    spoken = asking.spoken([asked[at].piece for at in near])
+    for at, words in zip(near, spoken, strict=True):
+        said, lesson = asking.plain(words), asked[at].lesson
+        marks[at] = Mark(lesson, is_exact(said, lesson.said), said)
+    return Recall(tuple(marks))
+
+
+def _wanted(one: Asked) -> list[int]:
+    return list(one.piece.ids[one.piece.first :])
+
+
+def _is_near(one: Asked, likeliest: Sequence[int]) -> bool:
+    """Whether an answer to a question is wrong in few of its tokens."""
+    other = sum(a != b for a, b in zip(likeliest, _wanted(one), strict=True))
+    return (
+        one.lesson.ends and one.piece.is_asked and 0 < other <= NEAR and 2 * other < len(likeliest)
     )
 
 

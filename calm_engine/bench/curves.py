@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDE, HIGH, LEFT, TOP, RIGHT, BOTTOM = 640, 300, 48, 16, 176, 44
+WIDE, HIGH, LEFT, TOP, RIGHT, BOTTOM = 680, 300, 48, 16, 212, 44
+TICKS = 6  # numbers across, at most, besides 0
 COLOURS = ("#2b6cb0", "#2b6cb0", "#b7522a", "#b7522a")
 DASHES = ("none", "6 4", "none", "6 4")
 
@@ -41,14 +43,23 @@ def _y(value: float) -> float:
 
 def _axes(most: float, across: str, up: str) -> Iterator[str]:
     for fifth in range(6):
-        value, at = fifth / 5, most * fifth / 5
-        y, x = _y(value), _x(at, most)
+        value = fifth / 5
+        y = _y(value)
         yield f'<path d="M{LEFT} {y:.1f}H{WIDE - RIGHT}" stroke="#9ca3af" stroke-width="0.4"/>'
         yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.1f}</text>'
-        yield f'<text x="{x:.1f}" y="{HIGH - 26}" text-anchor="middle">{at:.0f}</text>'
+    step = _step(most)
+    for tick in range(int(most / step) + 1):
+        x = _x(tick * step, most)
+        yield f'<text x="{x:.1f}" y="{HIGH - 26}" text-anchor="middle">{tick * step:g}</text>'
     middle = (LEFT + WIDE - RIGHT) / 2
     yield f'<text x="{middle:.0f}" y="{HIGH - 8}" text-anchor="middle">{escape(across)}</text>'
     yield f'<text x="{LEFT - 6}" y="{TOP - 4}" text-anchor="end">{escape(up)}</text>'
+
+
+def _step(most: float) -> float:
+    """The least of 1, 2 and 5 times a power of ten that makes few enough ticks."""
+    power = 10.0 ** math.floor(math.log10(most / TICKS))
+    return next(power * by for by in (1, 2, 5, 10) if most / (power * by) <= TICKS)
 
 
 def _lines(curves: Sequence[Curve], most: float) -> Iterator[str]:

@@ -15,7 +15,7 @@ import torch
 
 from calm_engine.bench import knowledge, manual, teaching
 from calm_engine.bench.__main__ import main
-from calm_engine.bench.curves import Curve, drawn
+from calm_engine.bench.curves import HIGH, Curve, drawn
 from calm_engine.bench.taught import Look, Taught
 from calm_engine.capacity import Shape
 from calm_engine.course import Course, plan
@@ -125,6 +125,17 @@ def test_curves_are_drawn_with_their_names_and_their_last_values() -> None:
     assert "ours <a> 0.50; raw 0.25" in picture.attrib["aria-label"]
     lines = picture.findall("{http://www.w3.org/2000/svg}polyline")
     assert [one.attrib["points"].split()[0] for one in lines] == ["48.0,256.0", "48.0,256.0"]
+
+
+@pytest.mark.parametrize(
+    ("most", "ticks"),
+    [(60, "0 10 20 30 40 50 60"), (977, "0 200 400 600 800"), (0.7, "0 0.2 0.4 0.6")],
+)
+def test_the_axis_of_time_has_few_and_round_numbers(most: float, ticks: str) -> None:
+    picture = Tree.fromstring(drawn([Curve("a", [(most, 1.0)])], "s", "r"))  # noqa: S314
+    texts = picture.findall("{http://www.w3.org/2000/svg}text")
+    below = [one.text for one in texts if one.attrib.get("y") == str(HIGH - 26)]
+    assert " ".join(filter(None, below)) == ticks
 
 
 @pytest.mark.parametrize(
