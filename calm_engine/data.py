@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from calm_engine.errors import InputError
+from calm_engine.passages import with_passages
 from calm_engine.selfstudy import Lesson, Source
 
 Message = dict[str, str]
@@ -65,6 +66,17 @@ def _encode_all(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def question_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
     """The prompt of a chat that begins with one question."""
     return chat_prompt(tokenizer, [{"role": "user", "content": question}])
+
+
+def reading_prompt(
+    tokenizer: PreTrainedTokenizerBase, question: str, passages: Sequence[str], *, room: int
+) -> list[int]:
+    """The same with as many of these passages to read as `room` tokens hold, the first ones."""
+    for count in range(len(passages), 0, -1):
+        prompt = question_prompt(tokenizer, with_passages(question, passages[:count]))
+        if len(prompt) <= room:
+            return prompt
+    return question_prompt(tokenizer, question)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

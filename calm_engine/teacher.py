@@ -16,11 +16,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from calm_engine.data import IGNORED, Example, Padded, Sequenced, pad_right, question_prompt
+from calm_engine.data import IGNORED, Example, Padded, Sequenced, pad_right, reading_prompt
 from calm_engine.evaluation.retrieval import Library
 from calm_engine.lessons import Lessons
 from calm_engine.modeling import CalmForCausalLM
-from calm_engine.passages import with_passages
 from calm_engine.ranks import Ranks
 from calm_engine.sieve import passages_for
 
@@ -88,11 +87,9 @@ class Teacher:
         """The example behind as many of its passages as there is room for."""
         tokens, first = sequence
         answer, passages = tokens[first:], passages_for(one, library)
-        while True:
-            asked = question_prompt(self.lessons.tokenizer, with_passages(one.question, passages))
-            if len(asked) + len(answer) <= self.model.streams.limit or not passages:
-                return [*asked, *answer], len(asked)
-            passages = passages[:-1]
+        room = self.model.streams.limit - len(answer)
+        asked = reading_prompt(self.lessons.tokenizer, one.question, passages, room=room)
+        return [*asked, *answer], len(asked)
 
     def _file(self, number: int) -> Path:
         path = self.folder / f"{number:06}.safetensors"

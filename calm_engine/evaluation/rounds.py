@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from calm_engine.data import Example, question_prompt
+from calm_engine.data import Example, question_prompt, reading_prompt
 from calm_engine.errors import Cancelled
 from calm_engine.evaluation.answers import Answers
 from calm_engine.evaluation.asking import Asker, Column, common_prefix
@@ -21,7 +21,6 @@ from calm_engine.evaluation.retrieval import Library
 from calm_engine.evaluation.scoring import scored
 from calm_engine.generation import end_tokens
 from calm_engine.modeling import CalmForCausalLM
-from calm_engine.passages import with_passages
 from calm_engine.process import stop_requested
 from calm_engine.specs import EvaluateSpec, Progress
 
@@ -76,11 +75,7 @@ class Rounds:
             return question_prompt(words, row.question)
         passages = self.library.find(row.question, column.reads)
         room = self.together.streams.limit - self.spec.max_new_tokens
-        while True:
-            prompt = question_prompt(words, with_passages(row.question, passages))
-            if len(prompt) <= room or not passages:
-                return prompt
-            passages = passages[:-1]
+        return reading_prompt(words, row.question, passages, room=room)
 
     def _took(self, column: str, count: int, seconds: float) -> None:
         pace = self.pace.setdefault(column, {"questions": 0.0, "seconds": 0.0})
