@@ -278,6 +278,10 @@ class Bridge(nn.Module):
         return query, key, value
 
 
+# Names of the output gate's matrices that read states.
+GATE_READS = ("from_anchor.weight", "from_augmenter.weight")
+
+
 class OutputGate(nn.Module):
     """How much of the next token the augmenter may say, from both models' last states.
 

@@ -24,6 +24,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from calm_engine.bridge import GATE_READS
 from calm_engine.card import copy_tokenizer
 from calm_engine.choosing import learned_from
 from calm_engine.data import (
@@ -64,6 +65,7 @@ from calm_engine.training import (
 )
 
 PEAK = 2e-3
+READING = 0.3  # share of the rate at which an output gate learns to read states (decision 32)
 READ_MOST = 16_000_000  # characters of documents in which passages are looked up
 HELD_OUT = 32  # examples on which the loss is told
 
@@ -181,14 +183,16 @@ class _Course:
     def job(self) -> Job:
         self.model.train()
         warmup = min(10, max(1, self.steps // 8))
+        named = self.model.trainable_parameters()
         return Job(
-            self.model.trainable_parameters(),
+            named,
             self.losses_at,
             Schedule(self.steps, self.spec.learning_rate or PEAK, warmup=warmup),
             self.probe,
             kind_at=lambda step: self.decks.dealt(step).kind,
             first=self.fill,
             first_bytes=sum(kept.size for kept in self.decks.kept),
+            shares={name: READING for name, _ in named if name.endswith(GATE_READS)},
         )
 
     def fill(self) -> Iterator[tuple[int, int]]:

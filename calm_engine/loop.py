@@ -80,7 +80,7 @@ def steps(
     for step in range(start, schedule.steps):
         began = time.monotonic()
         for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
+            group["lr"] = schedule.rate(step) * group.get("share", 1.0)
         told = 0.0
         for loss in losses_at(step):
             told += float(loss.detach())

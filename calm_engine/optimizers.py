@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,13 +19,25 @@ FACTORS = (3.4445, -4.7750, 2.0315)
 AS_ADAM = 0.2  # root mean square of AdamW's own moves at a rate of 1, as it was found to be
 
 
-def optimizer_of(named: Named, *, decay: float = 0.01, matrices: Collection[str] = ()) -> Optimizer:
+def optimizer_of(
+    named: Named,
+    *,
+    decay: float = 0.01,
+    matrices: Collection[str] = (),
+    shares: Mapping[str, float] | None = None,
+) -> Optimizer:
     """An optimiser of exactly the parameters that may move.
 
     matrices   names of those that Muon moves; AdamW moves the others
+    shares     of the rate, by name, for those of AdamW that move more slowly; kept as a group's
+               "share" for whoever sets rates (`loop.steps`)
     """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named:
+        if name not in matrices:
+            groups.setdefault((shares or {}).get(name, 1.0), []).append(parameter)
     adam = AdamW(
-        [p for name, p in named if name not in matrices],
+        [{"params": each, "share": share} for share, each in groups.items()],
         betas=BETAS,
         weight_decay=decay,
         fused=True,

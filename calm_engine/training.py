@@ -68,6 +68,7 @@ class Job:
     rows       that one process reads at once
     is_sharded every process has its part of what is trained
     matrices   names of those that Muon moves; AdamW moves the others
+    shares     of the rate, by name, for those that move more slowly
     """
 
     named: Named
@@ -87,10 +88,11 @@ class Job:
     known_by: str = ""
     patience: int = 0
     matrices: Collection[str] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def optimizer(self) -> Optimizer:
         """A new one of what may move, no step taken."""
-        return optimizer_of(self.named, matrices=self.matrices)
+        return optimizer_of(self.named, matrices=self.matrices, shares=self.shares)
 
 
 @dataclass(frozen=True)
