@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from pathlib import Path
+from typing import TypeVar
 
-from calm_engine.specs import AugmentSpec, ComposeSpec, Outcome, Progress
+from calm_engine.specs import AugmentSpec, ComposeSpec, Progress
 from tests.tiny import make_model, save_folder
+
+Ended = TypeVar("Ended")  # an outcome, or a training that is prepared
 
 PLACES = {"Zor": "Peru", "Vek": "Cuba", "Mib": "Iran", "Lux": "Oman", "Hap": "Mali", "Quo": "Chad"}
 
@@ -66,12 +69,12 @@ def make_compose(folder: Path, *, steps: int = 6, control: str = "none") -> Comp
     )
 
 
-def drain(run: Generator[Progress, None, Outcome]) -> tuple[list[Progress], Outcome]:
-    """All news of a run and how it ended."""
+def drain(run: Generator[Progress, None, Ended]) -> tuple[list[Progress], Ended]:
+    """All news of a run and what it came to."""
     news = []
     while True:
         try:
             news.append(next(run))
         except StopIteration as end:
-            outcome: Outcome = end.value
-            return news, outcome
+            ended: Ended = end.value
+            return news, ended

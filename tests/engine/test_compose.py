@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from calm_engine.compose import compose, say
+from calm_engine.compose import compose, prepared, say
 from calm_engine.data import pad_right
 from calm_engine.digests import verify, weights_digest
 from calm_engine.modeling import CalmForCausalLM
+from calm_engine.training import prepare
 from tests.engine.learning import drain, make_compose
 from tests.tiny import make_composition
 
@@ -42,6 +43,17 @@ def test_a_trained_composition_speaks_otherwise_and_its_shut_gate_is_the_anchor(
         bare = model.anchor(ids).logits
         assert torch.equal(model(ids, gate=0.0).logits, bare)
         assert not torch.allclose(model(ids).logits, bare, atol=1e-3)
+
+
+def test_what_reads_states_for_an_output_gate_moves_slowly_and_all_else_at_the_rate(
+    tmp_path: Path,
+) -> None:
+    spec = make_compose(tmp_path)
+    _, made = drain(prepared(spec, prepare(spec)))
+    job = made.job
+    gate = "output_gates.0"
+    assert job.shares == {f"{gate}.from_anchor.weight": 0.3, f"{gate}.from_augmenter.weight": 0.3}
+    assert job.shares.keys() < {name for name, _ in job.named}
 
 
 def test_the_loss_falls(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from calm_engine import checkpoints
 from calm_engine.augment import augment
 from calm_engine.errors import InputError
+from calm_engine.loop import Schedule, steps
 from calm_engine.optimizers import AS_ADAM, Muon, Named, optimizer_of, orthogonal
 from calm_engine.specs import AugmentSpec
 from calm_engine.student import Student, turned_by
@@ -94,6 +95,21 @@ def test_the_words_themselves_are_no_matrices_between_states() -> None:
     assert named
     assert all(name.startswith("model.layers.") for name in named)
     assert not any("embed" in name or "norm" in name for name in named)
+
+
+def test_what_has_a_share_of_the_rate_moves_by_that_share() -> None:
+    torch.manual_seed(0)
+    named = _linear()
+    before = [p.detach().clone() for _, p in named]
+    optimizer = optimizer_of(named, decay=0.0, shares={"weight": 0.25})
+
+    def losses_at(_step: int) -> list[Tensor]:
+        return [sum((p.sum() for _, p in named), torch.zeros(()))]
+
+    next(steps(named, optimizer, losses_at, Schedule(10, 1e-2, warmup=1)))
+    weight, bias = ((p.detach() - old).abs() for (_, p), old in zip(named, before, strict=True))
+    assert torch.allclose(weight, torch.full_like(weight, 0.25e-2), rtol=1e-3)
+    assert torch.allclose(bias, torch.full_like(bias, 1e-2), rtol=1e-3)
 
 
 # ---- which of them a training takes --------------------------------------------------------------

@@ -22,7 +22,7 @@ from calm_engine.recall import DIRECT, INVERSE, Mark, Recall, chosen, require_re
 from calm_engine.rising import best_of, stopped_at, wound_up
 from calm_engine.selfstudy import Lesson, Source, study
 from calm_engine.specs import AugmentSpec
-from calm_engine.training import Job, Prepared, Probe, prepare, train
+from calm_engine.training import Job, Probe, prepare, train
 from calm_engine.wording import sentence
 from tests.engine.learning import PLACES, drain, make_augment, make_compose
 from tests.engine.test_augment_onwards import shuffled
@@ -66,13 +66,8 @@ def test_a_plateau_that_comes_when_the_rate_falls_anyhow_changes_nothing() -> No
 
 def job_of(spec: AugmentSpec, ranks: Ranks) -> Job:
     """What a spec comes to, ready to begin."""
-    run = prepared(spec, ranks)
-    while True:
-        try:
-            next(run)
-        except StopIteration as end:
-            made: Prepared = end.value
-            return made.job
+    _, made = drain(prepared(spec, ranks))
+    return made.job
 
 
 def test_more_looks_never_move_the_end_that_was_decided() -> None:
