@@ -1,4 +1,4 @@
-"""One bridge: an anchor layer reads an augmenter layer. And the gate of the output path.
+"""One bridge: an anchor layer reads an augmenter layer.
 
 Knows no models and no training: tensors come in as arguments and go out as results.
 
@@ -9,7 +9,6 @@ Knows no models and no training: tensors come in as arguments and go out as resu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +19,6 @@ from calm_engine.errors import InputError
 from calm_engine.specs import BridgeSpec
 
 ROTARY_BASE = 10_000.0
-
-# The output gate's scalar is multiplied by this: at a learning rate of 1e-3 it can open fully in
-# about sixty steps, where a bare scalar would need a thousand.
-OPENING = 16.0
-
-# The slope of the mixture in g is (p_a - p_b) / p, without bound where the anchor gives a token no
-# chance. Below this g the slope is taken as it is at this g, so that birth gives no explosion.
-SLOPE_FLOOR = 0.02
 
 
 @dataclass(frozen=True)
@@ -276,107 +267,3 @@ class Bridge(nn.Module):
             born = angles if meeting is None else rotary_angles(meeting.births, heads.width)
             query, key = _rotate(query, angles), _rotate(key, born)
         return query, key, value
-
-
-# Names of the output gate's matrices that read states.
-GATE_READS = ("from_anchor.weight", "from_augmenter.weight")
-
-
-class OutputGate(nn.Module):
-    """How much of the next token the augmenter may say, from both models' last states.
-
-    g = clamp(OPENING * openness, 0, 1) * sigmoid(a small network); `openness` is zero at birth.
-    From outside its range the scalar can come back, and it never drifts further out.
-    """
-
-    def __init__(self, *, anchor_width: int, augmenter_width: int, inner: int = 64) -> None:
-        super().__init__()
-        self.from_anchor = nn.Linear(anchor_width, inner, bias=False)
-        self.from_augmenter = nn.Linear(augmenter_width, inner)
-        self.judge = nn.Linear(inner, 1)
-        self.openness = nn.Parameter(torch.zeros(()))
-
-    def is_shut(self) -> bool:
-        """Whether the gate gives zero everywhere, so that the branch can be skipped.
-
-        Never while compiling: a graph is made once, and the number may change after.
-        """
-        if torch.compiler.is_compiling():
-            return False
-        return float(self.openness.detach()) <= 0.0
-
-    def forward(self, anchor: Tensor, augmenter: Tensor) -> Tensor:
-        """g in [0, 1], float32, without the last dimension of the states.
-
-        anchor     (..., anchor_width)      last states after the anchor's final norm
-        augmenter  (..., augmenter_width)   the same positions, after the augmenter's final norm
-        """
-        at_work = self.judge.weight.dtype
-        anchor = functional.rms_norm(anchor.to(at_work), anchor.shape[-1:])
-        augmenter = functional.rms_norm(augmenter.to(at_work), augmenter.shape[-1:])
-        inner = functional.silu(self.from_anchor(anchor) + self.from_augmenter(augmenter))
-        opened = _bounded(OPENING * self.openness)
-        return (opened * torch.sigmoid(self.judge(inner)).squeeze(-1)).float()
-
-
-class _Bounded(torch.autograd.Function):
-    """clamp(x, 0, 1) whose slope outside leads back only: a plain clamp would hold x there."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
-        ctx.save_for_backward(value)
-        return value.clamp(0.0, 1.0)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Tensor:
-        (value,) = ctx.saved_tensors
-        grad: Tensor = grads[0]
-        # A step goes against the slope: a negative one raises x.
-        leads_out = ((value < 0.0) & (grad > 0)) | ((value > 1.0) & (grad < 0))
-        return grad.masked_fill(leads_out, 0.0)
-
-
-def _bounded(value: Tensor) -> Tensor:
-    bounded: Tensor = _Bounded.apply(value)  # type: ignore[no-untyped-call]  # torch's
-    return bounded
-
-
-def mix(anchor_logits: Tensor, augmenter_logits: Tensor, gate: Tensor) -> Tensor:
-    """Logits whose softmax is (1 - g) p_anchor + g p_augmenter; at g = 0 `anchor_logits` unchanged.
-
-    anchor_logits, augmenter_logits   (..., vocabulary)
-    gate                              (...) in [0, 1]
-    Slopes reach the anchor's logits and g, never the augmenter.
-    """
-    spoken = torch.log_softmax(augmenter_logits.detach().float(), -1)
-    mixed: Tensor = _Mix.apply(anchor_logits.float(), spoken, gate)  # type: ignore[no-untyped-call]  # torch's
-    return mixed
-
-
-class _Mix(torch.autograd.Function):
-    """log((1 - g) p_b + g p_a) - log p_b, added to the anchor's logits, with a bounded slope."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, augmenter: Tensor, gate: Tensor) -> Tensor:
-        # In place wherever the tensor is ours: at this size fresh memory costs more than the sums.
-        share = gate.unsqueeze(-1)
-        ratio = torch.log_softmax(logits, -1).neg_().add_(augmenter)
-        added = torch.logaddexp(torch.log1p(-share), ratio + torch.log(share))
-        ctx.save_for_backward(augmenter, ratio, added, share)
-        return logits + added
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, None, Tensor | None]:
-        augmenter, ratio, added, share = ctx.saved_tensors
-        grad = grads[0]
-        to_logits = to_gate = None
-        if ctx.needs_input_grad[0]:
-            # The augmenter's part of each token's chance; in logs, where 0 times a huge ratio is 0.
-            owed = (ratio - added).add_(torch.log(share)).exp_().mul_(grad)
-            anchor = (augmenter - ratio).exp_()
-            to_logits = anchor.mul_(owed.sum(-1, keepdim=True)).add_(grad).sub_(owed)
-        if ctx.needs_input_grad[2]:
-            excess = ratio.clamp(max=60.0).expm1_()  # beyond, the slope is 1 / g either way
-            bounded = share.clamp(SLOPE_FLOOR, 1.0 - SLOPE_FLOOR)
-            to_gate = excess.div_((excess * bounded).add_(1.0)).mul_(grad).sum(-1)
-        return to_logits, None, to_gate

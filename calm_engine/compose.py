@@ -24,7 +24,6 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from calm_engine.bridge import GATE_READS
 from calm_engine.card import copy_tokenizer
 from calm_engine.choosing import learned_from
 from calm_engine.data import (
@@ -45,6 +44,7 @@ from calm_engine.frozen import behind, masked
 from calm_engine.lessons import Lessons, samples
 from calm_engine.loop import Schedule
 from calm_engine.modeling import CalmForCausalLM
+from calm_engine.output_path import GATE_READS
 from calm_engine.ranks import Ranks
 from calm_engine.recall import require_recall
 from calm_engine.selfstudy import Source

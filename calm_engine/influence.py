@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from calm_engine.errors import InputError
 from calm_engine.modeling import CalmForCausalLM, Gate
+from calm_engine.output_path import Voice
 from calm_engine.streams import Crossing, Joint, Streams, look
 
 PLACES = 5
@@ -137,7 +138,10 @@ def influence(
         _logprobs(streams.speak(hidden, heard, gates, asking)[0], said)
         for hidden, heard in ((joined, spoken), (alone, spoken), (alone, []))
     )
-    shares = _weights(streams.shares(joined[:, asking], spoken, gates, asking), len(said), streams)
+    chosen = joined[:, asking]
+    alone_said = Voice(streams.top.head(chosen))
+    voices = streams.voices(chosen, alone_said, spoken, gates, asking)
+    shares = _weights({index: share for index, _, share in voices}, len(said), streams)
     crossed = _crossed(streams, crossings, asking, places)
     return [
         TokenInfluence(

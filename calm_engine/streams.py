@@ -9,7 +9,7 @@ Knows how both streams run side by side. Knows no files, no training and no `gen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from calm_engine.alignment import Alignment
-from calm_engine.bridge import Bridge, OutputGate, mix, rotary_angles
+from calm_engine.bridge import Bridge, rotary_angles
 from calm_engine.cache import CalmCache
 from calm_engine.config import CalmConfig
 from calm_engine.errors import InputError
 from calm_engine.families import Decoder, Pass
+from calm_engine.output_path import OutputGate, Voice, mix
 from calm_engine.rereading import Plan, Rereading
 from calm_engine.static_cache import StaticCalmCache
 
@@ -431,43 +432,48 @@ class Streams:
         """
         chosen = _kept(hidden, keep)
         logits = self.top.head(chosen)
-        for index, share in self.shares(chosen, reads, gates, keep).items():
-            said = self._said(index, reads[index], keep)
-            logits = mix(logits, said, share).to(logits.dtype)
-        return logits
+        if not reads:
+            return logits
+        alone = mixed = Voice(logits)
+        for _, voice, share in self.voices(chosen, alone, reads, gates, keep):
+            mixed = Voice(mix(mixed, voice, share).to(logits.dtype))
+        return mixed.logits
 
-    def _said(self, index: int, read: Read, keep: int | Tensor) -> Tensor:
-        """An augmenter's own logits at the kept positions."""
+    def _voice(self, index: int, read: Read, keep: int | Tensor) -> Voice:
+        """What an augmenter itself would say at the kept positions."""
         if read.logits is not None:
-            return _kept(read.logits, keep)
+            return Voice(_kept(read.logits, keep))
         assert read.last is not None  # or it would have no share
-        return self.below[index].head(_kept(read.last, keep))
+        return Voice(self.below[index].head(_kept(read.last, keep)))
 
-    def shares(
+    def voices(
         self,
         chosen: Tensor,
+        alone: Voice,
         reads: Sequence[Read],
         gates: Sequence[float | Tensor],
         keep: int | Tensor,
-    ) -> dict[int, Tensor]:
-        """The output path's g at the kept positions, the request's gate in it, by augmenter.
+    ) -> Iterator[tuple[int, Voice, Tensor]]:
+        """Who else speaks at the kept positions: which augmenter, what it would say there, and its
+        g of the output path, the request's gate in it.
 
         chosen   the anchor's last states there
+        alone    what it would say by itself
         An augmenter that is not mixed in is left out: it was not read to its end, or the path is
         shut and no slope is asked for.
         """
-        found = {}
         modules = cast("list[OutputGate]", list(self.output_gates))
         for index, (read, module, gate) in enumerate(zip(reads, modules, gates, strict=False)):
             if read.last is None or (not torch.is_grad_enabled() and module.is_shut()):
                 continue
-            share: Tensor = module(chosen, _kept(read.last, keep))
+            voice = self._voice(index, read, keep)
+            doubts = torch.stack([alone.doubt(), voice.doubt()], dim=-1)
+            share: Tensor = module(chosen, _kept(read.last, keep), doubts)
             if isinstance(gate, Tensor):
                 share = share * _kept(gate[:, None].expand(read.last.shape[:2]), keep)
             elif gate != 1.0:
                 share = share * gate
-            found[index] = share
-        return found
+            yield index, voice, share
 
 
 def all_real(inputs: Inputs) -> Tensor:

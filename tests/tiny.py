@@ -49,6 +49,7 @@ from transformers import (
 
 from calm_engine.bench.tiny import SPECIALS, byte_tokenizer
 from calm_engine.modeling import CalmForCausalLM
+from calm_engine.output_path import GATE_HEARS, HEARING
 from calm_engine.specs import BridgeSpec
 
 FAMILIES = (
@@ -194,7 +195,9 @@ def awaken(model: CalmForCausalLM, seed: int = 3) -> CalmForCausalLM:
             if name.endswith("openness"):
                 weight.fill_(0.05)
             elif "norm" not in name:
-                weight.copy_(torch.randn(weight.shape, generator=source) * 0.3)
+                # What a gate hears of doubts is multiplied: a larger weight would shut it for good.
+                size = 0.3 / HEARING if name.endswith(GATE_HEARS) else 0.3
+                weight.copy_(torch.randn(weight.shape, generator=source) * size)
     return model
 
 

@@ -28,10 +28,11 @@ from vllm.model_executor.layers.linear import (
 from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 from vllm.model_executor.model_loader.utils import initialize_model
 
-from calm_engine.bridge import Bridge, Heads, Meeting, OutputGate, choose_heads, mix, rotary_angles
+from calm_engine.bridge import Bridge, Heads, Meeting, choose_heads, rotary_angles
 from calm_engine.config import CalmConfig
 from calm_engine.config_keys import bits_of, quantiser_of
 from calm_engine.errors import InputError
+from calm_engine.output_path import OutputGate, Voice, mix
 from calm_engine.parents import vouched
 from calm_engine.specs import BridgeSpec
 from calm_engine.streams import Joint, joints_of
@@ -284,11 +285,12 @@ class CalmForCausalLM(nn.Module):
             return self._head("anchor", hidden_states)
         count = len(self.output_gates)
         last, *heard, gates = torch.split(hidden_states, [*self.widths, count], dim=-1)
-        logits = self._head("anchor", last)
-        for index, (said, module) in enumerate(zip(heard, self.output_gates, strict=True)):
-            share = module(last, said) * gates[:, index]
-            logits = mix(logits, self._head(self.config.roles[index + 1], said), share)
-        return logits
+        alone = mixed = Voice(self._head("anchor", last))
+        for index, (state, module) in enumerate(zip(heard, self.output_gates, strict=True)):
+            voice = Voice(self._head(self.config.roles[index + 1], state))
+            doubts = torch.stack([alone.doubt(), voice.doubt()], dim=-1)
+            mixed = Voice(mix(mixed, voice, module(last, state, doubts) * gates[:, index]))
+        return mixed.logits
 
     def _head(self, role: str, last: Tensor) -> Tensor:
         logits: Tensor = getattr(self, role).compute_logits(last)

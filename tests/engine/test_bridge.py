@@ -1,20 +1,11 @@
-"""One bridge and one gate, without models around them."""
+"""One bridge, without models around it."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from calm_engine.bridge import (
-    OPENING,
-    SLOPE_FLOOR,
-    Bridge,
-    Heads,
-    OutputGate,
-    choose_heads,
-    mix,
-    rotary_angles,
-)
+from calm_engine.bridge import Bridge, Heads, choose_heads, rotary_angles
 from calm_engine.config import default_spread, resolve_connections
 from calm_engine.errors import InputError
 from calm_engine.specs import BridgeSpec
@@ -102,84 +93,6 @@ def test_heads_are_grouped_and_at_most_512_wide() -> None:
     assert choose_heads(BridgeSpec(), anchor_width=576, anchor_heads=9) == Heads(8, 2, 64)
     spec = BridgeSpec(heads=6, kv_heads=3, head_dim=32)
     assert choose_heads(spec, anchor_width=576, anchor_heads=9) == Heads(6, 3, 32)
-
-
-def test_a_newborn_gate_is_shut_and_can_open() -> None:
-    gate = OutputGate(anchor_width=32, augmenter_width=24)
-    assert gate.is_shut()
-    share = gate(*states())
-    assert torch.equal(share, torch.zeros(2, 6))
-    share.sum().backward()
-    assert gate.openness.grad is not None
-    assert gate.openness.grad > 0
-
-
-@pytest.mark.parametrize(("openness", "wish"), [(-0.5, 1.0), (0.5, -1.0)])
-def test_a_gate_pushed_out_of_range_comes_back_and_goes_no_further(
-    openness: float, wish: float
-) -> None:
-    gate = OutputGate(anchor_width=32, augmenter_width=24)
-    with torch.no_grad():
-        gate.openness.fill_(openness)
-    for wanted in (wish, -wish):
-        gate.openness.grad = None
-        (-wanted * gate(*states()).sum()).backward()  # a step against the slope raises wanted * g
-        assert gate.openness.grad is not None
-        step = -float(gate.openness.grad)
-        assert step * wish > 0 if wanted == wish else step == 0
-
-
-def test_a_gate_never_leaves_zero_to_one() -> None:
-    gate = OutputGate(anchor_width=32, augmenter_width=24)
-    with torch.no_grad():
-        gate.openness.fill_(40.0 / OPENING)
-        gate.judge.bias.fill_(30.0)
-    share = gate(*states())
-    assert share.min() >= 0
-    assert share.max() <= 1
-
-
-def test_the_mixture_is_the_weighted_sum_of_both() -> None:
-    torch.manual_seed(2)
-    top, below = torch.randn(5, 11), torch.randn(5, 11)
-    share = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0])
-    wanted = (1 - share[:, None]) * top.softmax(-1) + share[:, None] * below.softmax(-1)
-    mixed = mix(top, below, share)
-    assert torch.allclose(mixed.softmax(-1), wanted, atol=1e-6)
-    assert torch.equal(mixed[0], top[0])
-
-
-def test_the_mixture_has_the_slopes_of_its_formula() -> None:
-    torch.manual_seed(3)
-    top = torch.randn(4, 7, requires_grad=True)
-    below = torch.randn(4, 7)
-    share = torch.tensor([0.1, 0.3, 0.6, 0.9], requires_grad=True)
-    wanted = torch.randint(7, (4,))
-    torch.nn.functional.cross_entropy(mix(top, below, share), wanted).backward()
-    found = top.grad, share.grad
-    top.grad = share.grad = None
-    plain = (1 - share[:, None]) * top.softmax(-1) + share[:, None] * below.softmax(-1)
-    torch.nn.functional.nll_loss(plain.log(), wanted).backward()
-    assert found[0] is not None
-    assert found[1] is not None
-    assert top.grad is not None
-    assert share.grad is not None
-    assert torch.allclose(found[0], top.grad, atol=1e-5)
-    assert torch.allclose(found[1], share.grad, atol=1e-5)
-
-
-def test_a_token_the_anchor_gives_no_chance_does_not_explode() -> None:
-    """At birth the slope in g is p_a / p_b, here e^180: without a bound training would end."""
-    top = torch.tensor([[90.0, -90.0]], requires_grad=True)
-    below = torch.tensor([[-90.0, 90.0]])
-    share = torch.zeros(1, requires_grad=True)
-    torch.nn.functional.cross_entropy(mix(top, below, share), torch.tensor([1])).backward()
-    assert share.grad is not None
-    assert -1 / SLOPE_FLOOR - 2 < float(share.grad) < 0
-    assert top.grad is not None
-    assert bool(top.grad.isfinite().all())
-    far = mix(top.detach(), below, torch.tensor([0.5])).log_softmax(-1)
-    assert torch.allclose(far.exp(), torch.tensor([[0.5, 0.5]]), atol=1e-5)
 
 
 def test_the_default_spread_is_the_papers() -> None:

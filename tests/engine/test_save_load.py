@@ -16,6 +16,7 @@ from calm_engine import digests
 from calm_engine.errors import InputError
 from calm_engine.families import load_parent
 from calm_engine.modeling import CalmForCausalLM
+from calm_engine.output_path import GATE_HEARS
 from calm_engine.specs import BridgeSpec
 from tests.tiny import awaken, make_model, make_pair, make_tokenizer, save_folder, some_ids
 
@@ -343,3 +344,17 @@ def test_a_manifest_tells_what_changed(saved: Path) -> None:
 def test_a_folder_without_a_manifest_is_not_verified(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"artifact\.digest"):
         digests.verify(tmp_path)
+
+
+def test_a_file_whose_gates_hear_no_doubts_says_what_it_said(
+    model: CalmForCausalLM, saved: Path, parents: tuple[Path, Path]
+) -> None:
+    path = saved / "model.safetensors"
+    held = load_file(path)
+    earlier = {name: tensor for name, tensor in held.items() if not name.endswith(GATE_HEARS)}
+    assert len(earlier) < len(held)
+    save_file(earlier, path, metadata={"format": "pt"})
+    again = load(saved, parents)
+    for gate in model.output_gates:
+        torch.nn.init.zeros_(gate.from_doubts.weight)
+    assert torch.equal(said(again), said(model))
