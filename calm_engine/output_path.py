@@ -7,6 +7,7 @@ Knows no models and no training: tensors come in as arguments and go out as resu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -124,6 +125,19 @@ def mix(anchor: Voice, augmenter: Voice, gate: Tensor) -> Tensor:
     logits = anchor.logits.float()
     mixed: Tensor = _Mix.apply(logits, anchor.logs, augmenter.logs, gate)  # type: ignore[no-untyped-call]  # torch's
     return mixed
+
+
+def spoken_together(alone: Voice, others: Iterable[tuple[Voice, Tensor]]) -> Tensor:
+    """Logits of the anchor with each other voice mixed in after the other: (..., vocabulary).
+
+    alone   the anchor's own
+    others  what else is said, and its g
+    """
+    logits = alone.logits
+    for voice, share in others:
+        so_far = alone if logits is alone.logits else Voice(logits)
+        logits = mix(so_far, voice, share).to(alone.logits.dtype)
+    return logits
 
 
 class _Mix(torch.autograd.Function):

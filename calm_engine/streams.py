@@ -22,7 +22,7 @@ from calm_engine.cache import CalmCache
 from calm_engine.config import CalmConfig
 from calm_engine.errors import InputError
 from calm_engine.families import Decoder, Pass
-from calm_engine.output_path import OutputGate, Voice, mix
+from calm_engine.output_path import OutputGate, Voice, spoken_together
 from calm_engine.rereading import Plan, Rereading
 from calm_engine.static_cache import StaticCalmCache
 
@@ -434,10 +434,9 @@ class Streams:
         logits = self.top.head(chosen)
         if not reads:
             return logits
-        alone = mixed = Voice(logits)
-        for _, voice, share in self.voices(chosen, alone, reads, gates, keep):
-            mixed = Voice(mix(mixed, voice, share).to(logits.dtype))
-        return mixed.logits
+        alone = Voice(logits)
+        voices = self.voices(chosen, alone, reads, gates, keep)
+        return spoken_together(alone, ((voice, share) for _, voice, share in voices))
 
     def _voice(self, index: int, read: Read, keep: int | Tensor) -> Voice:
         """What an augmenter itself would say at the kept positions."""

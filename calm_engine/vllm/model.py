@@ -8,7 +8,7 @@ Knows no server and no files but the folder's own layout.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +32,7 @@ from calm_engine.bridge import Bridge, Heads, Meeting, choose_heads, rotary_angl
 from calm_engine.config import CalmConfig
 from calm_engine.config_keys import bits_of, quantiser_of
 from calm_engine.errors import InputError
-from calm_engine.output_path import OutputGate, Voice, mix
+from calm_engine.output_path import OutputGate, Voice, spoken_together
 from calm_engine.parents import vouched
 from calm_engine.specs import BridgeSpec
 from calm_engine.streams import Joint, joints_of
@@ -285,12 +285,15 @@ class CalmForCausalLM(nn.Module):
             return self._head("anchor", hidden_states)
         count = len(self.output_gates)
         last, *heard, gates = torch.split(hidden_states, [*self.widths, count], dim=-1)
-        alone = mixed = Voice(self._head("anchor", last))
-        for index, (state, module) in enumerate(zip(heard, self.output_gates, strict=True)):
-            voice = Voice(self._head(self.config.roles[index + 1], state))
-            doubts = torch.stack([alone.doubt(), voice.doubt()], dim=-1)
-            mixed = Voice(mix(mixed, voice, module(last, state, doubts) * gates[:, index]))
-        return mixed.logits
+        alone = Voice(self._head("anchor", last))
+
+        def voices() -> Iterator[tuple[Voice, Tensor]]:
+            for index, (state, module) in enumerate(zip(heard, self.output_gates, strict=True)):
+                voice = Voice(self._head(self.config.roles[index + 1], state))
+                doubts = torch.stack([alone.doubt(), voice.doubt()], dim=-1)
+                yield voice, module(last, state, doubts) * gates[:, index]
+
+        return spoken_together(alone, voices())
 
     def _head(self, role: str, last: Tensor) -> Tensor:
         logits: Tensor = getattr(self, role).compute_logits(last)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from calm_engine.output_path import OPENING, SLOPE_FLOOR, OutputGate, Voice, mix
+from calm_engine.output_path import OPENING, SLOPE_FLOOR, OutputGate, Voice, mix, spoken_together
 
 
 def heard(rows: int = 2, tokens: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -124,3 +124,15 @@ def test_a_token_the_anchor_gives_no_chance_does_not_explode() -> None:
     assert bool(top.grad.isfinite().all())
     far = mix(Voice(top.detach()), Voice(below), torch.tensor([0.5])).log_softmax(-1)
     assert torch.allclose(far.exp(), torch.tensor([[0.5, 0.5]]), atol=1e-5)
+
+
+def test_several_voices_are_mixed_in_one_after_the_other() -> None:
+    torch.manual_seed(4)
+    alone, one, other = (Voice(torch.randn(3, 11)) for _ in range(3))
+    first, second = torch.tensor([0.0, 0.3, 0.5]), torch.tensor([0.0, 0.2, 1.0])
+    told = spoken_together(alone, [(one, first), (other, second)])
+    both = (1 - first[:, None]) * alone.logs.exp() + first[:, None] * one.logs.exp()
+    wanted = (1 - second[:, None]) * both + second[:, None] * other.logs.exp()
+    assert torch.allclose(told.softmax(-1), wanted, atol=1e-6)
+    assert torch.equal(told[0], alone.logits[0])
+    assert spoken_together(alone, []) is alone.logits
