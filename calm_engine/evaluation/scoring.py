@@ -32,6 +32,9 @@ WORDS = (
     "eleven",
     "twelve",
 )
+_MINUS = "\N{MINUS SIGN}"
+# A run of letters and digits; before a digit the sign of a number that nothing runs into.
+_WORD = re.compile(rf"(?:(?<![\w{_MINUS}-])[{_MINUS}-](?=\d))?[^\W_]+")
 _RULE = re.compile(r"[\s|:-]+")
 NUMBER = re.compile(r"[-+]?\d[\d.,\u00a0\u202f']*")
 
@@ -71,10 +74,13 @@ def judged(
 
 
 def normalised(text: str) -> str:
-    """Words in small letters without accents, one space between: what two answers share."""
+    """Words in small letters without accents, one space between: what two answers share.
+
+    A number below zero keeps its sign; a dash between two numbers or before a word is none.
+    """
     bare = unicodedata.normalize("NFKD", text.casefold())
-    kept = (sign for sign in bare if not unicodedata.combining(sign))
-    return " ".join("".join(sign if sign.isalnum() else " " for sign in kept).split())
+    kept = "".join(sign for sign in bare if not unicodedata.combining(sign))
+    return " ".join(_WORD.findall(kept)).replace(_MINUS, "-")
 
 
 def matches(answer: str, expected: str) -> bool:

@@ -54,6 +54,9 @@ def run(spec: EvaluateSpec) -> tuple[list[Progress], Outcome]:
         ("about 1,250 kg", "1,250"),
         ("Straße", "strasse"),
         ("12 %", "%"),
+        ("It falls to \N{MINUS SIGN}5 degrees", "-5"),
+        ("3-5 weeks", "5"),
+        ("snake_case names", "case"),
     ],
 )
 def test_an_answer_that_holds_the_expected_words_is_right(answer: str, expected: str) -> None:
@@ -67,6 +70,8 @@ def test_an_answer_that_holds_the_expected_words_is_right(answer: str, expected:
         ("Zealand New", "New Zealand"),
         ("New, old Zealand", "New Zealand"),
         ("2017", "17"),
+        ("5 degrees", "-5"),
+        ("-5 degrees", "5"),
         ("", "Lima"),
         ("anything", ""),
         ("12", "%"),
