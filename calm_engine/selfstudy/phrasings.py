@@ -43,6 +43,7 @@ FACT = Phrasings(
         "{v}: whose {a} is this?",
         "Tell me what has {v} for its {a}.",
         "What goes with the {a} {v}?",
+        "What is {v} the {a} of?",
     ),
     back=(
         "With the {a} {v}:",
