@@ -8,17 +8,14 @@ not made again. No process holds more than a slice. Knows no model and no traini
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from calm_engine.data import encode, end_of_answer, piece_of, row_of, shared_prefix
 from calm_engine.digests import file_digest
@@ -27,6 +24,7 @@ from calm_engine.families import read_tokenizer
 from calm_engine.selfstudy import Lesson
 from calm_engine.selfstudy.words import tag_of
 from calm_engine.shards import BLOCKS, DOCUMENTS, PLAN, Tally, Writer, write_documents
+from calm_engine.spreading import spread
 from calm_engine.vetting import Census
 
 FORMAT = 3
@@ -101,12 +99,13 @@ def prepare_shards(
         return
     begin(folder, key)
     work = slices(asked.files)
+    maker = Maker(asked, folder)
     missing = [one for one in work if not (folder / f"{one.name}.json").is_file()]
     done = len(work) - len(missing)
-    for _ in _made(asked, missing, folder, workers):
+    for _ in spread(maker.make, missing, workers):
         done += 1
         yield done, len(work)
-    _end(asked, folder, key, [one.name for one in work])
+    _end(maker, key, [one.name for one in work])
 
 
 def _is_whole(folder: Path, key: dict[str, Any]) -> bool:
@@ -127,23 +126,22 @@ def begin(folder: Path, key: dict[str, Any]) -> None:
         begun.write_text(text, encoding="utf-8")
 
 
-def _end(asked: Preparation, folder: Path, key: dict[str, Any], names: Sequence[str]) -> None:
-    counted = [_counted(folder, name) for name in names]
+def _end(maker: Maker, key: dict[str, Any], names: Sequence[str]) -> None:
+    counted = [_counted(maker.folder, name) for name in names]
     total = sum((one for one, _ in counted), Tally())
     if not total.pieces:
         raise InputError("documents.empty", "no document holds any text")
-    tokenizer = read_tokenizer(asked.tokenizer)
     told = {
         "key": key,
         "shards": names,
         "blocks": [one.blocks for one, _ in counted],
-        "prefix": shared_prefix(tokenizer),
-        "pad": end_of_answer(tokenizer),
-        "vocabulary": len(tokenizer),
+        "prefix": maker.prefix,
+        "pad": end_of_answer(maker.tokenizer),
+        "vocabulary": len(maker.tokenizer),
         "tally": asdict(total),
         "census": asdict(sum((census for _, census in counted), Census())),
     }
-    replace_file(folder / PLAN, json.dumps(told, indent=2))
+    replace_file(maker.folder / PLAN, json.dumps(told, indent=2))
 
 
 def _counted(folder: Path, name: str) -> tuple[Tally, Census]:
@@ -153,42 +151,16 @@ def _counted(folder: Path, name: str) -> tuple[Tally, Census]:
 
 def make(asked: Preparation, work: Sequence[Slice], folder: Path) -> None:
     """Make the shards of some slices, in this process."""
-    maker = _Maker(asked, folder)
+    maker = Maker(asked, folder)
     for one in work:
         maker.make(one)
 
 
-def _made(asked: Preparation, work: Sequence[Slice], folder: Path, workers: int) -> Iterator[Tally]:
-    if workers == 1 or len(work) < 2:
-        maker = _Maker(asked, folder)
-        yield from map(maker.make, work)
-        return
-    # Forked where that can be done: a fresh process loads torch before it reads a word.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else None)
-    with ProcessPoolExecutor(workers, context, _start_worker, (asked, folder)) as pool:
-        for made in as_completed([pool.submit(_make, one) for one in work]):
-            yield made.result()
-
-
-def _start_worker(asked: Preparation, folder: Path) -> None:
-    """One maker for each worker: its tokenizer is read once."""
-    global _MAKER
-    # One thread each: the workers are the parallel part.
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _MAKER = _Maker(asked, folder)
-
-
-def _make(one: Slice) -> Tally:
-    assert _MAKER is not None
-    return _MAKER.make(one)
-
-
-class _Maker:
+class Maker:
     """Turns slices into shards, one at a time."""
 
     def __init__(self, asked: Preparation, folder: Path) -> None:
-        self.folder = folder
+        self.asked, self.folder = asked, folder
         self.tokenizer = read_tokenizer(asked.tokenizer)
         self.prefix = shared_prefix(self.tokenizer)
         self.room = asked.block - len(self.prefix)
@@ -196,8 +168,13 @@ class _Maker:
             raise InputError(
                 "augment.block", "the chat's prefix alone fills a block", block=asked.block
             )
-        self.batch = _plain_encoder(self.tokenizer)
+        self.backend: Any = self.tokenizer.backend_tokenizer  # of fast ones: all here
+        self.backend.encode_special_tokens = True  # what people write is text to the last sign
         self.tags: dict[str, list[int]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A process that is not forked makes its own: a pickled tokenizer forgets how it was set.
+        return Maker, (self.asked, self.folder)
 
     def make(self, one: Slice) -> Tally:
         """Write the shard of a slice: its blocks, its documents, and last its tally."""
@@ -243,7 +220,7 @@ class _Maker:
 
     def _write(self, writer: Writer, texts: Sequence[tuple[int, str, str]]) -> int:
         """Write these texts; how many tokens they are."""
-        found = self.batch([f" {text}" for _, _, text in texts])
+        found = self._encoded([f" {text}" for _, _, text in texts])
         for (number, title, _), ids in zip(texts, found, strict=True):
             tag = f"[{tag_of(title)}]"
             if tag not in self.tags:
@@ -251,19 +228,12 @@ class _Maker:
             writer.text(number, self.tags[tag], ids)
         return sum(map(len, found))
 
-
-def _plain_encoder(tokenizer: PreTrainedTokenizerBase) -> Any:
-    """Texts to arrays of tokens, as `data.encode` has them, many in one call."""
-    backend: Any = tokenizer.backend_tokenizer  # of fast ones: all here
-    backend.encode_special_tokens = True  # what people write is text to the last sign
-
-    def encoded(texts: Sequence[str]) -> list[np.ndarray[Any, Any]]:
+    def _encoded(self, texts: Sequence[str]) -> list[np.ndarray[Any, Any]]:
+        """Texts to arrays of tokens, as `data.encode` has them, many in one call."""
         # A lone surrogate is no text; it is shown as a question mark, as everywhere.
         clean = [text.encode("utf-8", "replace").decode() for text in texts]
-        found = backend.encode_batch_fast(clean, add_special_tokens=False)
+        found = self.backend.encode_batch_fast(clean, add_special_tokens=False)
         return [np.asarray(one.ids, dtype=np.int32) for one in found]
-
-    return encoded
 
 
 def _lesson(row: dict[str, Any]) -> Lesson:
@@ -307,6 +277,3 @@ def replace_file(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)
-
-
-_MAKER: _Maker | None = None

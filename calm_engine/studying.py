@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -35,14 +33,13 @@ from calm_engine.selfstudy.prompts import requests_of
 from calm_engine.selfstudy.saying import passages_of
 from calm_engine.selfstudy.wordings import Wording, asked_for, wordings_of
 from calm_engine.selfstudy.words import plain
+from calm_engine.spreading import spread
 
 FORMAT = 2  # changes with what is made of a document
 LESSONS, PROBES, STUDIED = "lessons.jsonl", "probes.jsonl", "studied.json"
 KEPT = ("digest", "form", "given", "said", "ends", "kind")  # of a lesson
 CELLS = 1 << 23  # of the sketch of how often words stand in the corpus, a byte each
 
-T = TypeVar("T")
-R = TypeVar("R")
 Pairs = np.ndarray[Any, np.dtype[np.uint64]]  # (asked, 2): marks of a question and of its answer
 
 
@@ -130,7 +127,7 @@ def study_apart(asked: Studying, folder: Path, *, workers: int = 1) -> Iterator[
     total = 2 * len(work)
     whole, done = Whole(Sketch(), {}), 0
     counted: dict[str, dict[str, Counter[str]]] = {}
-    for cells, asks, name in _spread(partial(_look, asked), work, workers):
+    for cells, asks, name in spread(partial(_look, asked), work, workers):
         whole.often.add(cells)
         counted[name] = asks
         done += 1
@@ -139,7 +136,7 @@ def study_apart(asked: Studying, folder: Path, *, workers: int = 1) -> Iterator[
     whole = replace(whole, asked=wordings_of(asked.examples, _summed(ordered)))
     pairs: list[Pairs] = []
     sums: Counter[str] = Counter()
-    for found, counts in _spread(partial(_say, asked, whole, folder), work, workers):
+    for found, counts in spread(partial(_say, asked, whole, folder), work, workers):
         pairs.append(found)
         sums.update(counts)
         done += 1
@@ -267,29 +264,3 @@ def _has_one_answer(form: str, kind: str) -> bool:
 
 def _mark(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
-
-
-def _spread(work: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[R]:
-    """The results of all items, in no promised order, from so many processes."""
-    if workers == 1 or len(items) < 2:
-        yield from map(work, items)
-        return
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else None)
-    with ProcessPoolExecutor(workers, context, _start, (work,)) as pool:
-        for made in as_completed([pool.submit(_do, one) for one in items]):
-            yield made.result()
-
-
-def _start(work: Callable[[Any], Any]) -> None:
-    """What a worker does with each item: handed over once, since it may hold much."""
-    global _WORK
-    _WORK = work
-
-
-def _do(item: Any) -> Any:
-    assert _WORK is not None
-    return _WORK(item)
-
-
-_WORK: Callable[[Any], Any] | None = None

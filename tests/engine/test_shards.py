@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -17,7 +18,7 @@ from calm_engine.digests import file_digest
 from calm_engine.errors import InputError
 from calm_engine.exposures import Exposure
 from calm_engine.packing import Part
-from calm_engine.preparing import Preparation, prepare_shards
+from calm_engine.preparing import Maker, Preparation, prepare_shards, slices
 from calm_engine.ranks import ALONE, Ranks
 from calm_engine.shards import Shards
 from calm_engine.shuffled import Shuffled
@@ -88,6 +89,22 @@ def test_the_shards_are_the_same_bytes_for_any_number_of_workers(
     assert names[0] == names[1]
     assert len(names[0]) > 6
     assert all((folders[0] / n).read_bytes() == (folders[1] / n).read_bytes() for n in names[0])
+
+
+def test_a_process_that_is_not_forked_makes_the_same_shards(anchor: Path, tmp_path: Path) -> None:
+    """It is handed a pickled maker, and a pickled tokenizer takes the words of a chat for signs."""
+    corpus = tmp_path / "c.jsonl"
+    row = {"digest": "d", "title": "Note", "text": "Say <|end|> and no more."}
+    corpus.write_text(json.dumps(row), encoding="utf-8")
+    asked = Preparation((str(corpus),), str(anchor), BLOCK)
+    folders = [tmp_path / "here", tmp_path / "there"]
+    makers = [Maker(asked, folder) for folder in folders]
+    for maker in (makers[0], pickle.loads(pickle.dumps(makers[1]))):  # noqa: S301 - our own
+        maker.folder.mkdir()
+        for one in slices(asked.files):
+            maker.make(one)
+    names = [path.name for path in folders[0].iterdir()]
+    assert all((folders[0] / n).read_bytes() == (folders[1] / n).read_bytes() for n in names)
 
 
 def test_what_was_finished_is_not_made_again(
