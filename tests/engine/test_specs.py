@@ -128,10 +128,10 @@ def test_bridge_dropout_needs_an_output_path() -> None:
 FORMER: dict[Spec, str] = {
     AugmentSpec(
         output="o", tokenizer="t", documents="d"
-    ): "079c19670526d4c48c8e3b2ed70b7034bea823fb0f04077f8427f140f2ab81a7",
+    ): "83d691cce022f9cc2bde42c3729812360e495da47690018b1fcd8c6f1a555c2d",
     ComposeSpec(
         output="o", anchor="a", augmenters=("b",), examples="e"
-    ): "291dc9b10e168c19744e3b2445475d4a02ce570f68df316e2c93a9da7b9ee7b2",
+    ): "eefdfcd6cbefe01b46cf5546c08043b721414287895aefe1e05af77cc4683c97",
 }
 
 

@@ -41,7 +41,7 @@ from tests.waiting import wait_until
 
 MODEL = "handbook"
 CONTEXT = 1500  # tokens, which are bytes here
-LONG = "hello"  # a question that the little model answers for seconds
+LONG = "hello"  # the little model answers it for seconds, as any other question
 ROOT = Path(settings.ROOT)
 # Of `calm serve`, in `folders()`.
 FLAGS = ("--composition", "composition", "--anchor", "anchor", "--augmenter", "augmenter")
@@ -79,16 +79,19 @@ class Server:
 
 @cache
 def folders() -> Path:
-    """A tiny composition and its parents, random but lively: it writes noise, fast."""
+    """A tiny composition and its parents, random but lively: it writes noise, fast, without end."""
     from calm_engine.digests import write_manifest  # noqa: PLC0415  torch, for these tests alone
     from calm_engine.modeling import CalmForCausalLM  # noqa: PLC0415
     from tests.tiny import awaken, make_model, save_folder  # noqa: PLC0415
 
     root = Path(tempfile.mkdtemp(prefix="counterpoint-chat-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
-    save_folder(make_model("llama", positions=CONTEXT, seed=1), root / "anchor")
+    anchor = make_model("llama", positions=CONTEXT, seed=1)
     augmenter = make_model("llama", width=32, heads=2, positions=CONTEXT, seed=2)
-    save_folder(augmenter, root / "augmenter")
+    for name, parent in (("anchor", anchor), ("augmenter", augmenter)):
+        # Some other word is always likelier than nought: no answer ends by chance.
+        parent.get_output_embeddings().weight.data[parent.config.eos_token_id] = 0.0
+        save_folder(parent, root / name)
     model = awaken(CalmForCausalLM.compose(root / "anchor", [root / "augmenter"]))
     model.save_pretrained(root / "composition")
     write_manifest(root / "composition")
