@@ -31,9 +31,12 @@ def as_whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(as_whole)]
+# Bounds stand before what takes a value in: behind it they would be kept, and not be described.
+Token = Annotated[int, Field(ge=0), BeforeValidator(as_whole)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(as_whole)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63), BeforeValidator(as_whole)]
 Stop = Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]
-Stops = Annotated[list[Stop], BeforeValidator(as_list), Field(max_length=STOPS)]
+Stops = Annotated[list[Stop], Field(max_length=STOPS), BeforeValidator(as_list)]
 
 
 class _Strict(BaseModel):
@@ -82,9 +85,9 @@ class Completion(Asking):
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    max_tokens: Count | None = None
     stop: Stops | None = None
-    seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Seed | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -108,7 +111,7 @@ class ChatCompletion(Completion):
     """
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES)]
-    max_completion_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    max_completion_tokens: Count | None = None
     response_format: ResponseFormat | None = None
     look_up: bool | None = None
 
@@ -134,7 +137,7 @@ class ChatCompletion(Completion):
 class PlainCompletion(Completion):
     prompt: (
         Annotated[str, Field(min_length=1)]
-        | Annotated[list[Annotated[Whole, Field(ge=0)]], Field(min_length=1)]
+        | Annotated[list[Token], Field(min_length=1)]
         | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1)]
     )
 
@@ -143,7 +146,7 @@ class PlainCompletion(Completion):
 
 
 Text = Annotated[str, Field(min_length=1)]
-Ids = Annotated[list[Annotated[Whole, Field(ge=0)]], Field(min_length=1)]
+Ids = Annotated[list[Token], Field(min_length=1)]
 
 
 class Embedding(Asking):
@@ -159,7 +162,7 @@ class Embedding(Asking):
         | Annotated[list[Ids], Field(min_length=1, max_length=INPUTS)]
     )
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: Annotated[Whole, Field(ge=1)] | None = None
+    dimensions: Count | None = None
     truncate: bool | None = None
 
     def characters(self) -> int:

@@ -130,6 +130,12 @@ def _narrow_embedding(shape: dict[str, Any], mode: GenerationMode) -> None:
         shape["required"] = [*shape["required"], "truncate"]
 
 
+@pytest.mark.parametrize("name", ["ge", "gt", "le", "lt", "min_length", "max_length"])
+def test_every_bound_is_described_in_words_that_clients_know(name: str) -> None:
+    """Bounds behind a validator are held, and written by the names that they have in Python."""
+    assert f'"{name}":' not in json.dumps(document())
+
+
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize("path", ASKED)
 def test_what_is_described_is_what_is_done(
