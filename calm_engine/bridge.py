@@ -44,17 +44,19 @@ def choose_heads(spec: BridgeSpec, *, anchor_width: int, anchor_heads: int) -> H
 
 
 def rotary_angles(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines for positions (batch, time): two tensors (batch, 1, time, width)."""
+    """For positions (batch, time) the cosines, and the sines, those of the first half negative.
+
+    Two tensors (batch, 1, time, width): by the sign a rotation needs no halves taken apart.
+    """
     steps = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32)
     angles = positions[:, None, :, None].float() / ROTARY_BASE ** (steps / width)
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def _rotate(states: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = angles
-    left, right = states.chunk(2, dim=-1)
-    turned = states * cos + torch.cat((-right, left), dim=-1) * sin
+    turned = torch.addcmul(states * cos, states.roll(states.shape[-1] // 2, dims=-1), sin)
     return turned.to(states.dtype)  # angles are float32, where the bridge may be bfloat16
 
 
@@ -175,10 +177,11 @@ class Bridge(nn.Module):
         added = self.out(self._attend(asked, read, mask, angles, cache, meeting))
         if self.aligned is not None:
             added = added + self.aligned(here)
-        if self.gate is not None:
+        if self.gate is None:
+            added = added * self.scale
+        else:
             judged = torch.cat((asked, here), dim=-1) if self.gates_by_both else asked
-            added = added * (2.0 * torch.sigmoid(self.gate(judged)))  # 1 at birth
-        added = added * self.scale
+            added = added * (torch.sigmoid(self.gate(judged)) * (2.0 * self.scale))  # 1 at birth
         if meeting is not None:
             added = added * meeting.present[:, :, None]
         if isinstance(gate, Tensor):
@@ -241,12 +244,15 @@ class Bridge(nn.Module):
         if meeting is not None:
             mask = meeting.view
         group = heads.count // heads.shared
+        if time > 1:  # many queries are answered fastest when each head has keys of its own
+            key, value = (one.repeat_interleave(group, dim=1) for one in (key, value))
         attended = functional.scaled_dot_product_attention(
             query,
-            key.repeat_interleave(group, dim=1),
-            value.repeat_interleave(group, dim=1),
+            key,
+            value,
             attn_mask=mask,
             is_causal=mask is None and time > 1,
+            enable_gqa=time == 1,
         )
         return attended.transpose(1, 2).reshape(batch, time, heads.count * heads.width)
 

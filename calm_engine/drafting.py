@@ -30,8 +30,9 @@ from transformers import PreTrainedModel
 from calm_engine.cache import CalmCache
 from calm_engine.errors import InputError
 from calm_engine.generation import Answer, Chooser, Piece, Sampling, end_tokens, pieces
+from calm_engine.inputs import Inputs, look
 from calm_engine.modeling import CalmForCausalLM, Gate
-from calm_engine.streams import Inputs, Read, look
+from calm_engine.streams import Read
 
 TOKENS = 4
 CONFIDENCE = 0.5

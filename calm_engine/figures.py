@@ -29,6 +29,13 @@ class Figure:
             return True
         return self.value >= self.bar if self.at_least else self.value <= self.bar
 
+    def line(self) -> str:
+        """The number for people, with its bar and whether it is met."""
+        wanted = "" if self.bar is None else f"{'>=' if self.at_least else '<='} {self.bar:g}"
+        said = "" if self.bar is None else "ok" if self.is_met else "MISSED"
+        value = f"{self.name:<44} {self.value:>10.3f} {self.unit:<14}"
+        return f"{value} {wanted:<10} {said:<7} {self.against}"
+
     def as_json(self) -> str:
         """One JSON object on one line."""
         told = {
@@ -44,10 +51,4 @@ class Figure:
 
 def table(figures: Sequence[Figure]) -> str:
     """A table for people, then one JSON object a line for programs."""
-    lines = []
-    for one in figures:
-        wanted = "" if one.bar is None else f"{'>=' if one.at_least else '<='} {one.bar:g}"
-        said = "" if one.bar is None else "ok" if one.is_met else "MISSED"
-        value = f"{one.name:<44} {one.value:>10.3f} {one.unit:<14}"
-        lines.append(f"{value} {wanted:<10} {said:<7} {one.against}")
-    return "\n".join([*lines, *(one.as_json() for one in figures)])
+    return "\n".join([*(one.line() for one in figures), *(one.as_json() for one in figures)])

@@ -20,9 +20,10 @@ from torch.nn.utils.rnn import pad_sequence
 from calm_engine.cache import CalmCache
 from calm_engine.data import Sequenced, chance_of, pad_right
 from calm_engine.families import Decoder
+from calm_engine.inputs import look
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.ranks import Ranks
-from calm_engine.streams import Frozen, Read, look
+from calm_engine.streams import Frozen, Read
 
 TOGETHER = 32  # sequences that are read at once and share a file
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from calm_engine.errors import InputError
+from calm_engine.inputs import look
 from calm_engine.modeling import CalmForCausalLM, Gate
 from calm_engine.output_path import Voice
-from calm_engine.streams import Crossing, Joint, Streams, look
+from calm_engine.streams import Crossing, Joint, Streams
 
 PLACES = 5
 

@@ -26,7 +26,7 @@ HEARING = 8.0
 # chance. Below this g the slope is taken as it is at this g, so that birth gives no explosion.
 SLOPE_FLOOR = 0.02
 
-# Below this log-probability a token has no chance at all, and nought times no end is no number.
+# The log-probability of a token without any chance: nought times no end is no number.
 NO_CHANCE = -1e4
 
 # Names of the gate's matrices: those that read states, and the one that hears doubts.
@@ -38,18 +38,18 @@ class Voice:
     """What a model would say next.
 
     logits  (..., vocabulary)
-    logs    their log-probabilities, float32, without slopes
+    logs    their log-probabilities, float32, without slopes, none below NO_CHANCE
     """
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
-        self.logs = torch.log_softmax(logits.detach().float(), -1)
+        self.logs = torch.log_softmax(logits.detach().float(), -1).clamp_(min=NO_CHANCE)
 
     def doubt(self) -> Tensor:
         """How unsure it is: the entropy in nats, float32, (...)."""
         # Once more a softmax, since its exponentials are several times as fast as `exp`.
         chances = torch.softmax(self.logs, -1)
-        doubt: Tensor = -torch.linalg.vecdot(chances, self.logs.clamp(min=NO_CHANCE))
+        doubt: Tensor = -torch.linalg.vecdot(chances, self.logs)
         return doubt
 
 
@@ -123,8 +123,19 @@ def mix(anchor: Voice, augmenter: Voice, gate: Tensor) -> Tensor:
     Slopes reach the anchor's logits and g, never the augmenter. float32, (..., vocabulary).
     """
     logits = anchor.logits.float()
-    mixed: Tensor = _Mix.apply(logits, anchor.logs, augmenter.logs, gate)  # type: ignore[no-untyped-call]  # torch's
-    return mixed
+    if torch.is_grad_enabled():
+        mixed: Tensor = _Mix.apply(logits, anchor.logs, augmenter.logs, gate)  # type: ignore[no-untyped-call]  # torch's
+        return mixed
+    # In place: for a token that is said, fresh memory costs more than the sums.
+    share = gate.unsqueeze(-1)
+    ratio = augmenter.logs - anchor.logs
+    return _added(ratio, share, out=ratio).add_(logits)
+
+
+def _added(ratio: Tensor, share: Tensor, out: Tensor | None = None) -> Tensor:
+    """log((1 - g) p_b + g p_a) - log p_b, from log p_a - log p_b; `out` may be the ratio itself."""
+    told = torch.add(ratio, torch.log(share), out=out)
+    return torch.logaddexp(torch.log1p(-share), told, out=told)
 
 
 def spoken_together(alone: Voice, others: Iterable[tuple[Voice, Tensor]]) -> Tensor:
@@ -141,7 +152,7 @@ def spoken_together(alone: Voice, others: Iterable[tuple[Voice, Tensor]]) -> Ten
 
 
 class _Mix(torch.autograd.Function):
-    """log((1 - g) p_b + g p_a) - log p_b, added to the anchor's logits, with a bounded slope."""
+    """What `_added` gives, added to the anchor's logits, with a bounded slope."""
 
     @staticmethod
     def forward(
@@ -149,7 +160,7 @@ class _Mix(torch.autograd.Function):
     ) -> Tensor:
         share = gate.unsqueeze(-1)
         ratio = augmenter - anchor
-        added = torch.logaddexp(torch.log1p(-share), ratio + torch.log(share))
+        added = _added(ratio, share)
         ctx.save_for_backward(anchor, ratio, added, share)
         return logits + added
 

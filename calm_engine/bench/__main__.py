@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{device.type}, {torch.get_num_threads()} threads, {os.cpu_count()} cores", flush=True)
     with tempfile.TemporaryDirectory(prefix="calm-bench-") as scratch:
         try:
-            return show(list(_measured(args, device, Path(scratch))))
+            return show(_measured(args, device, Path(scratch)))
         except EngineError as error:
             parser.error(str(error))
 

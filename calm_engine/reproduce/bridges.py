@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from calm_engine.bridge import rotary_angles
 from calm_engine.data import chance_of, encode
+from calm_engine.inputs import look
 from calm_engine.loop import Schedule
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.parents import Parent
@@ -23,7 +24,6 @@ from calm_engine.reproduce.key_value import Expression, Key, Lesson, of_keys, of
 from calm_engine.reproduce.language import make_tokenizer
 from calm_engine.reproduce.parents import WARMUP
 from calm_engine.specs import BridgeSpec
-from calm_engine.streams import look
 
 EMBEDDINGS = -1  # where the bridge joins the anchor, which has read nothing there
 # Share of the keys that the bridge hands over. The output gate learns on the others: on the same

@@ -11,10 +11,10 @@ import torch
 from calm_engine.compose import compose, like_the_anchor, say
 from calm_engine.data import pad_right
 from calm_engine.frozen import FrozenStates
+from calm_engine.inputs import look
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.ranks import ALONE
 from calm_engine.specs import BridgeSpec
-from calm_engine.streams import look
 from tests.engine.learning import drain, make_compose
 from tests.tiny import FAMILIES, awaken, make_composition, make_pair
 
