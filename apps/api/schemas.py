@@ -36,7 +36,8 @@ Token = Annotated[int, Field(ge=0), BeforeValidator(as_whole)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(as_whole)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63), BeforeValidator(as_whole)]
 Stop = Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]
-Stops = Annotated[list[Stop], Field(max_length=STOPS), BeforeValidator(as_list)]
+_Stops = Annotated[list[Stop], Field(max_length=STOPS)]
+Stops = Annotated[_Stops, BeforeValidator(as_list, json_schema_input_type=Stop | _Stops)]
 
 
 class _Strict(BaseModel):

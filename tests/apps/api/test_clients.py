@@ -96,8 +96,8 @@ def asked_from_node(*words: str) -> dict[str, Any]:
 def narrowed(mode: GenerationMode) -> Any:
     """The description with a model that is there, and answers of a few tokens.
 
-    Right requests hold no field that only some model servers know, and no token ids, of which each
-    model has its own.
+    Right requests hold no field that only some model servers know, no token ids, of which each
+    model has its own, and no more messages than the model has positions for.
     """
     told = document()
     for kind in ("ChatCompletion", "PlainCompletion"):
@@ -109,6 +109,8 @@ def narrowed(mode: GenerationMode) -> Any:
         if mode is GenerationMode.POSITIVE:
             shape["additionalProperties"] = False
             shape["properties"].pop("response_format", None)  # any schema is right there
+            if "messages" in shape["properties"]:
+                shape["properties"]["messages"]["maxItems"] = 6
             if "prompt" in shape["properties"]:
                 shape["properties"]["prompt"] = {"type": "string", "minLength": 1}
     _narrow_embedding(told["components"]["schemas"]["Embedding"], mode)
@@ -134,6 +136,11 @@ def _narrow_embedding(shape: dict[str, Any], mode: GenerationMode) -> None:
 def test_every_bound_is_described_in_words_that_clients_know(name: str) -> None:
     """Bounds behind a validator are held, and written by the names that they have in Python."""
     assert f'"{name}":' not in json.dumps(document())
+
+
+def test_a_lone_stop_word_is_described_beside_a_list_of_them() -> None:
+    told = document()["components"]["schemas"]["ChatCompletion"]["properties"]["stop"]
+    assert [one["type"] for one in told["anyOf"]] == ["string", "array", "null"]
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
