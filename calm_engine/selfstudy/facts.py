@@ -5,19 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from calm_engine.selfstudy.names import (
+    MAX_ENTITY,
+    MAX_VALUE,
+    is_attribute,
+    is_entity,
+    is_label,
+    is_value,
+)
 from calm_engine.selfstudy.nouns import Fact, Source
-from calm_engine.selfstudy.tables import MAX_KEY, NAMING_KEYS, facts_of_table, table_at
+from calm_engine.selfstudy.tables import NAMING_KEYS, facts_of_table, table_at
 from calm_engine.selfstudy.words import clean, plain
 
-MAX_VALUE = 90  # characters of a value
-MAX_TITLE = 60  # characters of an entity's name
+TITLE_HOLDS = 8  # lines of prose behind a title without marks, after which it tells no more
+CODE_INDENT = 4  # spaces from which a line may be code, and is no title
 
 _MAIL_KEYS = {"from", "to", "cc", "bcc", "subject", "date", "sent", "reply to", "message id"}
 _KEY_VALUE = re.compile(
     r"^\s*(?:[-*•\u2013·]\s+)?(?:\*\*|__)?(?P<key>[^\W\d_][^:|*]{0,47}?)(?:\*\*|__)?\s*:\s*(?:\*\*|__)?\s*"
     r"(?P<value>\S.*?)\s*(?:\*\*|__)?\s*$"
 )
-_HEADING = re.compile(r"^\s*(?:#{1,6}\s+|\*\*)(?P<title>.+?)(?:\*\*|\s#+)?\s*$")
+_HEADING = re.compile(r"^ {0,3}(?:#{1,6}\s+|\*\*)(?P<title>.+?)(?:\*\*|\s#+)?\s*$")
+_FENCE = re.compile(r"^ {0,3}(?P<mark>`{3,}|~{3,})")
 
 
 def merge(facts: Iterable[Fact]) -> list[Fact]:
@@ -36,29 +45,64 @@ def facts_in(document: Source, *, keys: frozenset[str] = frozenset()) -> list[Fa
           a PDF often does, is taken apart before them
     """
     rows: list[tuple[str, str, str]] = []
-    title = clean(document.title)
-    lines = _apart(document.text, keys).splitlines()
+    above = _Above(document.title)
+    lines = _without_listings(_apart(document.text, keys).splitlines())
     at = 0
     while at < len(lines):
         table, after = table_at(lines, at)
         if table:
-            rows += facts_of_table(table, title)
+            rows += facts_of_table(table, above.title)
             at = after
             continue
         is_prose = _goes_on(lines, at)
         block, after = ([], at) if is_prose else _block_at(lines, at)
         if block:
-            named = next((v for k, v in block if plain(k) in NAMING_KEYS), title)
+            named = next((v for k, v in block if plain(k) in NAMING_KEYS), above.title)
             rows += [(named, k, v) for k, v in block if plain(k) not in NAMING_KEYS]
             at = after
             continue
-        title = title if is_prose else _title_of(lines[at]) or title
+        above.pass_by(lines, at, is_prose=is_prose)
         at += 1
     return [
         Fact(entity, attribute, value, document.digest, document.title)
         for entity, attribute, value in rows
         if _is_fact(entity, attribute, value)
     ]
+
+
+class _Above:
+    """The title that facts stand under, until the next one, or until prose has led away from it."""
+
+    def __init__(self, title: str) -> None:
+        self.title = clean(title)
+        self._holds: int | None = None  # lines of prose; None: as long as no other title comes
+
+    def pass_by(self, lines: list[str], at: int, *, is_prose: bool) -> None:
+        """Take note of a line that states no fact."""
+        found = "" if is_prose else _title_of(lines, at)
+        if found and _HEADING.match(lines[at]):
+            # What names nothing ends what was above it all the same.
+            self.title, self._holds = found if is_entity(found) else "", None
+        elif is_entity(found):
+            self.title, self._holds = found, TITLE_HOLDS
+        elif lines[at].strip() and self._holds is not None:
+            self._holds -= 1
+            if self._holds < 0:
+                self.title = ""
+
+
+def _without_listings(lines: list[str]) -> list[str]:
+    """The lines, those of fenced listings blank: what stands there is code, or output."""
+    kept, mark = list[str](), ""
+    for line in lines:
+        fence = _FENCE.match(line)
+        is_end = bool(mark) and line.strip().startswith(mark)
+        if fence and not mark:
+            mark = fence["mark"]
+        kept.append("" if mark else line)
+        if is_end:
+            mark = ""
+    return kept
 
 
 def _apart(text: str, keys: frozenset[str]) -> str:
@@ -70,10 +114,10 @@ def _apart(text: str, keys: frozenset[str]) -> str:
 
 def _is_fact(entity: str, attribute: str, value: str) -> bool:
     return (
-        0 < len(entity) <= MAX_TITLE
+        is_entity(entity)
         and "://" not in entity
-        and 0 < len(attribute) <= MAX_KEY
-        and 0 < len(value) <= MAX_VALUE
+        and is_attribute(attribute)
+        and is_value(value)
         and plain(attribute) not in _MAIL_KEYS
         and plain(entity) != plain(value)
     )
@@ -117,13 +161,23 @@ def _pair(line: str) -> tuple[str, str] | None:
     return key, value
 
 
-def _title_of(line: str) -> str:
+def _title_of(lines: list[str], at: int) -> str:
     """The entity that a line announces: a heading, or a short line that is no sentence."""
-    match = _HEADING.match(line)
-    told = clean(match["title"] if match else line)
-    is_short = 0 < len(told) <= MAX_TITLE and len(told.split()) <= 6
-    if match is None and (not is_short or told[-1] in ".!?,;:" or not told[0].isupper()):
+    match = _HEADING.match(lines[at])
+    told = clean(match["title"] if match else lines[at])
+    is_short = 0 < len(told) <= MAX_ENTITY and len(told.split()) <= 6
+    if not is_short or is_label(told):
         return ""
-    if match is not None and not is_short:
+    if match is None and (told[-1] in ".!?,;:" or not told[0].isupper() or _is_listed(lines, at)):
         return ""
     return clean(re.split(r"\s+[\u2013\u2014|-]\s+|:\s+", told)[-1])
+
+
+def _is_listed(lines: list[str], at: int) -> bool:
+    """Whether a line may stand in a listing: it is indented, and heads nothing further in."""
+    after = next((line for line in lines[at + 1 :] if line.strip()), "")
+    return _indent(lines[at]) >= CODE_INDENT and _indent(after) <= _indent(lines[at])
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

@@ -6,9 +6,9 @@ import csv
 import re
 from collections.abc import Iterator
 
+from calm_engine.selfstudy.names import MAX_ATTRIBUTE
 from calm_engine.selfstudy.words import clean, plain
 
-MAX_KEY = 48  # characters of an attribute's name
 NAMING_KEYS = {"product", "product name", "name", "item", "model", "title", "entity", "subject"}
 
 _VALUE_HEADERS = {"", "value", "values", "detail", "details", "entry", "data"}
@@ -52,7 +52,7 @@ class _split_by:  # noqa: N801 - used like a function, but compared by identity 
 
 def _looks_like_header(cells: list[str]) -> bool:
     return all(
-        cell and len(cell) <= MAX_KEY and cell[-1] not in ".!?" and not cell[0].isdigit()
+        cell and len(cell) <= MAX_ATTRIBUTE and cell[-1] not in ".!?" and not cell[0].isdigit()
         for cell in cells
     )
 

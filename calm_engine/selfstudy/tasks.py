@@ -1,8 +1,9 @@
-"""Questions with answers made of the facts that documents state: what a composition can learn from
-where nobody wrote an example. By rules alone, so that any answer is known to be right.
+"""Questions with answers made of what documents state: what a composition can learn from where
+nobody wrote an example. By rules alone, so that any answer is known to be right.
 
 Each fact is asked for in several wordings and used in tasks of public skill, whose answers state it
-before they use it. Entities that no document names are asked about too, and the answer says so.
+before they use it; what prose says besides is asked as well (`retelling`). Entities that no
+document names are asked about too, and the answer says so.
 Knows no model; who may learn from which question is decided in `split`.
 """
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 
 from calm_engine.selfstudy.nouns import Fact, Source
 from calm_engine.selfstudy.preparing import facts_of
+from calm_engine.selfstudy.retelling import PROSE, Row, retold
 from calm_engine.selfstudy.words import lowered, plain
 
 RECALL, PARAPHRASE, ARITHMETIC = "recall", "paraphrase", "arithmetic"
@@ -42,8 +44,6 @@ _RECALL = ("What is the {a} of {e}?", "Which {a} does {e} have?")
 _PARAPHRASE = ("{e}: I need its {a}, please.", "Do you know the {a} that belongs to {e}?")
 _SYLLABLES = tuple(a + b for a in "bdfgklmnprstvz" for b in "aeiou")
 
-Row = dict[str, str]
-
 
 @dataclass(frozen=True)
 class Tasks:
@@ -63,16 +63,17 @@ def tasks_of(
     documents: Sequence[Source],
     *,
     seed: int = 0,
-    kinds: Collection[str] = TASKS,
+    kinds: Collection[str] = (*TASKS, *PROSE),
     unanswerable: float = 0.0,
 ) -> Tasks:
-    """Everything that can be asked of the facts that these documents state.
+    """Everything that can be asked of what these documents state.
 
-    kinds          of `TASKS`
+    kinds          of `TASKS` and `PROSE`
     unanswerable   how many questions about nobody there are for each entity
     """
     dropped: Counter[str] = Counter()
-    held = _askable(facts_of(documents), dropped)
+    facts = facts_of(documents)
+    held = _askable(facts, dropped)
     chance = random.Random(f"tasks {seed}")  # noqa: S311 - sampling, not secrets
     names = sorted(held)
     chosen = sorted(chance.sample(names, min(ENTITIES, len(names))))
@@ -80,7 +81,9 @@ def tasks_of(
     rows = [row for name in chosen for row in _about(name, known, chance) if row["kind"] in kinds]
     attributes = sorted({fact.attribute for facts in known.values() for fact in facts})
     rows += _refusals(attributes, names, round(unanswerable * len(chosen)), chance)
-    return Tasks(tuple(rows), dict(dropped))
+    of_prose, left_out = retold(documents, facts, chance)
+    rows += [row for row in of_prose if row["kind"] in kinds]
+    return Tasks(tuple(rows), dict(dropped + Counter(left_out)))
 
 
 Known = Mapping[str, Sequence[Fact]]

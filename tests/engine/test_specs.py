@@ -128,10 +128,10 @@ def test_bridge_dropout_needs_an_output_path() -> None:
 FORMER: dict[Spec, str] = {
     AugmentSpec(
         output="o", tokenizer="t", documents="d"
-    ): "83d691cce022f9cc2bde42c3729812360e495da47690018b1fcd8c6f1a555c2d",
+    ): "1747592ce1d082400d5210f86d6d80243161674f4c6de1dde2489e6b474d8626",
     ComposeSpec(
         output="o", anchor="a", augmenters=("b",), examples="e"
-    ): "eefdfcd6cbefe01b46cf5546c08043b721414287895aefe1e05af77cc4683c97",
+    ): "3a44ac3e4d19f61210932cf57fb360122907ce93c5f792a817fccc8cdac60490",
 }
 
 
