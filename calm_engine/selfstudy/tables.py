@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from calm_engine.selfstudy.names import MAX_ATTRIBUTE
 from calm_engine.selfstudy.words import clean, plain
 
+LONGEST_ROW = 10_000  # characters of a line with cells; beyond stands data that nobody reads
 NAMING_KEYS = {"product", "product name", "name", "item", "model", "title", "entity", "subject"}
 
 _VALUE_HEADERS = {"", "value", "values", "detail", "details", "entry", "data"}
@@ -44,10 +45,13 @@ class _split_by:  # noqa: N801 - used like a function, but compared by identity 
         self.mark = mark
 
     def __call__(self, line: str) -> list[str] | None:
-        # A comma with a space behind it stands in a sentence, not between two cells.
-        if self.mark not in line or f"{self.mark} " in line:
+        if self.mark not in line or len(line) > LONGEST_ROW:
             return None
-        return [clean(cell) for cell in next(csv.reader([line], delimiter=self.mark), [])]
+        cells = next(csv.reader([line], delimiter=self.mark), [])
+        # A comma with a space behind it stands in a sentence, or in a quoted cell.
+        if any(cell.startswith(" ") for cell in cells[1:]):
+            return None
+        return [clean(cell) for cell in cells]
 
 
 def _looks_like_header(cells: list[str]) -> bool:

@@ -24,6 +24,10 @@ SHEETS = {
         "Product,Country of manufacture,Year introduced\nVelkor,Peru,2017\n"
         "Zandu,Chile,2018\nBriel,Japan,2019\n"
     ),
+    "quoted csv": (
+        'Product,Country of manufacture,Made for,Year introduced\nVelkor,Peru,"Peru, Chile",2017\n'
+        'Zandu,Chile,"Chile, Peru",2018\nBriel,Japan,Japan,2019\n'
+    ),
     "semicolons": (
         "Name;Country of manufacture;Year introduced\nVelkor;Peru;2017\n"
         "Zandu;Chile;2018\nBriel;Japan;2019\n"
@@ -57,6 +61,12 @@ def test_lines_that_a_pdf_runs_together_are_taken_apart_by_keys_known_from_elsew
     assert ("Velkor", "Country of manufacture", "Peru") in {
         (f.entity, f.attribute, f.value) for f in found.found
     }
+
+
+def test_a_line_of_endless_data_states_nothing_and_stops_nobody() -> None:
+    assert facts_in(source(f"key,{'x' * 200_000}\n{SHEETS['plain']}")) == facts_in(
+        source(SHEETS["plain"])
+    )
 
 
 def test_the_heads_of_mails_are_no_facts() -> None:
