@@ -204,8 +204,7 @@ def promote(
             "composition.closure",
             "Only a person who may read everything this model learned from can promote it.",
         )
-    judged = gates.check(report)
-    short = [gate.name for gate in judged if not gate.is_passed]
+    short = [gate.name for gate in gates.check(report) if not gate.is_passed]
     if short and not reason.strip():
         raise InputError(
             "gates.failed",
@@ -223,7 +222,7 @@ def promote(
             alias,
             by=by,
             reason=with_second(reason, second),
-            gates=[gate.as_dict() for gate in judged],
+            gates=gates.recorded(report),
             report_id=report.pk,
             seen=seen,
         )

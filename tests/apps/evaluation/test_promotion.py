@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.db import DatabaseError, transaction
+from django.utils import translation
 
 from apps.accounts.rules import change_rules
 from apps.corpora import actions as corpora
@@ -37,6 +38,18 @@ def test_a_report_with_good_numbers_passes_every_gate(cast: Cast) -> None:
         move = AliasChange.objects.get(name="live")
         assert [gate["verdict"] for gate in move.gates] == ["passed"] * 4
         assert move.report_id == report.pk
+
+
+def test_gates_speak_the_readers_language_and_the_history_keeps_the_sites(cast: Cast) -> None:
+    with tenant_scope(cast.north), translation.override("de"):
+        report = file(make_model(cast), BOTH, cast)
+        first = gates.check(report)[0]
+        assert (first.name, first.verdict.label) == ("Weiß, was der Anker nicht weiß", "Bestanden")
+        assert " bis " in first.words
+        promote("live", report, by=cast.ada)
+        kept = AliasChange.objects.get(name="live").gates[0]
+    assert (kept["name"], kept["verdict"]) == ("Knows what the anchor does not", "passed")
+    assert " to " in kept["words"]
 
 
 def test_overlapping_intervals_are_no_pass(cast: Cast) -> None:
