@@ -62,7 +62,7 @@ DEFINITION = Phrasings(
     direct=(
         "Go on: {s} {l}",
         "How does this go on: {s} {l} ...?",
-        "What do the documents say of {s}: it {l} what?",
+        "The documents say that {s} {l} what?",
     ),
     inverse=("What {l} {r}?", "Of what is it said that it {l} {r}?", "{l} {r}: what is meant?"),
 )

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from calm_engine.selfstudy.nouns import Fact, Source
 from calm_engine.selfstudy.preparing import facts_of
 from calm_engine.selfstudy.retelling import PROSE, Row, retold
-from calm_engine.selfstudy.words import lowered, plain
+from calm_engine.selfstudy.words import is_or_are, lowered, plain
 
 RECALL, PARAPHRASE, ARITHMETIC = "recall", "paraphrase", "arithmetic"
 DIFFERENCE, FORMAT, TABLE, TRANSLATION = "difference", "format", "table", "translation"
@@ -40,8 +40,8 @@ SENTENCES = {
 }
 
 _NUMBER = re.compile(r"\d{1,6}")
-_RECALL = ("What is the {a} of {e}?", "Which {a} does {e} have?")
-_PARAPHRASE = ("{e}: I need its {a}, please.", "Do you know the {a} that belongs to {e}?")
+_RECALL = ("What {verb} the {a} of {e}?", "Which {a} does {e} have?")
+_PARAPHRASE = ("{e}: I need its {a}, please.", "Please look up the {a} for {e}.")
 _SYLLABLES = tuple(a + b for a in "bdfgklmnprstvz" for b in "aeiou")
 
 
@@ -128,8 +128,12 @@ def _about(name: str, known: Known, chance: random.Random) -> Iterator[Row]:
 
 def _asked(fact: Fact, wordings: Sequence[str], kind: str) -> Iterator[Row]:
     for wording in wordings:
-        question = wording.format(a=lowered(fact.attribute), e=fact.entity)
+        question = _put(wording, fact.attribute, fact.entity)
         yield _row(fact, question, fact.value, fact.value, kind)
+
+
+def _put(wording: str, attribute: str, entity: str) -> str:
+    return wording.format(verb=is_or_are(attribute), a=lowered(attribute), e=entity)
 
 
 def _formatted(fact: Fact) -> Row:
@@ -163,8 +167,8 @@ def _translated(fact: Fact, chance: random.Random) -> Iterator[Row]:
     language = chance.choice(sorted(SENTENCES))
     said = SENTENCES[language].format(v=fact.value)
     question = (
-        f"Answer with a sentence in {language}: what is the {lowered(fact.attribute)} of "
-        f"{fact.entity}?"
+        f"Answer with a sentence in {language}: what {is_or_are(fact.attribute)} the "
+        f"{lowered(fact.attribute)} of {fact.entity}?"
     )
     yield _row(fact, question, f"{said}.", said, TRANSLATION)
 
@@ -212,7 +216,7 @@ def _refusals(
             taken.add(plain(name))
             count -= 1
             fact = Fact(name, chance.choice(attributes), "", "")
-            question = chance.choice(_RECALL).format(a=lowered(fact.attribute), e=name)
+            question = _put(chance.choice(_RECALL), fact.attribute, name)
             yield _row(fact, question, REFUSAL, REFUSED, UNANSWERABLE)
 
 

@@ -17,6 +17,13 @@ def lowered(name: str) -> str:
     return " ".join((first, *rest))
 
 
+def is_or_are(name: str) -> str:
+    """The verb that an attribute wants: "are" where its last word looks like many things."""
+    last = name.split()[-1]  # an abbreviation stays one thing
+    is_many = last[-2:].islower() and last.endswith("s") and not last.endswith(("ss", "us", "is"))
+    return "are" if is_many else "is"
+
+
 def plain(text: str) -> str:
     """Words in small letters with one space between: what two wordings share."""
     return " ".join(re.findall(r"\w+", text.lower()))

@@ -6,6 +6,7 @@ import pytest
 
 from calm_engine.selfstudy import Source, facts_in
 from calm_engine.selfstudy.names import is_attribute, is_entity, is_label, is_value
+from calm_engine.selfstudy.words import is_or_are
 
 
 def found(text: str) -> set[tuple[str, str, str]]:
@@ -101,3 +102,13 @@ def test_a_term_further_in_names_what_stands_below_it_and_a_line_of_code_does_no
     assert found(term) == {("Games/Blocks", "Examples", "netris")}
     code = "Velkor\n\n        RUNTIME DESTINATION bin\n        Weight: 4 kg\n"
     assert found(code) == {("Velkor", "Weight", "4 kg")}
+
+
+@pytest.mark.parametrize("name", ["Examples", "spare parts", "Dimensions"])
+def test_a_question_for_many_things_says_are(name: str) -> None:
+    assert is_or_are(name) == "are"
+
+
+@pytest.mark.parametrize("name", ["Weight", "Address", "Status", "Basis", "GPS", "Made in"])
+def test_a_question_for_one_thing_says_is(name: str) -> None:
+    assert is_or_are(name) == "is"
