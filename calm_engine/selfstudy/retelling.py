@@ -17,25 +17,28 @@ DEFINITION, SECTION, LIST = "definition", "section", "list"
 PROSE = (DEFINITION, SECTION, LIST)
 MOST = 300  # of each kind asked about: more teach a bridge nothing new
 WORDS = 8  # of an answer that counts as a value
+SUBJECT = 120  # characters by which a list is known, whose subject has no name
 
 Row = dict[str, str]
 
 
 def retold(
     documents: Sequence[Source], facts: Sequence[Fact], chance: random.Random
-) -> tuple[list[Row], dict[str, int]]:
-    """The questions, and what was left out, counted by "kind: reason".
+) -> tuple[list[Row], int]:
+    """The questions, and how much is asked nothing, since a question has several answers.
 
     facts   found in the same documents: a sentence that repeats one says nothing more
     """
     told = claims_of(documents, ((fact.entity, fact.value) for fact in facts))
-    kept, dropped = sifted([one for one in told.taught if one[0].kind in PROSE])
+    found = [one for one in told.taught if one[0].kind in PROSE]
+    kept, _ = sifted(found)
+    lost = {one[0].about for one in found} - {one[0].about for one in kept}
     rows: list[Row] = []
     for kind in PROSE:
         of_kind = [one for one in kept if one[0].kind == kind]
         for wordings in chance.sample(of_kind, min(MOST, len(of_kind))):
             rows += _asked(wordings, chance)
-    return rows, dict(dropped)
+    return rows, len(lost)
 
 
 def _asked(wordings: Wordings, chance: random.Random) -> Iterator[Row]:
@@ -49,7 +52,7 @@ def _asked(wordings: Wordings, chance: random.Random) -> Iterator[Row]:
             "question": one.given,
             "answer": answer,
             "expected": answer,
-            "entity": named or one.given,
+            "entity": named or one.given[:SUBJECT],
             "value": answer if one.form == "question" and len(answer.split()) <= WORDS else "",
             "kind": one.kind,
         }

@@ -81,9 +81,9 @@ def tasks_of(
     rows = [row for name in chosen for row in _about(name, known, chance) if row["kind"] in kinds]
     attributes = sorted({fact.attribute for facts in known.values() for fact in facts})
     rows += _refusals(attributes, names, round(unanswerable * len(chosen)), chance)
-    of_prose, left_out = retold(documents, facts, chance)
+    of_prose, unclear = retold(documents, facts, chance)
     rows += [row for row in of_prose if row["kind"] in kinds]
-    return Tasks(tuple(rows), dict(dropped + Counter(left_out)))
+    return Tasks(tuple(rows), dict(dropped + Counter({SEVERAL: unclear})))
 
 
 Known = Mapping[str, Sequence[Fact]]
