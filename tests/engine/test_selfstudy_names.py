@@ -15,7 +15,7 @@ def found(text: str) -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["Velkor", "Pump 300 (large)", "C++", ".NET", "Games/Blocks", "Müller & Söhne", "3M"]
+    "name", ["Velkor", "Pump 300 (large)", "C++", ".NET", "Müller & Söhne", "ada@north.example"]
 )
 def test_a_name_may_be_an_entity(name: str) -> None:
     assert is_entity(name)
@@ -55,7 +55,7 @@ def test_versions_letters_and_sentences_are_no_attributes(told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", ["Peru", "-40 °C", "$1,200.00", "<5 %", "12:30", "a/b", "Ada <ada@north.example>"]
+    "told", ["Peru", "-40 °C", "$1,200.00", "<5 %", "12:30", "fe80::1", "Ada <ada@north.example>"]
 )
 def test_amounts_times_and_addresses_are_values(told: str) -> None:
     assert is_value(told)
