@@ -11,8 +11,24 @@ import re
 
 MAX_ENTITY, MAX_ATTRIBUTE, MAX_VALUE = 60, 48, 90  # characters
 
-_CODE = re.compile(r"[{}\\`]|\|\||\$\(|\(\)|&&|=>|[^\W\d]::[^\W\d]|^:|^<[^\W\d]|\s--?[^\W\d]")
-_CODE_IN_NAME = re.compile(r"[=<>$~;\"]|\[(?![^\]]{1,12}\]$)|^[^\w„“«(.']")
+_CODE = re.compile(
+    r"""
+    [{}\\`]                          # braces, backslashes, backquotes
+    | \|\| | && | => | \(\) | \$\(    # operators, calls
+    | [^\W\d]::[^\W\d]               # scopes; but fe80::1 is an address
+    | ^: | ^<[^\W\d]                  # a field of a file, a placeholder
+    | \s--?[^\W\d]                   # options
+    """,
+    re.VERBOSE,
+)
+_CODE_IN_NAME = re.compile(
+    r"""
+    [=<>$~;"]
+    | \[(?![^\]]{1,12}\]$)           # a bracket, unless it holds the unit at the end
+    | ^[^\w„“«(.']
+    """,
+    re.VERBOSE,
+)
 _UNIT = re.compile(r"\s*\[[^\]]{1,12}\]$")
 _NUMBERS = re.compile(r"^\d{1,4}(?![\w.+-])")  # 2019, 50 Hz: but no version
 _SENTENCE = re.compile(r"\s(?:is|are|was|were|has|have|had|must|should|can|may|will)\s")
