@@ -175,8 +175,11 @@ def _title_of(lines: list[str], at: int) -> str:
 
 def _is_listed(lines: list[str], at: int) -> bool:
     """Whether a line may stand in a listing: it is indented, and heads nothing further in."""
-    after = next((line for line in lines[at + 1 :] if line.strip()), "")
-    return _indent(lines[at]) >= CODE_INDENT and _indent(after) <= _indent(lines[at])
+    indent = _indent(lines[at])
+    if indent < CODE_INDENT:
+        return False
+    after = next((lines[n] for n in range(at + 1, len(lines)) if lines[n].strip()), "")
+    return _indent(after) <= indent
 
 
 def _indent(line: str) -> int:
