@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from django.conf import settings
 from django.core.files import File
@@ -38,10 +39,13 @@ from apps.tenants.models import Role, Tenant
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError, InternalError
 
+Seen = TypeVar("Seen")
+
 SLUG = "meridian"
 MODEL = "Meridian"
 ANCHOR = "SmolLM2-135M-Instruct"
 POLL = 0.5  # seconds between looks at a row
+STANDING = 1800.0  # seconds after which a run that does not move is given up
 NEIGHBOUR = 1000  # between the seeds of a company and of one that nobody learns
 BATCH = 20  # files in one request, as the page sends them
 
@@ -249,12 +253,13 @@ class Road:
         raise InternalError("demo.reading", "The files were not read in time; see logs/short.log.")
 
     def _looks(self, kind: Kind, control: Control) -> Iterator[Run | None]:
-        for _ in self._ticks(seconds=3600):
+        def newest() -> Run | None:
             with tenant_scope(self.tenant):
                 runs = Run.objects.of_plan(self.plan.pk).filter(kind=kind, control=control)
-                run = runs.last()
-            yield run
-        raise InternalError("demo.slow", "The run took more than an hour.", kind=str(kind))
+                return runs.last()
+
+        yield from following(newest, lambda run: run and (run.pk, run.state, run.stage, run.step))
+        raise InternalError("demo.slow", "The run stands still.", kind=str(kind))
 
     @staticmethod
     def _ticks(*, seconds: float) -> Iterator[None]:
@@ -262,6 +267,17 @@ class Road:
         while time.monotonic() < deadline:
             yield
             time.sleep(POLL)
+
+
+def following(look: Callable[[], Seen], place: Callable[[Seen], object]) -> Iterator[Seen]:
+    """What is seen, again and again, until its place has not changed for `STANDING` seconds."""
+    last, since = None, time.monotonic()
+    while time.monotonic() - since < STANDING:
+        seen = look()
+        if place(seen) != last:
+            last, since = place(seen), time.monotonic()
+        yield seen
+        time.sleep(POLL)
 
 
 def anchor_source() -> Path:

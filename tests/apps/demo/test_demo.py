@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.demo import seeds
+from apps.demo import road, seeds
 from apps.demo.figures import Question, from_cells, missed, of_card, share_right
 from apps.demo.road import people
 from apps.demo.terminal import Stage, duration
@@ -37,6 +37,16 @@ def test_accuracies_are_pooled_by_the_questions_asked() -> None:
         cell("composition", "recall", "seen", 0.0, 100),
     ]
     assert from_cells(cells) == {"composition": 0.875}
+
+
+def test_a_run_is_followed_for_as_long_as_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report card takes hours on one core: that is no reason to give it up."""
+    monkeypatch.setattr(road, "STANDING", 0.2)
+    monkeypatch.setattr(road, "POLL", 0.05)
+    steps = iter([*range(12), *[12] * 100])
+    seen = list(road.following(lambda: next(steps), lambda step: step))
+    assert seen[:12] == list(range(12))
+    assert 2 <= seen.count(12) <= 10
 
 
 def test_figures_within_their_bars_miss_nothing() -> None:
