@@ -239,9 +239,9 @@ WORDING: dict[str, str] = {
     "examples.empty": "There are no questions and answers to learn from[: {path}]. "
     "Add some, then start again.",
     "examples.many": "The file holds more rows than one delivery may[: {limit}]. Split it.",
-    "examples.nothing": "The documents[, of which {read} were looked at,] state no fact that a "
-    "question could be made of. Facts stand in tables, in lines with a key, a colon and a value, "
-    "and in sentences that recur; or write the questions yourself.",
+    "examples.nothing": "The documents[, of which {read} were looked at,] state nothing that "
+    "a question could be made of. It asks for facts in tables and in lines with a key, a colon and "
+    "a value, and for what sentences, sections and lists say; or write the questions yourself.",
     "examples.sheet": "The workbook cannot be read. Save it again as XLSX, or as CSV.",
     "examples.sieved": "None of {examples} examples passes the three-way test[ ({why})]. Compose "
     "without the test, teach the augmenter longer, or write other examples.",
