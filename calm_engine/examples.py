@@ -22,7 +22,8 @@ from calm_engine.evaluation.retrieval import Library
 from calm_engine.overlap import overlap
 from calm_engine.ranks import Ranks
 from calm_engine.selfstudy import WRITTEN, Source
-from calm_engine.selfstudy.tasks import WORDS, tasks_of
+from calm_engine.selfstudy.nouns import WORDS
+from calm_engine.selfstudy.tasks import tasks_of
 from calm_engine.selfstudy.writing import write_lessons, written_for
 from calm_engine.sieve import judges_in, sieved
 from calm_engine.specs import AugmentSpec, ExamplesSpec, Outcome, Progress

@@ -86,8 +86,7 @@ class Kept(Citizen):  # type: ignore[no-untyped-call]  # transformers' class hoo
         else:
             copy_tokenizer(self.anchor.name_or_path, root)
         keep_tokenizers(root, self.streams.alignments)
-        ours = (*self.bridges.parameters(), *self.output_gates.parameters())
-        trained = sum(parameter.numel() for parameter in ours)
+        trained = sum(parameter.numel() for _, parameter in self.trainable_parameters())
         (root / "README.md").write_text(card_of(self.config, trained), encoding="utf-8")
 
     def _save_parents(self, root: Path) -> None:
@@ -159,6 +158,15 @@ class Kept(Citizen):  # type: ignore[no-untyped-call]  # transformers' class hoo
             nothing = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
             return model, {name: set() for name in nothing}  # type: ignore[return-value]  # as there
         return model
+
+    def trainable_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """The bridges and the output gates by name, and nothing else."""
+        parts = (("bridges", self.bridges), ("output_gates", self.output_gates))
+        return [
+            (f"{part}.{name}", parameter)
+            for part, module in parts
+            for name, parameter in module.named_parameters()
+        ]
 
     def own_state(self) -> dict[str, Tensor]:
         """What a saved composition holds: the trained weights and the measured scales, by name."""

@@ -197,15 +197,6 @@ class CalmForCausalLM(Kept, GenerationMixin):  # type: ignore[no-untyped-call]  
 
     # -- what may move -----------------------------------------------------------------------------
 
-    def trainable_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """The bridges and the output gates by name, and nothing else."""
-        parts = (("bridges", self.bridges), ("output_gates", self.output_gates))
-        return [
-            (f"{part}.{name}", parameter)
-            for part, module in parts
-            for name, parameter in module.named_parameters()
-        ]
-
     def _freeze(self) -> None:
         for parent in (self.anchor, *self.augmenters):
             parent.requires_grad_(False)

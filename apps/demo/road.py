@@ -274,8 +274,8 @@ def following(look: Callable[[], Seen], place: Callable[[Seen], object]) -> Iter
     last, since = None, time.monotonic()
     while time.monotonic() - since < STANDING:
         seen = look()
-        if place(seen) != last:
-            last, since = place(seen), time.monotonic()
+        if (here := place(seen)) != last:
+            last, since = here, time.monotonic()
         yield seen
         time.sleep(POLL)
 

@@ -204,7 +204,8 @@ def promote(
             "composition.closure",
             "Only a person who may read everything this model learned from can promote it.",
         )
-    short = [gate.name for gate in gates.check(report) if not gate.is_passed]
+    judged = gates.recorded(report)
+    short = [gate["name"] for gate in judged if gate["verdict"] != gates.Verdict.PASSED]
     if short and not reason.strip():
         raise InputError(
             "gates.failed",
@@ -222,7 +223,7 @@ def promote(
             alias,
             by=by,
             reason=with_second(reason, second),
-            gates=gates.recorded(report),
+            gates=judged,
             report_id=report.pk,
             seen=seen,
         )

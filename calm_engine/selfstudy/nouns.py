@@ -9,6 +9,8 @@ TAKEN = ("fact", "inverse", "definition", "section", "list", "gap", "passage")
 WRITTEN = ("question", "reverse", "paraphrase", "relation", "implication", "summary")
 KINDS = TAKEN + WRITTEN
 
+WORDS = 8  # of a value that is asked for: a longer answer is none
+
 
 @dataclass(frozen=True)
 class Source:

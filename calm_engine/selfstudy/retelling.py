@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 
 from calm_engine.selfstudy.claims import claims_of
 from calm_engine.selfstudy.filters import sifted
-from calm_engine.selfstudy.nouns import Fact, Source, Wordings
+from calm_engine.selfstudy.nouns import WORDS, Fact, Source, Wordings
 
 DEFINITION, SECTION, LIST = "definition", "section", "list"
 PROSE = (DEFINITION, SECTION, LIST)
 MOST = 300  # of each kind asked about: more teach a bridge nothing new
-WORDS = 8  # of an answer that counts as a value
 SUBJECT = 120  # characters by which a list is known, whose subject has no name
 
 Row = dict[str, str]

@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from calm_engine.selfstudy.nouns import Fact, Source
+from calm_engine.selfstudy.nouns import WORDS, Fact, Source
 from calm_engine.selfstudy.preparing import facts_of
 from calm_engine.selfstudy.retelling import PROSE, Row, retold
 from calm_engine.selfstudy.words import is_or_are, lowered, plain
@@ -29,7 +29,6 @@ REFUSAL, REFUSED = "I do not know.", "do not know"
 ENTITIES = 600  # asked about, at most: more teach a bridge nothing new
 ADDED = (2, 9)  # what is added to a number, at least and at most
 SEVERAL, LONG, NAMELESS = "several values", "longer than an answer", "no name by itself"
-WORDS = 8  # of a value that is asked for
 FEW_WORDS = 2  # of one that stands in a sentence: more, and most of it would do for the whole
 # The sentence around a value, which stays as the documents write it.
 SENTENCES = {
