@@ -3,7 +3,9 @@
 Knows no models and no training: tensors come in as arguments and go out as results.
 
     H_b' = H_b + g * s * ( W_O attend(q = W_Q norm(H_b), k = W_K norm(H_a), v = W_V norm(H_a))
-                           + W_D norm(H_a) ),   g = 2 sigmoid( w . norm(H_b) [+ v . norm(H_a)] + c )
+                           + W_D norm(H_a) ),   g = 2 o( w . norm(H_b) [+ v . norm(H_a)] + c ),
+
+o of `opening.Opening`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch.nn import functional
 from transformers.cache_utils import CacheLayerMixin
 
 from calm_engine.errors import InputError
+from calm_engine.opening import Opening
 from calm_engine.specs import BridgeSpec
 
 ROTARY_BASE = 10_000.0
@@ -116,6 +119,7 @@ class Bridge(nn.Module):
         self.gates_by_both = spec.gate_reads == "both"
         judged = anchor_width + (read if self.gates_by_both else 0)
         self.gate = nn.Linear(judged, 1) if spec.gate else None
+        self.opening = Opening(spec.shut_below)
         # The root mean square of the anchor's stream here, measured once (CalmForCausalLM.compose).
         self.register_buffer("scale", torch.ones(()))
         self._zero_at_birth()
@@ -181,7 +185,7 @@ class Bridge(nn.Module):
             added = added * self.scale
         else:
             judged = torch.cat((asked, here), dim=-1) if self.gates_by_both else asked
-            added = added * (torch.sigmoid(self.gate(judged)) * (2.0 * self.scale))  # 1 at birth
+            added = added * (self.opening(self.gate(judged)) * (2.0 * self.scale))  # 1 at birth
         if meeting is not None:
             added = added * meeting.present[:, :, None]
         if isinstance(gate, Tensor):

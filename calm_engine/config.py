@@ -15,6 +15,9 @@ from calm_engine.specs import BridgeSpec, Connection
 
 Connections = tuple[tuple[Connection, ...], ...]
 
+# Options whose default is another one now, as bridges were that were saved before there was any.
+BEFORE: dict[str, Any] = {"shut_below": 0.0}
+
 
 @strict
 class CalmConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # transformers' class hook
@@ -51,7 +54,7 @@ class CalmConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]  # transfor
     @property
     def spec(self) -> BridgeSpec:
         """The bridges' form as the frozen noun it was made from."""
-        return BridgeSpec.from_dict(self.bridge or {})
+        return BridgeSpec.from_dict(BEFORE | self.bridge) if self.bridge else BridgeSpec()
 
     @property
     def joined(self) -> Connections:

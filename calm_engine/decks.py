@@ -15,11 +15,11 @@ from pathlib import Path
 from calm_engine.data import Padded, Sequenced, chance_of, pad_right
 from calm_engine.evaluation.retrieval import Library
 from calm_engine.frozen import FrozenStates
-from calm_engine.lessons import Lessons, public_answers
+from calm_engine.lessons import Lessons, anchors_answers, public_answers
 from calm_engine.modeling import CalmForCausalLM
 from calm_engine.specs import ComposeSpec
 from calm_engine.streams import Frozen
-from calm_engine.surroundings import surrounded
+from calm_engine.surroundings import surrounded, surrounded_public
 
 STEPS = 120  # of 16 examples; in the trials unseen values were answered after 80
 PUBLIC_BATCH, SURROUNDED_BATCH = 8, 4
@@ -28,7 +28,9 @@ PARTS = 2  # of a batch behind others, one in memory at a time: its rows are som
 # The kinds of steps.
 ALL_ON, BRIDGES_OFF, PUBLIC = "all parts on", "bridges off", "public text"
 SURROUNDED, SURROUNDED_OFF = "behind others", "behind others, bridges off"
+PUBLIC_SURROUNDED = "public text behind others"
 OFF = frozenset({BRIDGES_OFF, SURROUNDED_OFF})
+LIKE_THE_ANCHOR = frozenset({PUBLIC, PUBLIC_SURROUNDED})
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Decks:
     examples    as they stand
     surrounded  some of them behind other turns and passages: long, met about once, never kept
     public      public questions with the bare anchor's answers
+    public_surrounded   some of them behind other turns and passages, met about twice
     dropout     share of the examples' batches with the bridges off
     """
 
@@ -77,6 +80,7 @@ class Decks:
     examples: Deck
     surrounded: Deck
     public: Deck
+    public_surrounded: Deck
     dropout: float
 
     @classmethod
@@ -98,6 +102,10 @@ class Decks:
         public = public_answers(model, lessons.tokenizer, most=most, seed=spec.seed)
         most = SURROUNDED_BATCH * math.ceil((steps - turns) * spec.surrounded_share)
         behind = surrounded(lessons, library, most=most, limit=model.streams.limit)
+        # Whole batches: a process without a row would keep the others of a sharded anchor waiting.
+        most = SURROUNDED_BATCH * math.ceil(turns * spec.surrounded_share / 2)
+        prompts = surrounded_public(lessons, library, most=most, limit=model.streams.limit)
+        said = anchors_answers(model, lessons.tokenizer, prompts, at_once=SURROUNDED_BATCH)
         decks, room = [], spec.kept_bytes
         for name, sequences in (("examples", lessons.sequences), ("public", public)):
             kept = FrozenStates(model, lessons.prefix, sequences, folder / name, pad=lessons.end)
@@ -107,7 +115,8 @@ class Decks:
             room -= kept.size if is_worth else 0
             decks.append(Deck(sequences, kept if is_worth else None))
         examples, asked = decks
-        return cls(spec, lessons, examples, Deck(behind), asked, model.config.spec.dropout)
+        dropout = model.config.spec.dropout
+        return cls(spec, lessons, examples, Deck(behind), asked, Deck(said), dropout)
 
     @property
     def steps(self) -> int:
@@ -120,10 +129,15 @@ class Decks:
     def dealt(self, step: int) -> Dealt:
         """What a step learns from."""
         chance = chance_of(self.spec.seed, "kind", step)
-        if chance.random() < self.spec.general_share:
-            return Dealt(PUBLIC, self.public.some(PUBLIC_BATCH, chance))
+        is_public = chance.random() < self.spec.general_share
         is_off = chance.random() < self.dropout
-        if chance.random() < self.spec.surrounded_share:
+        is_behind = chance.random() < self.spec.surrounded_share
+        if is_public and is_behind and self.public_surrounded.sequences:
+            chosen = self.public_surrounded.some(SURROUNDED_BATCH, chance)
+            return Dealt(PUBLIC_SURROUNDED, chosen, PARTS)
+        if is_public:
+            return Dealt(PUBLIC, self.public.some(PUBLIC_BATCH, chance))
+        if is_behind:
             chosen = self.surrounded.some(SURROUNDED_BATCH, chance)
             return Dealt(SURROUNDED_OFF if is_off else SURROUNDED, chosen, PARTS)
         chosen = self.lessons.turn(step, self.spec.batch_size)
@@ -131,6 +145,6 @@ class Decks:
 
     def behind(self, dealt: Dealt) -> Deck:
         """The deck that it was dealt from."""
-        if dealt.kind == PUBLIC:
-            return self.public
-        return self.examples if dealt.kind in (ALL_ON, BRIDGES_OFF) else self.surrounded
+        decks = {PUBLIC: self.public, PUBLIC_SURROUNDED: self.public_surrounded}
+        decks |= dict.fromkeys((SURROUNDED, SURROUNDED_OFF), self.surrounded)
+        return decks.get(dealt.kind, self.examples)

@@ -96,15 +96,29 @@ def public_answers(
 
     most   of them, drawn by the seed: a short training would not come to the others
     """
-    skip = len(shared_prefix(tokenizer))
     chosen = chance_of(seed, "public").sample(QUESTIONS, min(most, len(QUESTIONS)))
     prompts = [question_prompt(tokenizer, question) for question in chosen]
+    return anchors_answers(model, tokenizer, prompts, at_once=AT_ONCE)
+
+
+def anchors_answers(
+    model: CalmForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    *,
+    at_once: int,
+) -> list[Sequenced]:
+    """The prompts with the bare anchor's own greedy answers, from behind the shared prefix.
+
+    at_once   prompts in a batch
+    """
+    skip = len(shared_prefix(tokenizer))
     end = end_of_answer(tokenizer)
     said = [
         words
-        for start in range(0, len(prompts), AT_ONCE)
+        for start in range(0, len(prompts), at_once)
         for words in _generate(
-            model, prompts[start : start + AT_ONCE], end=end, tokens=PUBLIC_TOKENS, gate=0.0
+            model, prompts[start : start + at_once], end=end, tokens=PUBLIC_TOKENS, gate=0.0
         )
     ]
     return [

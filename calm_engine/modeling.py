@@ -112,6 +112,7 @@ class CalmForCausalLM(Kept, GenerationMixin):  # type: ignore[no-untyped-call]  
             OutputGate(
                 anchor_width=anchor.config.hidden_size,
                 augmenter_width=augmenter.config.hidden_size,
+                shut_below=spec.shut_below,
             )
             for augmenter in (augmenters if spec.output_path else ())
         )

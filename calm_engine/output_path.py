@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from calm_engine.opening import Opening
+
 # The gate's scalar is multiplied by this: at a learning rate of 1e-3 it can open fully in about
 # sixty steps, where a bare scalar would need a thousand.
 OPENING = 16.0
@@ -56,17 +58,21 @@ class Voice:
 class OutputGate(nn.Module):
     """How much of the next token the augmenter may say, from both models' last states and doubts.
 
-    g = clamp(OPENING * openness, 0, 1) * sigmoid(a small network); `openness` is zero at birth.
-    From outside its range the scalar can come back, and it never drifts further out.
+    g = clamp(OPENING * openness, 0, 1) * o(a small network); `openness` is zero at birth, and o is
+    `Opening` of `shut_below`. From outside its range the scalar can come back, and it never drifts
+    further out.
     """
 
-    def __init__(self, *, anchor_width: int, augmenter_width: int, inner: int = 64) -> None:
+    def __init__(
+        self, *, anchor_width: int, augmenter_width: int, shut_below: float, inner: int = 64
+    ) -> None:
         super().__init__()
         self.from_anchor = nn.Linear(anchor_width, inner, bias=False)
         self.from_augmenter = nn.Linear(augmenter_width, inner)
         self.from_doubts = nn.Linear(2, inner, bias=False)
         nn.init.zeros_(self.from_doubts.weight)  # as it is read from files that have none yet
         self.judge = nn.Linear(inner, 1)
+        self.opening = Opening(shut_below)
         self.openness = nn.Parameter(torch.zeros(()))
 
     def is_shut(self) -> bool:
@@ -90,8 +96,8 @@ class OutputGate(nn.Module):
         augmenter = functional.rms_norm(augmenter.to(at_work), augmenter.shape[-1:])
         inner = self.from_anchor(anchor) + self.from_augmenter(augmenter)
         inner = functional.silu(inner + self.from_doubts(HEARING * doubts.to(at_work)))
-        opened = _bounded(OPENING * self.openness)
-        return (opened * torch.sigmoid(self.judge(inner)).squeeze(-1)).float()
+        share: Tensor = self.opening(self.judge(inner)).squeeze(-1)
+        return (_bounded(OPENING * self.openness) * share).float()
 
 
 class _Bounded(torch.autograd.Function):

@@ -187,6 +187,10 @@ def said(model: torch.nn.Module, ids: Tensor, **how: object) -> Tensor:
     return logits
 
 
+# A gate that is all but shut is shut in use: larger weights of these parts would shut it for good.
+GATES = {GATE_HEARS: 1.0 / HEARING, ".judge.": 0.25, ".gate.": 0.25}
+
+
 def awaken(model: CalmForCausalLM, seed: int = 3) -> CalmForCausalLM:
     """Give every trained weight a value, as training would: nothing is zero any more."""
     source = torch.Generator().manual_seed(seed)
@@ -195,8 +199,7 @@ def awaken(model: CalmForCausalLM, seed: int = 3) -> CalmForCausalLM:
             if name.endswith("openness"):
                 weight.fill_(0.05)
             elif "norm" not in name:
-                # What a gate hears of doubts is multiplied: a larger weight would shut it for good.
-                size = 0.3 / HEARING if name.endswith(GATE_HEARS) else 0.3
+                size = 0.3 * next((by for part, by in GATES.items() if part in name), 1.0)
                 weight.copy_(torch.randn(weight.shape, generator=source) * size)
     return model
 

@@ -77,6 +77,7 @@ OPTIONS = (
     Option("one key/value head", {"kv_heads": 1}),
     Option("no gate", {"gate": False}),
     Option("gate on both states", {"gate_reads": "both"}),
+    Option("gates never quite shut", {"shut_below": 0.0}),
     Option("not scaled", {"scaled": False}),
     Option("no bridge dropout", {"dropout": 0.0}),
     Option("no output path", {"output_path": False}),

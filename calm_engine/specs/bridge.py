@@ -26,6 +26,8 @@ class BridgeSpec(Spec):
     gate         a learned gate per connection and token; a request's own gate multiplies it (0 is
                  the anchor, bit for bit)
     gate_reads   what sets it: "anchor", the anchor's state, or "both", the augmenter's as well
+    shut_below   in use, gates of bridges and of the output path that are open by less than this
+                 are shut, and the anchor speaks as it would alone (`opening`)
     scaled       multiply by the measured RMS of the anchor's stream at the connection
     output_path  mix the augmenter's next-token distribution into the anchor's by a small gate
     dropout      share of recall batches with the bridges off, so that the output path learns
@@ -41,6 +43,7 @@ class BridgeSpec(Spec):
     projection: bool = False
     gate: bool = True
     gate_reads: str = "anchor"
+    shut_below: float = 0.05
     scaled: bool = True
     output_path: bool = True
     dropout: float = 0.5
@@ -54,6 +57,8 @@ class BridgeSpec(Spec):
             object.__setattr__(self, "dropout", 0.0)
         if self.gate_reads not in ("anchor", "both"):
             raise bad("gate_reads", "must be anchor or both")
+        if not 0.0 <= self.shut_below < 1.0:
+            raise bad("shut_below", "must lie in [0, 1)")
         if self.heads and self.kv_heads and self.heads % self.kv_heads:
             raise refuse("heads", "kv_heads", "heads must be a multiple of kv_heads")
 
@@ -67,6 +72,7 @@ class BridgeSpec(Spec):
             norm=False,
             projection=True,
             gate=False,
+            shut_below=0.0,
             scaled=False,
             output_path=False,
             dropout=0.0,

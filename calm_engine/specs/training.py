@@ -263,7 +263,7 @@ class ComposeSpec(TrainSpec):
     gradient_checkpointing   run layers again for their slopes instead of keeping what is in between
     """
 
-    COURSE: ClassVar[int] = 3
+    COURSE: ClassVar[int] = 4
 
     anchor: str = ""
     augmenters: tuple[str, ...] = ()

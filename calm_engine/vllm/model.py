@@ -222,7 +222,11 @@ class CalmForCausalLM(nn.Module):
         ]
         self.bridges = nn.ModuleList(self._bridges(vllm_config.cache_config))
         self.output_gates = nn.ModuleList(
-            OutputGate(anchor_width=self.widths[0], augmenter_width=width)
+            OutputGate(
+                anchor_width=self.widths[0],
+                augmenter_width=width,
+                shut_below=config.spec.shut_below,
+            )
             for width in (self.widths[1:] if config.spec.output_path else ())
         )
         self.streams = PagedStreams(

@@ -46,6 +46,17 @@ def test_a_newborn_bridge_can_learn() -> None:
     assert bridge.aligned.weight.grad.abs().sum() > 0
 
 
+def test_in_use_a_bridge_whose_gate_is_all_but_shut_returns_the_anchors_states() -> None:
+    bridge = make_bridge()
+    assert bridge.gate is not None
+    with torch.no_grad():
+        bridge.gate.weight.zero_()
+        bridge.gate.bias.fill_(-4.0)
+    anchor, augmenter = states()
+    assert not torch.equal(bridge(anchor, augmenter, None), anchor)  # while it learns
+    assert torch.equal(bridge.train(mode=False)(anchor, augmenter, None), anchor)
+
+
 def test_states_of_another_width_are_refused() -> None:
     anchor, augmenter = states()
     with pytest.raises(InputError, match=r"bridge\.width"):

@@ -226,8 +226,10 @@ def test_the_scale_is_the_streams_own() -> None:
     assert [float(bridge.scale) for bridge in plain.bridges] == [1.0] * len(plain.bridges)
 
 
-def test_parents_stay_in_evaluation_mode(model: CalmForCausalLM) -> None:
+def test_parents_stay_in_evaluation_mode() -> None:
     """GPT-2 drops states while it trains: a frozen parent must not."""
+    anchor, augmenter = make_pair("llama", "gpt2")
+    model = awaken(CalmForCausalLM.compose(anchor, [augmenter], BridgeSpec(shut_below=0.0)))
     ids = some_ids()
     still = said(model, ids)
     assert torch.equal(said(model.train(), ids), still)

@@ -19,8 +19,12 @@ def heard(rows: int = 2, tokens: int = 6) -> tuple[torch.Tensor, torch.Tensor, t
     return anchor, augmenter, doubts.abs()
 
 
+def make_gate() -> OutputGate:
+    return OutputGate(anchor_width=32, augmenter_width=24, shut_below=0.05)
+
+
 def test_a_newborn_gate_is_shut_and_can_open() -> None:
-    gate = OutputGate(anchor_width=32, augmenter_width=24)
+    gate = make_gate()
     assert gate.is_shut()
     share = gate(*heard())
     assert torch.equal(share, torch.zeros(2, 6))
@@ -33,7 +37,7 @@ def test_a_newborn_gate_is_shut_and_can_open() -> None:
 def test_a_gate_pushed_out_of_range_comes_back_and_goes_no_further(
     openness: float, wish: float
 ) -> None:
-    gate = OutputGate(anchor_width=32, augmenter_width=24)
+    gate = make_gate()
     with torch.no_grad():
         gate.openness.fill_(openness)
     for wanted in (wish, -wish):
@@ -46,13 +50,25 @@ def test_a_gate_pushed_out_of_range_comes_back_and_goes_no_further(
 
 
 def test_a_gate_never_leaves_zero_to_one() -> None:
-    gate = OutputGate(anchor_width=32, augmenter_width=24)
+    gate = make_gate()
     with torch.no_grad():
         gate.openness.fill_(40.0 / OPENING)
         gate.judge.bias.fill_(30.0)
     share = gate(*heard())
     assert share.min() >= 0
     assert share.max() <= 1
+
+
+def test_in_use_the_anchor_speaks_alone_where_a_gate_is_all_but_shut() -> None:
+    gate = make_gate()
+    with torch.no_grad():
+        gate.openness.fill_(1.0 / OPENING)
+        gate.judge.bias.fill_(-4.0)
+    assert (gate(*heard()) > 0).all()  # while it learns
+    share = gate.train(mode=False)(*heard())
+    assert (share == 0).all()
+    alone, other = Voice(torch.randn(2, 6, 11)), Voice(torch.randn(2, 6, 11))
+    assert torch.equal(spoken_together(alone, [(other, share)]), alone.logits)
 
 
 def test_a_doubt_is_the_entropy_of_what_is_said() -> None:
@@ -70,7 +86,7 @@ def test_a_token_without_any_chance_makes_no_doubt() -> None:
 
 
 def test_a_newborn_gate_hears_no_doubts_and_can_learn_to() -> None:
-    gate = OutputGate(anchor_width=32, augmenter_width=24)
+    gate = make_gate()
     with torch.no_grad():
         gate.openness.fill_(0.5 / OPENING)
     anchor, augmenter, doubts = heard()

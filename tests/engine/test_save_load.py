@@ -196,6 +196,16 @@ def test_bridges_saved_before_an_option_came_are_what_they_were(
     assert torch.equal(said(load(saved, parents)), said(model))
 
 
+def test_gates_saved_before_they_could_shut_stay_a_little_open(
+    saved: Path, parents: tuple[Path, Path]
+) -> None:
+    rewrite(saved, shut_below=0.0)
+    before = load(saved, parents)
+    rewrite(saved, shut_below=None)
+    assert torch.equal(said(load(saved, parents)), said(before))
+    assert load(saved, parents).config.spec.shut_below == 0.0
+
+
 def test_bridges_of_a_newer_release_are_refused_by_name(
     saved: Path, parents: tuple[Path, Path]
 ) -> None:

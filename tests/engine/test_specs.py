@@ -72,6 +72,8 @@ def test_missing_fields_are_refused() -> None:
     ("kind", "values", "named"),
     [
         (BridgeSpec, {"dropout": 1.0}, "dropout"),
+        (BridgeSpec, {"shut_below": 1.0}, "shut_below"),
+        (BridgeSpec, {"shut_below": -0.1}, "shut_below"),
         (BridgeSpec, {"heads": 5, "kv_heads": 2}, "heads, kv_heads"),
         (AugmentSpec, {"output": ""}, "output"),
         (AugmentSpec, {"output": "o", "tokenizer": "t"}, "documents"),
@@ -131,7 +133,7 @@ FORMER: dict[Spec, str] = {
     ): "1747592ce1d082400d5210f86d6d80243161674f4c6de1dde2489e6b474d8626",
     ComposeSpec(
         output="o", anchor="a", augmenters=("b",), examples="e"
-    ): "3a44ac3e4d19f61210932cf57fb360122907ce93c5f792a817fccc8cdac60490",
+    ): "73c8d5713eb1064c280a5274a3c5f76ae2f332c69815918c34c3164fdef73842",
 }
 
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from calm_engine.compose import compose, prepared
 from calm_engine.data import Example, question_prompt, read_documents, read_examples
-from calm_engine.decks import SURROUNDED, SURROUNDED_OFF
+from calm_engine.decks import PUBLIC, PUBLIC_SURROUNDED, SURROUNDED, SURROUNDED_OFF
 from calm_engine.evaluation.retrieval import Library
+from calm_engine.general import QUESTIONS
 from calm_engine.lessons import Lessons
 from calm_engine.selfstudy import Source
 from calm_engine.specs import ComposeSpec
 from calm_engine.stated import SHARE, STATED, stated_in
-from calm_engine.surroundings import surrounded
+from calm_engine.surroundings import surrounded, surrounded_public
 from calm_engine.training import prepare
 from tests.engine.learning import PLACES, drain, make_compose
 
@@ -87,6 +88,35 @@ def test_a_share_of_the_steps_is_learned_so_and_some_of_it_with_the_bridges_off(
     assert dealt[SURROUNDED] > 3
     assert dealt[SURROUNDED_OFF] > 3
     assert not kinds(replace(spec, surrounded_share=0.0)).keys() & {SURROUNDED, SURROUNDED_OFF}
+
+
+def public(lessons: Lessons, library: Library | None, *, limit: int = ROOM) -> list[str]:
+    made = surrounded_public(lessons, library, most=6, limit=limit)
+    return [lessons.tokenizer.decode(prompt) for prompt in made]
+
+
+def test_public_questions_stand_behind_passages_and_turns_too(tmp_path: Path) -> None:
+    _, lessons, library = taught(tmp_path)
+    told = public(lessons, library)
+    assert len(told) == 6
+    assert all(any(question in one for question in QUESTIONS) for one in told)
+    assert any("is made in" in one for one in told)
+    assert any(one.count("assistant:") > 1 for one in told)
+    assert told == public(lessons, library)
+
+
+def test_a_public_question_that_leaves_no_room_for_an_answer_stands_alone(tmp_path: Path) -> None:
+    _, lessons, library = taught(tmp_path)
+    assert not any("is made in" in one for one in public(lessons, library, limit=1))
+
+
+def test_a_share_of_the_public_steps_stands_behind_others(tmp_path: Path) -> None:
+    spec, _, _ = taught(tmp_path)
+    spec = replace(spec, steps=200, general_share=0.5)
+    dealt = kinds(spec)
+    assert 10 < dealt[PUBLIC_SURROUNDED] < 35  # 0.2 of a half
+    assert dealt[PUBLIC] > 60
+    assert PUBLIC_SURROUNDED not in kinds(replace(spec, surrounded_share=0.0))
 
 
 def kinds(spec: ComposeSpec) -> Counter[str]:
