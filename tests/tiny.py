@@ -188,7 +188,7 @@ def said(model: torch.nn.Module, ids: Tensor, **how: object) -> Tensor:
 
 
 # A gate that is all but shut is shut in use: larger weights of these parts would shut it for good.
-GATES = {GATE_HEARS: 1.0 / HEARING, ".judge.": 0.25, ".gate.": 0.25}
+GATES = {GATE_HEARS: 1.0 / HEARING, ".judge.": 0.1, ".gate.": 0.25}
 
 
 def awaken(model: CalmForCausalLM, seed: int = 3) -> CalmForCausalLM:
