@@ -349,7 +349,7 @@ def test_one_tokenizer_twice_equals_the_path_without_alignment(
     spec = BridgeSpec(output_path=False)
     plain = awaken(CalmForCausalLM.compose(top, [below], spec))
     config = config_of(top, [below], spec, {})
-    twice = awaken(CalmForCausalLM(config, top, [below], [Alignment(kind, kind)]))
+    twice = awaken(CalmForCausalLM(config, top, [below], [Alignment(kind, kind)]).eval())
     for mine, theirs in zip(plain.bridges, twice.bridges, strict=True):
         theirs.scale.copy_(mine.scale)
     ids = torch.tensor([ids_of(kind, text)])
