@@ -33,7 +33,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--files", type=int, default=100_000, help="how many (5 GB at 100,000)")
         parser.add_argument(
-            "--patience", type=float, default=3_600, help="seconds to wait at the end"
+            "--patience", type=float, default=14_400, help="seconds to wait at the end"
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
