@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 
 from apps.corpora import actions, readers
+from apps.corpora.actions.receiving import WAKE
 from apps.corpora.extraction import reading
 from apps.corpora.models import Document, ItemState, Upload, UploadItem
 from apps.tenants.scope import tenant_scope
@@ -234,6 +235,17 @@ def test_a_lost_message_is_sent_again(cast: Cast) -> None:
         upload.items.update(created_at="2020-01-01T00:00:00Z")
         actions.reconcile()
     assert messages() == 1
+    forget_messages()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_files_behind_many_that_wait_call_one_worker(cast: Cast) -> None:
+    forget_messages()
+    corpus = make_corpus(cast)
+    upload = send(cast, corpus, {f"{n}.txt": b"words %d" % n for n in range(20)})
+    assert messages() == WAKE
+    send(cast, corpus, {f"{n}.txt": b"words %d" % n for n in range(20, 40)}, upload=upload.pk)
+    assert messages() == WAKE + 1
     forget_messages()
 
 
