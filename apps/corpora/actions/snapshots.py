@@ -230,7 +230,7 @@ def changes(corpus: Corpus, *further: Corpus, up_to: int = LOOKED) -> Changes:
     corpora = in_order(corpus, *further)
     latest = Snapshot.objects.of_exactly([each.pk for each in corpora]).first()
     documents = Document.objects.filter(corpus__in=corpora)
-    count = dict(documents.order_by().values_list("state").annotate(n=Count("pk")))
+    count = dict(documents.order_by().values_list("state").annotate(n=Count("*")))
     now = count.get(DocumentState.READY, 0)
     most = max(now, latest.documents if latest else 0)
     asked = {digest for digest, _slice in latest.manifest["examples"]} if latest else set()

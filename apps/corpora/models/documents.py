@@ -84,6 +84,9 @@ class Document(TenantModel):
             models.Index(
                 fields=["tenant", "corpus", "created_at", "id"], name="document_by_arrival"
             ),
+            models.Index(
+                fields=["tenant", "corpus", "state"], include=["tokens"], name="document_tokens"
+            ),
             models.Index(fields=["tenant", "corpus", "policy_version"], name="document_by_policy"),
             models.Index(
                 fields=["tenant", "corpus"],

@@ -22,9 +22,13 @@ from apps.corpora.parsing.confinement import die_with, without_network
 from apps.corpora.parsing.program import main as read_one
 
 
+GENTLE = 5  # niceness: whoever waits for a page on this machine comes before files
+
+
 def serve(parent: int) -> None:
     """Fork for each request until standard input ends; end with the process `parent`."""
     die_with(parent)
+    os.nice(GENTLE)
     without_network()
     load_readers()
     gc.freeze()  # what is loaded stays shared with the children

@@ -61,7 +61,7 @@ def corpora(request: MemberRequest) -> HttpResponse:
         corpus: (count, tokens)
         for corpus, count, tokens in ready.order_by()
         .values_list("corpus")
-        .annotate(Count("pk"), Sum("tokens"))
+        .annotate(documents=Count("*"), size=Sum("tokens"))
     }
     facts = {"page": page, "wanted": wanted}
     facts["rows"] = [(row, *counts.get(row.pk, (0, 0))) for row in page]

@@ -55,7 +55,7 @@ def review(request: MemberRequest, code: UUID) -> HttpResponse:
     actions.must(corpus, request.user, Right.CURATE)
     kind = request.GET.get("kind", "")
     queue = corpus.flags.filter(state=FlagState.OPEN)
-    counts = dict(queue.order_by().values_list("kind").annotate(n=Count("pk")))
+    counts = dict(queue.order_by().values_list("kind").annotate(n=Count("*")))
     queue = queue.filter(kind=kind) if kind in KINDS else queue
     flag = _chosen(request, queue)
     facts: dict[str, Any] = {
