@@ -21,7 +21,6 @@ from typing import NoReturn
 from apps.corpora.parsing.confinement import die_with, without_network
 from apps.corpora.parsing.program import main as read_one
 
-
 GENTLE = 5  # niceness: whoever waits for a page on this machine comes before files
 
 

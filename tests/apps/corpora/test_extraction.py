@@ -21,6 +21,7 @@ from reportlab.pdfgen.canvas import Canvas
 from apps.corpora import extraction, readers
 from apps.corpora.extraction import LIMITS, Limits, documents_from, reading
 from apps.corpora.parsing.cleaning import doubts, joined_hyphens
+from apps.corpora.parsing.forkserver import GENTLE
 from apps.demo import meridian
 from calm_engine.errors import InputError
 from calm_engine.wording import WORDING
@@ -393,6 +394,13 @@ def test_a_child_has_no_pipe_to_answer_by_and_no_words_of_ours(tmp_path: Path) -
     assert b"JSONDecodeError" in (tmp_path / "stderr").read_bytes()
     known = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")[:-1]
     assert {word.partition(b"=")[0].decode() for word in known} == set(readers.SURROUNDINGS)
+
+
+def test_whoever_waits_for_a_page_comes_before_files(tmp_path: Path) -> None:
+    assert text_of(tmp_path, "a.md", b"words") == "words\n"
+    with readers.borrowed() as warm:
+        theirs = os.getpriority(os.PRIO_PROCESS, warm.process.pid)
+    assert theirs == min(19, os.getpriority(os.PRIO_PROCESS, 0) + GENTLE)
 
 
 # ---- pages, structure, cleaning ------------------------------------------------------------------

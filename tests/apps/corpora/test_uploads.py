@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -30,6 +32,28 @@ from tests.cast import Cast
 def tally(cast: Cast, upload: Upload) -> Tally:
     with tenant_scope(cast.north):
         return upload.tally()
+
+
+def plans(call: Callable[[], object]) -> str:
+    """How the database answers what this asks, as it would where tables are long."""
+    with CaptureQueriesContext(connection) as asked:
+        call()
+    told: list[str] = []
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        for each in asked.captured_queries:
+            cursor.execute(f"EXPLAIN {each['sql']}")
+            told += [line for (line,) in cursor.fetchall()]
+    return "\n".join(told)
+
+
+def test_the_card_of_a_long_upload_is_read_off_its_indexes(cast: Cast) -> None:
+    upload = send(cast, make_corpus(cast), {"a.txt": b"words"})
+    with tenant_scope(cast.north):
+        assert "Index Only Scan using item_by_state" in plans(upload.tally)
+        first = plans(lambda: list(upload.items.files().order_by("created_at", "pk")[:50]))
+    assert "Index Scan using item_by_arrival" in first
+    assert "Sort" not in first
 
 
 BAD = {
