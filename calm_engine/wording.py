@@ -1,13 +1,14 @@
 """The sentences that people read when something is refused or fails. Standard library only.
 
 One table from code to sentence, filled with the error's facts; each says what to do next. The
-command and the web page both use it. Knows no torch, no Django and no language but English.
+command and the web page both use it. Knows no torch, no Django and no language but English: who
+speaks another brings a table of its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from calm_engine.errors import EngineError
 
@@ -366,19 +367,27 @@ class _Facts(dict[str, object]):
         return f"(no {name} told)"
 
 
-def sentence(error: EngineError) -> str:
+def sentence(
+    error: EngineError,
+    *,
+    wording: Mapping[str, str] = WORDING,
+    fact: Callable[[str, str], str] = lambda _name, told: told,
+) -> str:
     """Say what happened and what to do next.
+
+    wording   code to sentence, in the reader's language
+    fact      (name, words) of one fact -> its words in that language
 
     A message that is a whole sentence was worded where more is known, and stands; else the table
     has the word; a code that is not in it gives its short message.
     """
     said = error.message.strip()
     is_whole = said[:1].isupper() and said.endswith((".", "!", "?"))
-    template = WORDING.get(error.code)
+    template = wording.get(error.code)
     if is_whole:
         return said
     if template is not None:
-        return _filled(template, error.facts)
+        return _filled(template, error.facts, fact)
     if said:
         return said[0].upper() + said[1:].rstrip(".") + "."
     return f"This did not work ({error.code}). The log says more."
@@ -396,13 +405,13 @@ def of_sample(sampled: Mapping[str, float] | None) -> dict[str, str]:
     }
 
 
-def _filled(template: str, facts: dict[str, object]) -> str:
+def _filled(template: str, facts: dict[str, object], fact: Callable[[str, str], str]) -> str:
     """Put the facts in; a list reads as words, and an empty fact counts as not given."""
     told = _Facts()
     for name, value in facts.items():
         words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         if words:
-            told[name] = words
+            told[name] = fact(name, words)
 
     def kept(match: re.Match[str]) -> str:
         inside = match.group(1)

@@ -21,7 +21,7 @@ from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Role
 from apps.tenants.typed import typed
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
+from counterpoint.wording import sentence
 
 
 @require_http_methods(["GET", "POST"])

@@ -21,7 +21,7 @@ from apps.audit.models import Approval
 from apps.tenants.access import MemberRequest, fetch, member, require
 from apps.tenants.models import Group, Membership, Role
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
+from counterpoint.wording import sentence
 
 
 @require_http_methods(["GET", "POST"])

@@ -39,9 +39,9 @@ from apps.tenants.models import Membership, Role
 from apps.tenants.typed import sought
 from apps.tenants.ways import own_providers
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.counting import counted, said
 from counterpoint.keyset import NEWEST, Order, page_of
+from counterpoint.wording import sentence
 
 log = structlog.get_logger(__name__)
 

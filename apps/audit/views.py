@@ -22,9 +22,9 @@ from apps.audit.models import Approval, AuditEvent
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.counting import counted, said
 from counterpoint.keyset import Order, page_of
+from counterpoint.wording import sentence
 
 READERS = (Role.AUDITOR, Role.CURATOR)
 PAGE = 50

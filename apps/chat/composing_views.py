@@ -12,7 +12,7 @@ from apps.chat import drafts, formulas
 from apps.chat.models import Conversation
 from apps.tenants.access import MemberRequest, fetch, member
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
+from counterpoint.wording import sentence
 
 
 @require_POST

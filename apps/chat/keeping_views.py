@@ -21,7 +21,7 @@ from apps.registry import hosts
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role as TenantRole
 from calm_engine.errors import EngineError, InputError
-from calm_engine.wording import sentence
+from counterpoint.wording import sentence
 
 
 @require_POST

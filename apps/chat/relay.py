@@ -25,9 +25,9 @@ from apps.chat.models import State
 from apps.registry import embedders, hosts
 from apps.tenants.typed import storable
 from calm_engine.errors import EngineError, InputError, InternalError
-from calm_engine.wording import sentence
 from counterpoint import live
 from counterpoint.database import current_tenant_id
+from counterpoint.wording import sentence
 
 log = structlog.get_logger(__name__)
 

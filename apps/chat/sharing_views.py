@@ -16,7 +16,7 @@ from apps.chat.tree import way
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.typed import typed
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
+from counterpoint.wording import sentence
 
 
 @require_POST

@@ -36,8 +36,8 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role as TenantRole
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.live import sse_response
+from counterpoint.wording import sentence
 
 if TYPE_CHECKING:
     from apps.accounts.models import User

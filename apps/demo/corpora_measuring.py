@@ -36,8 +36,8 @@ WORDS = 300  # of a synthetic text
 VOCABULARY = 5_000
 ASKED = 25  # times a page is asked for
 PROBES = 60  # documents placed among the simulated ones
-# Mixed files that are read, and that are read before. The last file is one reader's alone, while the
-# other has nothing left: of few files it would count.
+# Mixed files that are read, and that are read before. The last file is one reader's alone, when the
+# other has nothing left: among few it would count.
 READ, WARMING = 600, 30
 REFUSED = 0.1  # of the files that another library may refuse and still be compared
 

@@ -23,8 +23,8 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.typed import sought
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.keyset import NEWEST, Order, page_among, page_of
+from counterpoint.wording import sentence
 
 LOOK = {
     gates.Verdict.PASSED: "ok",

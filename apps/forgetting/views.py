@@ -26,8 +26,8 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Membership, Role
 from apps.tenants.typed import typed
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.keyset import Order, page_of
+from counterpoint.wording import sentence
 
 MENTIONS = 50  # documents of a page
 TWINS = 20  # named on a page

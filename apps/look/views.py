@@ -17,9 +17,9 @@ from apps.look.forms import BrandForm, SpecimenForm
 from apps.tenants.access import MemberRequest, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.keyset import Order, Page
 from counterpoint.storage import blobs
+from counterpoint.wording import sentence
 
 A_YEAR = "private, max-age=31536000, immutable"  # the address changes with the content
 STEPS = [

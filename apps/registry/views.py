@@ -34,8 +34,8 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.typed import sought
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.keyset import Order, Page, chosen, page_among
+from counterpoint.wording import sentence
 
 if TYPE_CHECKING:
     pass

@@ -21,9 +21,9 @@ from apps.runs.models import Run
 from apps.runs.states import Cause, Kind, State
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import EngineError
-from calm_engine.wording import sentence
 from counterpoint.celery import send
 from counterpoint.live import publish
+from counterpoint.wording import sentence
 
 
 class Fenced(Exception):  # noqa: N818  an ending, not an error

@@ -27,9 +27,9 @@ from apps.runs.streams import may_see
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.keyset import NEWEST, OLDEST, Order, page_of
 from counterpoint.live import sse_response
+from counterpoint.wording import sentence
 
 A_PAGE = 50
 

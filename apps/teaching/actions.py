@@ -26,7 +26,7 @@ from apps.runs.states import Control, Kind, State
 from apps.teaching.models import Plan
 from apps.teaching.planning import need_of
 from calm_engine.errors import EngineError, InputError
-from calm_engine.wording import sentence
+from counterpoint.wording import sentence
 
 if TYPE_CHECKING:
     from apps.accounts.models import User

@@ -47,9 +47,9 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.database import current_tenant_id
 from counterpoint.live import HEARTBEAT, apart, sse, sse_response
+from counterpoint.wording import sentence
 
 LOOK_SECONDS = 2.0  # a plan hops from run to run: its rows are looked at, not one run's topic
 BEAT_SECONDS = 15.0

@@ -11,8 +11,14 @@ from pathlib import Path
 
 from django.conf import settings
 from django.test import Client
+from django.utils.translation import override
 from django.utils.translation.template import templatize
 
+from calm_engine import wording
+from calm_engine.errors import InputError
+from counterpoint import german
+from counterpoint.wording import sentence
+from tests.apps.corpora.making import make_corpus, take_in
 from tests.cast import Cast
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +28,7 @@ PAGES = [each for each in PAGES if "node_modules" not in each.parts]
 MODULES = sorted(each for root in ("apps", "platform") for each in (ROOT / root).rglob("*.py"))
 WORDING = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy"}
 MARKED = re.compile(r"""(?:_|gettext|ngettext)\(u?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+FACT = re.compile(r"\{(\w+)\}")
 PLACE = re.compile(r"%\(\w+\)[sd]|%%|%[sd]")
 
 
@@ -76,11 +83,51 @@ def said(path: Path) -> Iterator[str]:
 def test_every_translation_is_whole_and_compiled() -> None:
     known, source = compiled(), list(written())
     assert len(source) > 1000
-    for sentence, places, texts in source:
-        assert all(texts), sentence
-        assert known.get(sentence) == texts[0], f"run `make words`: {sentence}"
+    for words, places, texts in source:
+        assert all(texts), words
+        assert known.get(words) == texts[0], f"run `make words`: {words}"
         for text in texts:
-            assert set(PLACE.findall(text)) <= places, sentence
+            assert set(PLACE.findall(text)) <= places, words
+
+
+def test_every_refusal_has_its_german_sentence_with_the_same_facts() -> None:
+    assert german.WORDING.keys() == wording.WORDING.keys()
+    for code, told in german.WORDING.items():
+        assert facts_of(told) == facts_of(wording.WORDING[code]), code
+        assert told != wording.WORDING[code], code
+
+
+def facts_of(sentence: str) -> tuple[set[str], set[str]]:
+    """What a sentence may be told, and what of it may be missing."""
+    optional = "".join(re.findall(r"\[[^\[\]]*\]", sentence))
+    return set(FACT.findall(sentence)), set(FACT.findall(optional))
+
+
+def test_facts_that_are_words_are_those_that_the_code_says() -> None:
+    code = "\n".join(each.read_text("utf-8") for each in MODULES)
+    for told in german.FACTS:
+        assert max(told.split("#"), key=len).strip() in code, told
+
+
+def test_a_refusal_speaks_the_readers_language_and_its_facts_too() -> None:
+    bomb = InputError("archive.bomb", limit="5000 files")
+    with override("de-at"):
+        assert "gibt es schon: time." in sentence(InputError("corpus.name", name="time"))
+        assert "erlaubt ist (5000 Dateien). Entpacken Sie" in sentence(bomb)
+        assert "(ohne Endung)" in sentence(InputError("file.type", ending="no ending"))
+        assert sentence(InputError("no.such.code", "told at once")) == "Told at once."
+    with override("fr"):
+        assert sentence(bomb) == wording.sentence(bomb)
+    assert sentence(bomb) == wording.sentence(bomb)
+
+
+def test_the_outcomes_of_an_upload_speak_the_readers_language(cast: Cast) -> None:
+    upload = take_in(cast, make_corpus(cast), {"empty.txt": b""})
+    german = {"headers": {"accept-language": "de"}}
+    shown = cast.client(cast.ada).get(upload.get_absolute_url(), **german).content.decode()
+    assert "Die Datei ist leer." in shown
+    shown = cast.client(cast.ada).get(upload.get_absolute_url()).content.decode()
+    assert "The file is empty." in shown
 
 
 def test_the_pages_speak_the_readers_language(cast: Cast) -> None:

@@ -11,7 +11,7 @@ from apps.corpora.models.corpus import Corpus, OfCorpusQuerySet
 from apps.corpora.models.uploads import UploadItem
 from apps.tenants.models import TenantManager, TenantModel
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
+from counterpoint.wording import sentence
 
 
 class Connection(TenantModel):

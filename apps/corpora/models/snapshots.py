@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 from apps.corpora.models.corpus import Corpus
 from apps.tenants.models import TenantManager, TenantModel
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
+from counterpoint.wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.tenants.models import TenantManager, TenantModel
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
+from counterpoint.wording import sentence
 
 if TYPE_CHECKING:
     from apps.accounts.models import User

@@ -35,9 +35,9 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.typed import sought
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.counting import counted, said
 from counterpoint.keyset import NEWEST, OLDEST, Order, page_of
+from counterpoint.wording import sentence
 
 if TYPE_CHECKING:
     from apps.accounts.models import User

@@ -19,11 +19,11 @@ from apps.corpora.models import Document, Right
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError, InternalError
-from calm_engine.wording import sentence
 from counterpoint.keyset import page_among
 from counterpoint.plaincopies import plain_copy
 from counterpoint.sending import SentInPieces
 from counterpoint.storage import blobs
+from counterpoint.wording import sentence
 
 PAGES = 10  # pages of a document shown at once
 ROOM = 20_000  # characters of a text without pages shown at once

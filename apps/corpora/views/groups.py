@@ -17,8 +17,8 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Group, GroupMember, Role
 from apps.tenants.typed import sought, typed
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.keyset import Order, page_of
+from counterpoint.wording import sentence
 
 PAGE = 25  # groups
 MEMBERS = 200  # shown of one group

@@ -24,8 +24,8 @@ from apps.corpora.screening import Kind
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError, InternalError
-from calm_engine.wording import sentence
 from counterpoint.keyset import Order, page_of
+from counterpoint.wording import sentence
 
 AROUND = 300  # characters shown on each side of a passage
 SHOWN = 100  # alike passages named on the page

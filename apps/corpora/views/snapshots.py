@@ -30,9 +30,9 @@ from apps.tenants.models import Role
 from apps.tenants.typed import typed
 from calm_engine.errors import InputError, InternalError
 from calm_engine.selfstudy import tasks
-from calm_engine.wording import sentence
 from counterpoint.sending import SentInPieces
 from counterpoint.storage import blobs
+from counterpoint.wording import sentence
 
 NAMED = 200  # documents of a snapshot named on its page
 OFFERED = 200  # other corpora offered to be frozen with one

@@ -16,7 +16,7 @@ from apps.corpora.models import Connection, Corpus
 from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
+from counterpoint.wording import sentence
 
 
 @require_POST

@@ -36,10 +36,10 @@ from apps.tenants.access import MemberRequest, fetch, member
 from apps.tenants.models import Role
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
-from calm_engine.wording import sentence
 from counterpoint.database import current_tenant_id
 from counterpoint.keyset import Order, page_of
 from counterpoint.live import HEARTBEAT_SECONDS, apart, listen, sse, sse_response
+from counterpoint.wording import sentence
 
 PAGE = 50
 REDRAWN_EVERY = 1.0  # seconds at least between two drawings of an upload's card
