@@ -71,6 +71,10 @@ WORDING: dict[str, str] = {
     "influence.model": "Only a composition has parts that can have influence. Name a composition.",
     "influence.tokenizer": "An augmenter here has a tokenizer of its own, and influence is told by "
     "shared tokens. Compose with an augmenter that has the anchor's tokenizer.",
+    "influence.differs": "Made once more, the answer came out in other words, so nothing can be "
+    "said of these. Other machines, or other questions at the same moment, change the last bits.",
+    "influence.state": "Only a whole answer of the composition has this.",
+    "influence.version": "The version that answered is not running, or you may not use it.",
     "input.empty": "There is no token to read. Give some text.",
     "input.tokens": "A token of the text is none of the model's words[: {token} of {vocabulary}]. "
     "Give the composition its own tokenizer.",
@@ -211,8 +215,17 @@ WORDING: dict[str, str] = {
     "can do that[: {name}]. Ask the owner of the missing corpus for the right to read it.",
     "composition.quarantined": "This model is in quarantine and cannot be used[: {name}]. "
     "Choose another, or ask a curator to release it.",
+    "brand.colour": "Give the colour as # and six digits, such as #17625c.",
+    "logo.broken": "The logo cannot be read as a picture. Save it again.",
+    "logo.kind": "A logo is a PNG or an SVG. Choose another file.",
+    "logo.size": "A logo has at most {kilobytes} kB and {pixels} by {pixels} pixels. "
+    "Make it smaller.",
     "control.mismatch": "The control must be a finished one of the same anchor, augmenter "
     "and snapshot. Choose another control, or evaluate without one.",
+    "snapshot.examples": "The snapshot holds no example that the bridges may learn from. "
+    "Add questions and answers to the corpus and freeze it again.",
+    "snapshot.questions": "The snapshot holds no question that was kept back, so nothing can be "
+    "measured. Add examples about more entities to the corpus and freeze it again.",
     "approval.closure": "Whoever approves this must be allowed to use the model[: {name}]. "
     "Ask somebody who may read every corpus that it learned from.",
     "approval.decided": "Somebody else has already decided this. Look at their decision.",
@@ -221,6 +234,24 @@ WORDING: dict[str, str] = {
     "approval.own": "You asked for this yourself. Somebody else has to decide.",
     "conversation.unknown": "There is no conversation of somebody else with this id. "
     "Copy it from the audit log.",
+    "title.empty": "Give the conversation a title.",
+    "question.empty": "Write a question first.",
+    "question.too_long": "Your question has {length} characters; at most {limit} can be asked.",
+    "model.busy": "The model has more questions than it can take. Ask again in a minute.",
+    "model.context": "Your question is longer than this model can read. Shorten it.",
+    "model.gone": "The model stopped answering. What you wrote is kept; try again in a minute.",
+    "model.not_ready": "This model is not running at the moment. Your question is kept; "
+    "ask again in a minute.",
+    "model.not_usable": "There is no such model, or you may not use it. Choose another, or ask the "
+    "owner of its corpora for the right to read them.",
+    "model.refused": "The model could not answer this. Ask in other words.",
+    "rating.temporary": "A temporary conversation keeps no ratings.",
+    "rating.unknown": "Say whether the answer helped or not.",
+    "reply.active": "The last answer is still being written. Wait for it, or stop it.",
+    "reply.barred": "Your right to use this model ended, and with it this answer. Whoever owns its "
+    "corpora can give it back.",
+    "reply.broken": "The answer could not be written. Ask again in a minute.",
+    "reply.too_many": "Several answers are being written for you. Wait for one to finish.",
     "corpus.name": "There is already a corpus of this name[: {name}]. Choose another name.",
     "group.grants": "The group[ {name}] reads corpora that you do not look after. "
     "Ask whoever does: to belong to it is to read them.",
@@ -301,6 +332,8 @@ WORDING: dict[str, str] = {
     "run.closure": "A run may only use corpora that the person who starts it may read. "
     "Ask the owner of the missing corpus for the right to read it.",
     "run.internal": "The worker met a fault of its own. Its log says more; run it again.",
+    "run.checkpoint": "There is no checkpoint of this step any more. Choose another.",
+    "run.not_active": "Only a run that waits or works can be paused.",
     "service.name": "Give the service account a name with some letters or digits in it.",
     "run.not_retryable": "Only a failed or stopped run can be run again. "
     "Stop it first, or start a new one.",

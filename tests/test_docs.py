@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from calm_engine.wording import WORDING
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 SOURCES = [
@@ -37,6 +39,11 @@ def test_every_setting_is_documented() -> None:
 def test_every_error_code_is_documented() -> None:
     text = page("errors.md")
     assert {code for code in found(CODE) if f"`{code}`" not in text} == set()
+
+
+def test_the_page_of_codes_says_what_people_read() -> None:
+    rows = dict(re.findall(r"^\| `([^`]+)` \| (.*) \|$", page("errors.md"), re.MULTILINE))
+    assert {code for code, told in WORDING.items() if not rows[code].startswith(told)} == set()
 
 
 def test_every_task_and_its_queue_is_documented() -> None:

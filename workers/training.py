@@ -140,9 +140,7 @@ def begin_at_branch(job: Job, place: Place, spec: TrainSpec) -> None:
         digests.verify(source)
         shutil.copytree(source, aside)
     except (InputError, OSError) as error:
-        raise InputError(
-            "run.checkpoint", "There is no checkpoint of this step any more. Choose another."
-        ) from error
+        raise InputError("run.checkpoint") from error
     state = aside / "state.json"
     facts = json.loads(state.read_text(encoding="utf-8")) | {"spec": spec.digest_of_work()}
     state.write_text(json.dumps(facts), encoding="utf-8")

@@ -146,7 +146,7 @@ def rename(conversation: Conversation, title: str) -> None:
     """Raises InputError("title.empty")."""
     title = one_line(title)[:TITLE_LENGTH]
     if not title:
-        raise InputError("title.empty", "Give the conversation a title.")
+        raise InputError("title.empty")
     conversation.title = title
     conversation.save(update_fields=["title"])
 
@@ -166,25 +166,16 @@ def delete(conversation: Conversation, *, by: User) -> None:
 def _checked(text: str) -> str:
     text = storable(text).strip()
     if not text:
-        raise InputError("question.empty", "Write a question first.")
+        raise InputError("question.empty")
     if len(text) > QUESTION_LENGTH:
-        raise InputError(
-            "question.too_long",
-            f"Your question has {len(text)} characters; at most {QUESTION_LENGTH} can be asked.",
-            length=len(text),
-            limit=QUESTION_LENGTH,
-        )
+        raise InputError("question.too_long", length=len(text), limit=QUESTION_LENGTH)
     return text
 
 
 def _usable(model: str, by: User) -> Composition:
     composition = hosts.model_named(model, by=by)
     if composition is None:
-        raise InputError(
-            "model.not_usable",
-            "There is no such model, or you may not use it. Choose another, or ask the owner of "
-            "its corpora for the right to read them.",
-        )
+        raise InputError("model.not_usable")
     return composition
 
 
@@ -212,9 +203,7 @@ def _empty_reply(
 ) -> Message:
     under_way = Message.objects.visible_to(by).active()
     if under_way.count() >= AT_ONCE:
-        raise InputError(
-            "reply.too_many", "Several answers are being written for you. Wait for one to finish."
-        )
+        raise InputError("reply.too_many")
     try:
         with transaction.atomic():
             reply: Message = Message.objects.create(
@@ -229,9 +218,7 @@ def _empty_reply(
                 looks_up=question.conversation.looks_up,
             )
     except IntegrityError as error:
-        raise InputError(
-            "reply.active", "The last answer is still being written. Wait for it, or stop it."
-        ) from error
+        raise InputError("reply.active") from error
     Conversation.objects.filter(pk=question.conversation_id).update(updated_at=Now())
     name = hosts.exact_name(composition)
     record("chat.ask", reply, by=by, model=name, characters=len(question.text))

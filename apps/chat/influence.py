@@ -47,7 +47,7 @@ class Weighed:
 
 
 async def weighed(tenant_id: UUID, reply_id: UUID, by: User) -> Weighed:
-    """Raises InputError: "influence.state", "influence.differs", "model.not_usable", and what
+    """Raises InputError: "influence.state", "influence.differs", "influence.version", and what
     `hosts.whole` raises when no server answers."""
     addresses, work, text = await hosts.step(tenant_id, _prepared, reply_id, by)
     body = {**work.settings, "model": work.model, "messages": work.messages()}
@@ -55,23 +55,17 @@ async def weighed(tenant_id: UUID, reply_id: UUID, by: User) -> Weighed:
     async with aclosing(hosts.whole(addresses, "chat/completions", body)) as answers:
         choice = (await anext(answers))["choices"][0]
     if storable(choice["message"]["content"]) != text:
-        raise InputError(
-            "influence.differs",
-            "Made once more, the answer came out in other words, so nothing can be said of these. "
-            "Other machines, or other questions at the same moment, change the last bits.",
-        )
+        raise InputError("influence.differs")
     return Weighed([_piece(told) for told in choice["influence"]])
 
 
 def _prepared(reply_id: UUID, by: User) -> tuple[hosts.Addresses, Work, str]:
     reply = Message.objects.select_related("conversation", "composition", "parent").get(pk=reply_id)
     if reply.state != State.COMPLETE or reply.is_by_anchor_alone:
-        raise InputError("influence.state", "Only a whole answer of the composition has this.")
+        raise InputError("influence.state")
     addresses = hosts.addresses_of(reply.maker)
     if not (can_use(by, reply.maker) and addresses):
-        raise InputError(
-            "model.not_usable", "The version that answered is not running, or you may not use it."
-        )
+        raise InputError("influence.version")
     within_limits(by)  # a second making costs what the first did
     return addresses, work_of(reply), reply.text
 

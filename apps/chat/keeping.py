@@ -42,9 +42,9 @@ def rate(answer: Message, rating: int, *, reason: str = "", text: str = "") -> N
     Raises InputError: "rating.unknown", "rating.temporary".
     """
     if rating not in (-1, 0, 1) or answer.role != Role.ASSISTANT:
-        raise InputError("rating.unknown", "Say whether the answer helped or not.")
+        raise InputError("rating.unknown")
     if answer.conversation.is_temporary:
-        raise InputError("rating.temporary", "A temporary conversation keeps no ratings.")
+        raise InputError("rating.temporary")
     is_bad = rating == -1
     answer.rating = rating or None
     answer.rating_reason = reason if is_bad and reason in Reason.values else ""
@@ -58,7 +58,7 @@ def fork(answer: Message, *, by: User) -> Conversation:
     Raises InputError("reply.active") while the answer is being written.
     """
     if answer.is_active:
-        raise InputError("reply.active", "Wait until the answer is written, or stop it.")
+        raise InputError("reply.active")
     old = answer.conversation
     said = list(old.messages.order_by("position"))
     upto = [spot.message for spot in way(said, answer.pk)]

@@ -163,9 +163,7 @@ async def _end_of(draft: Draft) -> dict[str, Any]:
         return _failed(error)
     except Exception:
         log.exception("chat.relay")
-        return _failed(
-            InternalError("reply.broken", "The answer could not be written. Ask again in a minute.")
-        )
+        return _failed(InternalError("reply.broken"))
     return {"state": State.COMPLETE}
 
 
@@ -200,7 +198,7 @@ async def _addresses(draft: Draft) -> hosts.Addresses:
             return place.addresses
         now = time.monotonic()
         if now - began > (WAKE_SECONDS if place.is_starting else PATIENCE_SECONDS):
-            raise _not_ready()
+            raise InternalError("model.not_ready")
         if place.is_starting and now >= told:
             await draft.say_state("queued", f"Waking the model, {now - began:.0f} s so far")
             told = now + 1
@@ -268,13 +266,7 @@ def note_of(state: str, text: str) -> str:
 
 def _early_end(verdict: str) -> dict[str, Any]:
     if verdict == Verdict.BARRED:
-        return _failed(
-            InputError(
-                "reply.barred",
-                "Your right to use this model ended, and with it this answer. "
-                "Whoever owns its corpora can give it back.",
-            )
-        )
+        return _failed(InputError("reply.barred"))
     return {"state": State.STOPPED}
 
 
@@ -282,24 +274,13 @@ def _failed(error: EngineError) -> dict[str, Any]:
     return {"state": State.FAILED, "failure": error.code, "failure_text": sentence(error)}
 
 
-def _not_ready() -> InternalError:
-    return InternalError(
-        "model.not_ready",
-        "This model is not running at the moment. Your question is kept; ask again in a minute.",
-    )
-
-
 def _refused(refusal: hosts.Refusal) -> EngineError:
     """A model server's refusal in words for the person who asked."""
     if refusal.code == "context_length_exceeded":
-        return InputError(
-            "model.context", "Your question is longer than this model can read. Shorten it."
-        )
+        return InputError("model.context")
     if refusal.status == 429:
-        return InternalError(
-            "model.busy", "The model has more questions than it can take. Ask again in a minute."
-        )
+        return InternalError("model.busy")
     if refusal.status == 503:
-        return _not_ready()
+        return InternalError("model.not_ready")
     log.warning("chat.refused", status=refusal.status, code=refusal.code)
-    return InternalError("model.refused", "The model could not answer this. Ask in other words.")
+    return InternalError("model.refused")

@@ -51,14 +51,10 @@ READERS = {"anchor_rag", "composition_rag"}
 
 
 def question_set(snapshot: Snapshot) -> QuestionSet:
-    """The held-out questions of a snapshot. Raises InputError("questions.empty")."""
+    """The held-out questions of a snapshot. Raises InputError("snapshot.questions")."""
     asked = [list(row) for row in snapshot.manifest.get("examples", []) if row[1] != "bridge"]
     if not asked:
-        raise InputError(
-            "questions.empty",
-            "The snapshot holds no question that was kept back, so nothing can be measured. "
-            "Add examples about more entities to the corpus and freeze it again.",
-        )
+        raise InputError("snapshot.questions")
     digest = hashlib.sha256(json.dumps(sorted(asked)).encode()).hexdigest()
     found: QuestionSet
     found, _ = QuestionSet.objects.get_or_create(
@@ -79,8 +75,8 @@ def start_evaluate(
 
     settings   fields of `EvaluateSpec` but its folders; as "judge" the id of an anchor, which
                decides long answers that no rule can
-    Raises InputError("questions.empty"), ("control.mismatch") when the control was not trained from
-    the same parents on the same snapshot, or ("judge.missing").
+    Raises InputError("snapshot.questions"), ("control.mismatch") when the control was not trained
+    from the same parents on the same snapshot, or ("judge.missing").
     """
     if control_run is not None:
         _refuse_other_control(composition, control_run)
@@ -152,10 +148,7 @@ def _refuse_other_control(composition: Composition, control: Run) -> None:
         and control.augmenter_id in {part.pk for part in composition.parts()}
     )
     if not fits:
-        raise InputError(
-            "control.mismatch",
-            "The control must be a finished one of the same anchor, augmenter and snapshot.",
-        )
+        raise InputError("control.mismatch")
 
 
 def file_report(run: Run, outcome: Outcome) -> Report:
@@ -200,19 +193,11 @@ def promote(
     person, and what `registry.actions.promote` raises.
     """
     if not can_use(by, report.composition):
-        raise InputError(
-            "composition.closure",
-            "Only a person who may read everything this model learned from can promote it.",
-        )
+        raise InputError("composition.closure")
     judged = gates.recorded(report)
     short = [gate["name"] for gate in judged if gate["verdict"] != gates.Verdict.PASSED]
     if short and not reason.strip():
-        raise InputError(
-            "gates.failed",
-            f"Not passed: {'; '.join(short)}. Give a reason to promote it all the same; "
-            "the reason is kept in the history.",
-            gates=short,
-        )
+        raise InputError("gates.failed", gates=short)
     with transaction.atomic():
         approved = approvals.spend(Approval.Kind.PROMOTION, report.composition, by=by)
         second = approved.decided_by if approved else None

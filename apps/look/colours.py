@@ -55,7 +55,7 @@ class Palette:
 def palette(colour: str) -> Palette:
     """Both themes from one colour. Raises InputError("brand.colour") when it is none."""
     if not HEX.match(colour):
-        raise InputError("brand.colour", "Give the colour as # and six digits, such as #17625c.")
+        raise InputError("brand.colour")
     lightness, chroma, hue = oklch(linear(colour))
     return Palette(
         _theme(lightness, chroma, hue, grounds=LIGHT, on="#ffffff", way=-1),

@@ -48,7 +48,7 @@ def cleaned(raw: bytes) -> tuple[bytes, str]:
         return _png(raw), "image/png"
     if b"<svg" in raw[:4096]:
         return _svg(raw), "image/svg+xml"
-    raise InputError("logo.kind", "A logo is a PNG or an SVG. Choose another file.")
+    raise InputError("logo.kind")
 
 
 def _png(raw: bytes) -> bytes:
@@ -119,12 +119,8 @@ def _stays_inside(value: str) -> bool:
 
 
 def _too_large() -> InputError:
-    return InputError(
-        "logo.size",
-        f"A logo has at most {MOST_BYTES // 1024} kB and {MOST_PIXELS} by {MOST_PIXELS} pixels. "
-        "Make it smaller.",
-    )
+    return InputError("logo.size", kilobytes=MOST_BYTES // 1024, pixels=MOST_PIXELS)
 
 
 def _broken() -> InputError:
-    return InputError("logo.broken", "The logo cannot be read as a picture. Save it again.")
+    return InputError("logo.broken")

@@ -345,10 +345,7 @@ async def _asked(
 
 def gone() -> InternalError:
     """The model server cannot be reached, or went away in the middle."""
-    return InternalError(
-        "model.gone",
-        "The model stopped answering. What you wrote is kept; try again in a minute.",
-    )
+    return InternalError("model.gone")
 
 
 def _refusal(response: httpx.Response, body: bytes) -> Refusal:

@@ -189,16 +189,12 @@ def start_compose(
 
     control   "random": the same training on an augmenter of random weights; what that scores is
               not the knowledge's work. Its result is no composition, only a column of reports.
-    Raises InputError("examples.empty") when the snapshot holds no example for the bridges,
+    Raises InputError("snapshot.examples") when the snapshot holds no example for the bridges,
     ("tokenizer.mismatch") when the augmenter was trained with another anchor's tokenizer,
     ("augmenter.recall") when it knows less of its documents than the tenant wants.
     """
     if not bridge_examples(snapshot):
-        raise InputError(
-            "examples.empty",
-            "The snapshot holds no example that the bridges may learn from. "
-            "Add questions and answers to the corpus and freeze it again.",
-        )
+        raise InputError("snapshot.examples")
     if augmenter.anchor.vocabulary != anchor.vocabulary:
         raise InputError("tokenizer.mismatch", anchor=anchor.name, augmenter=str(augmenter))
     asked = checked(settings)
@@ -299,11 +295,7 @@ def refuse_stranger(by: User, closure: list[UUID]) -> None:
     """Nobody learns from what they may not read, and nobody else does it for them."""
     readable = Corpus.objects.readable_by(by).filter(id__in=closure).values_list("id", flat=True)
     if set(closure) - set(readable):
-        raise InputError(
-            "run.closure",
-            "A run may only use corpora that the person who starts it may read. "
-            "Ask the owner of the missing corpus for the right to read it.",
-        )
+        raise InputError("run.closure")
 
 
 def finish_augment(run: Run, outcome: Outcome) -> Augmenter:

@@ -86,7 +86,7 @@ def _wish_for_pause(run: Run, at: Now | None, *, kind: str, text: str, by: User)
             send("gpu.wake")
             transaction.on_commit(lambda: announce(run, State(run.state)))
         elif not active.exists():
-            raise InputError("run.not_active", "Only a run that waits or works can be paused.")
+            raise InputError("run.not_active")
 
 
 def retry(run: Run, *, by: User, with_fix: bool = False) -> Run:
@@ -115,7 +115,7 @@ def retry(run: Run, *, by: User, with_fix: bool = False) -> Run:
             changes=failed.changes | changes,
         )
         if not moved:
-            raise InputError("run.not_retryable", "Only a failed or stopped run can be run again.")
+            raise InputError("run.not_retryable")
         run.refresh_from_db()
         run.note("queued", "Run again, from its last checkpoint")
         Notice.objects.filter(user=by, run=run, read_at=None).update(read_at=Now())
@@ -146,7 +146,7 @@ def branch(run: Run, step: int, *, settings: Settings, by: User) -> Run:
     Raises InputError("run.checkpoint") when there is no such checkpoint any more.
     """
     if not run.checkpoints.filter(step=step).exists():
-        raise InputError("run.checkpoint", "There is no checkpoint of this step any more.")
+        raise InputError("run.checkpoint")
     return _descend(run, run.asked | checked(settings), branch_step=step, by=by)
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 import structlog
 from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
+from django.utils.translation import gettext
 
 from apps.accounts import quotas
 from apps.audit.actions import record
@@ -56,16 +57,17 @@ def start_plan(
     settings   {"augment": {...}, "compose": {...}, "evaluate": {...}}: fields of the engine's specs
     start      what its augmenter begins as
     Asked twice, as by a second click, the same plan is given back while it still waits or works.
-    Refused now rather than an hour later: InputError("corpus.empty"), ("examples.empty"),
-    ("questions.empty"), ("quota.used"); PermissionDenied without the right to curate the corpus.
+    Refused now rather than an hour later: InputError("corpus.empty"), ("snapshot.examples"),
+    ("snapshot.questions"), ("quota.used"); PermissionDenied without the right to curate the corpus.
     """
     if not Snapshot.objects.curatable_by(by).filter(pk=snapshot.pk).exists():
-        raise PermissionDenied(f"Teaching needs the right to curate {snapshot.names}.")
+        words = gettext("Teaching needs the right to curate %(names)s.")
+        raise PermissionDenied(words % {"names": snapshot.names})
     if not snapshot.documents:
         raise InputError("corpus.empty")
     quotas.require(by, quotas.Kind.GPU_MINUTES)
     if not bridge_examples(snapshot):
-        raise InputError("examples.empty", "The snapshot holds no example to learn from.")
+        raise InputError("snapshot.examples")
     name = name.strip() or snapshot.names
     with transaction.atomic():
         question_set(snapshot)

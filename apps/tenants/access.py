@@ -15,6 +15,7 @@ from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, Validat
 from django.db import models, transaction
 from django.http import Http404, HttpRequest
 from django.shortcuts import redirect, resolve_url
+from django.utils.translation import gettext
 
 from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.ways import page_before
@@ -65,14 +66,16 @@ def require(request: HttpRequest, role: Roles) -> None:
     membership: Membership | None = getattr(request, "membership", None)
     if membership is None:
         raise PermissionDenied(
-            "You belong to no organisation yet. Ask an administrator to add you."
+            gettext("You belong to no organisation yet. Ask an administrator to add you.")
         )
     if wanted and not membership.may(*wanted):
-        names, here = " or ".join(each.label.lower() for each in wanted), membership.tenant.name
-        raise PermissionDenied(
-            f"This needs the role {names} in {here}; yours is "
-            f"{Role(membership.role).label.lower()}. A curator of {here} can change it."
+        words = gettext(
+            "This needs the role %(wanted)s in %(here)s; yours is %(yours)s. "
+            "A curator of %(here)s can change it."
         )
+        told = {"here": membership.tenant.name, "yours": Role(membership.role).label.lower()}
+        told["wanted"] = gettext(" or ").join(each.label.lower() for each in wanted)
+        raise PermissionDenied(words % told)
 
 
 def member(role: Roles = None) -> Callable[[View], View]:

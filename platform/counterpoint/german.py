@@ -75,6 +75,12 @@ WORDING: dict[str, str] = {
     "influence.tokenizer": "Ein Augmenter hat hier einen eigenen Tokenizer, und Einfluss wird an "
     "gemeinsamen Token gezeigt. Komponieren Sie mit einem Augmenter, der den Tokenizer des Ankers "
     "hat.",
+    "influence.differs": "Noch einmal gemacht, fiel die Antwort in anderen Worten aus, und von "
+    "diesen lässt sich nichts sagen. Andere Maschinen oder andere Fragen im selben Augenblick "
+    "ändern die letzten Stellen.",
+    "influence.state": "Das gibt es nur für eine vollständige Antwort der Komposition.",
+    "influence.version": "Die Version, die geantwortet hat, läuft nicht, oder Sie dürfen sie nicht "
+    "nutzen.",
     "input.empty": "Es gibt kein Token zu lesen. Geben Sie etwas Text an.",
     "input.tokens": "Ein Token des Textes ist kein Wort des Modells[: {token} von {vocabulary}]. "
     "Geben Sie der Komposition ihren eigenen Tokenizer.",
@@ -238,8 +244,18 @@ WORDING: dict[str, str] = {
     "composition.quarantined": "Dieses Modell ist in Quarantäne und kann nicht genutzt werden"
     "[: {name}]. Wählen Sie ein anderes, oder bitten Sie eine Kuratorin oder einen Kurator, es "
     "freizugeben.",
+    "brand.colour": "Geben Sie die Farbe als # und sechs Ziffern an, etwa #17625c.",
+    "logo.broken": "Das Logo lässt sich nicht als Bild lesen. Speichern Sie es neu.",
+    "logo.kind": "Ein Logo ist ein PNG oder ein SVG. Wählen Sie eine andere Datei.",
+    "logo.size": "Ein Logo hat höchstens {kilobytes} kB und {pixels} mal {pixels} Pixel. "
+    "Verkleinern Sie es.",
     "control.mismatch": "Die Kontrolle muss fertig sein und denselben Anker, Augmenter und "
     "Snapshot haben. Wählen Sie eine andere, oder prüfen Sie ohne.",
+    "snapshot.examples": "Der Snapshot enthält kein Beispiel, von dem die Brücken lernen dürfen. "
+    "Fügen Sie dem Korpus Fragen und Antworten hinzu, und frieren Sie ihn neu ein.",
+    "snapshot.questions": "Der Snapshot enthält keine zurückgehaltene Frage, also lässt sich "
+    "nichts messen. Fügen Sie dem Korpus Beispiele zu mehr Gegenständen hinzu, und frieren Sie ihn "
+    "neu ein.",
     "approval.closure": "Wer das freigibt, muss das Modell nutzen dürfen[: {name}]. Bitten Sie "
     "jemanden, der jeden Korpus lesen darf, von dem es gelernt hat.",
     "approval.decided": "Jemand anderes hat das schon entschieden. Sehen Sie sich die Entscheidung "
@@ -249,6 +265,30 @@ WORDING: dict[str, str] = {
     "approval.own": "Sie haben selbst darum gebeten. Jemand anderes muss entscheiden.",
     "conversation.unknown": "Ein Gespräch anderer mit dieser Kennung gibt es nicht. Kopieren Sie "
     "sie aus dem Protokoll.",
+    "title.empty": "Geben Sie dem Gespräch einen Titel.",
+    "question.empty": "Schreiben Sie zuerst eine Frage.",
+    "question.too_long": "Ihre Frage hat {length} Zeichen; höchstens {limit} lassen sich fragen.",
+    "model.busy": "Das Modell hat mehr Fragen, als es annehmen kann. Fragen Sie in einer Minute "
+    "noch einmal.",
+    "model.context": "Ihre Frage ist länger, als dieses Modell lesen kann. Kürzen Sie sie.",
+    "model.gone": "Das Modell hat aufgehört zu antworten. Was Sie geschrieben haben, ist "
+    "aufgehoben; versuchen Sie es in einer Minute noch einmal.",
+    "model.not_ready": "Dieses Modell läuft gerade nicht. Ihre Frage ist aufgehoben; fragen Sie in "
+    "einer Minute noch einmal.",
+    "model.not_usable": "Ein solches Modell gibt es nicht, oder Sie dürfen es nicht nutzen. Wählen "
+    "Sie ein anderes, oder bitten Sie die, denen seine Korpora gehören, um das Recht, sie zu "
+    "lesen.",
+    "model.refused": "Das Modell konnte darauf nicht antworten. Fragen Sie mit anderen Worten.",
+    "rating.temporary": "Ein flüchtiges Gespräch bewahrt keine Bewertungen auf.",
+    "rating.unknown": "Sagen Sie, ob die Antwort geholfen hat oder nicht.",
+    "reply.active": "Die letzte Antwort wird noch geschrieben. Warten Sie darauf, oder halten Sie "
+    "sie an.",
+    "reply.barred": "Ihr Recht, dieses Modell zu nutzen, ist zu Ende und mit ihm diese Antwort. "
+    "Wem seine Korpora gehören, kann es zurückgeben.",
+    "reply.broken": "Die Antwort ließ sich nicht schreiben. Fragen Sie in einer Minute noch "
+    "einmal.",
+    "reply.too_many": "Für Sie werden gerade mehrere Antworten geschrieben. Warten Sie, bis eine "
+    "fertig ist.",
     "corpus.name": "Einen Korpus dieses Namens gibt es schon[: {name}]. Wählen Sie einen anderen "
     "Namen.",
     "group.grants": "Die Gruppe[ {name}] liest Korpora, die nicht Sie betreuen. Fragen Sie, wer "
@@ -345,6 +385,9 @@ WORDING: dict[str, str] = {
     "darum, wem der fehlende Korpus gehört.",
     "run.internal": "Der Worker hatte selbst einen Fehler. Sein Protokoll sagt mehr; starten Sie "
     "den Lauf noch einmal.",
+    "run.checkpoint": "Von diesem Schritt gibt es keinen Checkpoint mehr. Wählen Sie einen "
+    "anderen.",
+    "run.not_active": "Nur ein Lauf, der wartet oder arbeitet, lässt sich unterbrechen.",
     "service.name": "Geben Sie dem Dienstkonto einen Namen mit Buchstaben oder Ziffern darin.",
     "run.not_retryable": "Nur ein gescheiterter oder angehaltener Lauf kann noch einmal starten. "
     "Halten Sie ihn erst an, oder beginnen Sie einen neuen.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.utils.translation import gettext
 
 from apps.audit import actions as audit
 from apps.corpora.models import (
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 def must(corpus: Corpus, by: User, right: Right) -> None:
     """Raise PermissionDenied, naming the right and who can grant it, unless this person has it."""
     if not corpus.may(by, right):
-        raise PermissionDenied(
-            f"You need the right “{right.label}” on the corpus “{corpus.name}”. "
-            f"{corpus.owner.name} can grant it."
+        told = {"right": right.label, "corpus": corpus.name, "owner": corpus.owner.name}
+        words = gettext(
+            "You need the right “%(right)s” on the corpus “%(corpus)s”. %(owner)s can grant it."
         )
+        raise PermissionDenied(words % told)
 
 
 def create_corpus(
@@ -85,6 +87,5 @@ def readers(*corpora: Corpus) -> list[User]:
 
 def _only_the_owner(corpus: Corpus, by: User) -> None:
     if corpus.owner_id != by.pk:
-        raise PermissionDenied(
-            f"Only {corpus.owner.name}, who owns “{corpus.name}”, sets its access."
-        )
+        words = gettext("Only %(owner)s, who owns “%(corpus)s”, sets its access.")
+        raise PermissionDenied(words % {"owner": corpus.owner.name, "corpus": corpus.name})

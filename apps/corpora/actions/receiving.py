@@ -12,6 +12,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.utils.translation import gettext
 
 from apps.audit import actions as audit
 from apps.corpora.models import (
@@ -109,7 +110,8 @@ def delivery_of(corpus: Corpus, code: UUID | None, by: User, source: str) -> Upl
         pk=code, defaults={"corpus": corpus, "by": by, "source": source}
     )
     if found.corpus_id != corpus.pk or found.by_id != by.pk:
-        raise PermissionDenied("This upload was begun by someone else, or for another corpus.")
+        words = gettext("This upload was begun by someone else, or for another corpus.")
+        raise PermissionDenied(words)
     return found
 
 
