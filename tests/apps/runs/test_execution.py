@@ -479,7 +479,7 @@ def test_a_branch_goes_on_from_a_checkpoint_with_other_settings(cast: Cast, run:
         raise Cancelled
     with tenant_scope(cast.north):
         branch = wishes.branch(run, 10, settings={"learning_rate": 1e-4}, by=cast.ada)
-        with pytest.raises(InputError, match="no checkpoint"):
+        with pytest.raises(InputError, match=r"run\.checkpoint"):
             wishes.branch(run, 15, settings={}, by=cast.ada)
         with pytest.raises(InputError, match=r"spec\.unknown"):
             wishes.branch(run, 10, settings={"output": "/elsewhere"}, by=cast.ada)
