@@ -454,10 +454,10 @@ WORDING: dict[str, str] = {
 # Facts that are words of ours, with # for a number; names, paths and what other programs say stay
 # as they are.
 FACTS: dict[str, str] = {
-    "# GB in one upload": "# GB in einer Lieferung",
+    "# GB in all": "insgesamt # GB",
     "# MB unpacked": "# MB entpackt",
     "# files": "# Dateien",
-    "# files in one upload": "# Dateien in einer Lieferung",
+    "# files in all": "insgesamt # Dateien",
     "# times its own size": "das #-Fache seiner Größe",
     "a document of an older Office": "ein Dokument eines älteren Office",
     "data of an unknown kind": "von unbekannter Art",

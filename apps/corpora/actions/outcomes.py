@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, Sum
+from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import Coalesce, Now
 
 from apps.audit import actions as audit
@@ -44,8 +44,10 @@ from apps.corpora.actions.receiving import WAKE, refused, storable, tell, wake
 ATTEMPTS = 3
 LEASE = timedelta(seconds=LIMITS.wall + 180)
 LOST_AFTER = timedelta(seconds=45)  # a message for a waiting file is thought lost after this
-UPLOAD_FILES = 50_000  # files of one upload, archives unpacked
-UPLOAD_BYTES = 20 << 30
+# What may come out of one file that was sent, from archives in archives; of files that are sent by
+# themselves there may be any number.
+WITHIN_FILES = 50_000
+WITHIN_BYTES = 20 << 30
 
 
 def begin(item_id: UUID | str) -> UploadItem | None:
@@ -187,19 +189,29 @@ def _settle(item: UploadItem, state: ItemState, **values: object) -> None:
 
 
 def _add_inner(item: UploadItem, inner: list[Inner]) -> None:
-    """One item for each inner file. Raises InputError("archive.bomb") past the upload's caps."""
-    so_far = UploadItem.objects.filter(upload=item.upload_id).aggregate(
-        bytes=Coalesce(Sum("size"), 0), files=Coalesce(Sum(1), 0)
-    )
-    if so_far["files"] + len(inner) > UPLOAD_FILES:
-        raise InputError("archive.bomb", limit=f"{UPLOAD_FILES} files in one upload")
-    sizes = sum(i.file.stat().st_size for i in inner if i.file)
-    if so_far["bytes"] + sizes > UPLOAD_BYTES:
-        raise InputError("archive.bomb", limit=f"{UPLOAD_BYTES >> 30} GB in one upload")
+    """One item for each inner file. Raises InputError("archive.bomb") where it becomes too much."""
+    if not inner:
+        return
+    files, size = _within(item.root) if item.parent_id else (0, 0)
+    if files + len(inner) > WITHIN_FILES:
+        raise InputError("archive.bomb", limit=f"{WITHIN_FILES} files in all")
+    if size + sum(i.file.stat().st_size for i in inner if i.file) > WITHIN_BYTES:
+        raise InputError("archive.bomb", limit=f"{WITHIN_BYTES >> 30} GB in all")
     children = [_child(item, one) for one in inner]
     quota.charge(sum(child.size for child in children if child.digest), by=item.upload.by)
     UploadItem.objects.bulk_create(children)
     wake(children)
+
+
+def _within(root: UploadItem) -> tuple[int, int]:
+    """How many files came out of this one, at any depth, and their bytes."""
+    files = size = 0
+    level = UploadItem.objects.filter(parent=root).order_by()
+    for _depth in range(LIMITS.depth):
+        told = level.aggregate(files=Count("*"), size=Coalesce(Sum("size"), 0))
+        files, size = files + told["files"], size + told["size"]
+        level = UploadItem.objects.filter(parent__in=level.values("pk")).order_by()
+    return files, size
 
 
 def _child(item: UploadItem, inner: Inner) -> UploadItem:

@@ -185,6 +185,11 @@ class UploadItem(TenantModel):
         return sentence(InputError(self.code, **self.facts)) if self.code else ""
 
     @property
+    def root(self) -> UploadItem:
+        """The file that was sent, with this one somewhere in it."""
+        return self if self.parent is None else self.parent.root
+
+    @property
     def depth(self) -> int:
         """How many containers stand around this file."""
         return 0 if self.parent is None else 1 + self.parent.depth

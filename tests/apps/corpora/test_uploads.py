@@ -148,13 +148,32 @@ def test_archives_in_archives_end_somewhere(cast: Cast) -> None:
     ]
 
 
-def test_an_upload_holds_so_many_files_and_no_more(
+def test_out_of_one_file_come_so_many_and_no_more(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions.outcomes, "UPLOAD_FILES", 3)
-    many = making.as_zip({f"{n}.txt": b"%d" % n for n in range(3)})
-    upload = take_in(cast, make_corpus(cast), {"many.zip": many})
-    assert outcomes(cast, upload) == {"many.zip": "archive.bomb"}
+    monkeypatch.setattr(actions.outcomes, "WITHIN_FILES", 3)
+    few, many = (making.as_zip({f"{n}.txt": b"%d" % n for n in range(of)}) for of in (2, 4))
+    deep = making.as_zip({"a.zip": few, "b.txt": b"words"})  # 2, and 2 in one of them
+    upload = take_in(cast, make_corpus(cast), {"many.zip": many, "deep.zip": deep})
+    assert outcomes(cast, upload) == {
+        "many.zip": "archive.bomb",
+        "deep.zip": "container",
+        "deep.zip/a.zip": "archive.bomb",
+        "deep.zip/b.txt": "stored",
+    }
+    with tenant_scope(cast.north):
+        inner = upload.items.get(path="deep.zip/a.zip")
+        assert actions.outcomes._within(inner.root) == (2, len(few) + len(b"words"))
+
+
+def test_of_files_that_are_sent_by_themselves_there_may_be_any_number(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions.outcomes, "WITHIN_FILES", 3)
+    sent = {f"{n}.txt": b"words %d" % n for n in range(5)}
+    held = making.as_zip({f"{n}.txt": b"inner %d" % n for n in range(3)})
+    upload = take_in(cast, make_corpus(cast), sent | {"held.zip": held})
+    assert tally(cast, upload) == Tally(stored=8)
 
 
 def test_a_file_over_the_limit_is_refused_unstored(cast: Cast, settings: Any) -> None:
