@@ -183,7 +183,7 @@ def count(limits: Sequence[Quota], kind: str, amount: int = 1) -> None:
     if not rows:
         return
     try:
-        with live.counters().pipeline(transaction=False) as pipe:
+        with live.quick().pipeline(transaction=False) as pipe:
             for row in rows:
                 pipe.incrby(key_of(row), amount)
                 pipe.expire(key_of(row), PERIODS[Kind(row.kind)] + 60)
@@ -218,7 +218,7 @@ def counted(keys: Sequence[str]) -> list[int]:
     if not keys:
         return []
     try:
-        return [int(value or 0) for value in live.counters().mget(keys)]
+        return [int(value or 0) for value in live.quick().mget(keys)]
     except redis.RedisError as error:
         log.warning("quota.uncounted", error=type(error).__name__)
         return [0] * len(keys)

@@ -46,16 +46,16 @@ def broker() -> redis.asyncio.Redis:
     )
 
 
-def counters() -> redis.Redis:
-    """The client for quick counts on the way of a request, which waits a second at most.
+def quick() -> redis.Redis:
+    """The client for counts and news on the way of other work, which waits a second at most.
 
     All threads share it and its connections: a new one takes longer than the count.
     """
-    return _counters(settings.REDIS_URL)
+    return _quick(settings.REDIS_URL)
 
 
 @cache
-def _counters(url: str) -> redis.Redis:
+def _quick(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
 
 
@@ -70,10 +70,7 @@ def key(topic: str, tenant_id: UUID | None = None) -> str:
 def publish(topic: str, event: dict[str, Any]) -> None:
     """Tell whoever watches this topic of the tenant in scope. Never fails: loss is allowed."""
     try:
-        with redis.Redis.from_url(
-            settings.REDIS_URL, socket_timeout=PATIENCE, socket_connect_timeout=2
-        ) as client:
-            client.publish(key(topic), json.dumps(event, default=str))
+        quick().publish(key(topic), json.dumps(event, default=str))
     except redis.RedisError as error:
         log.warning("live.unpublished", topic=topic, error=type(error).__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ from apps.audit.models import AuditEvent
 from apps.corpora import actions, manifests, near
 from apps.corpora.actions import review
 from apps.corpora.models import Corpus, Document, Flag, Policy
-from apps.corpora.screening import Finding, Kind, found, redacted, secrets
+from apps.corpora.screening import Finding, Kind, found, personal, redacted, secrets
 from apps.tenants.scope import tenant_scope
 from calm_engine.errors import InputError
 from counterpoint.storage import blobs
@@ -54,6 +55,38 @@ def kinds(text: str) -> list[str]:
 )
 def test_what_opens_a_door_or_names_a_person_is_found(text: str, kind: str) -> None:
     assert kinds(f"Words before. {text} Words behind.") == [kind]
+
+
+NUMBERED = ["DE89 3704 0044 0532 0130 00", "GB29NWBK60161331926819", "4111 1111 1111 1111", "12 3"]
+NUMBERED += [
+    "RSSMRA85T10A562S",
+    "12345678Z",
+    "X1234567L",
+    "131052-308T",
+    "756.9217.0769.85",
+    "7",
+    "42",
+]
+NUMBERED += [
+    "2 55 08 14 168 025 38",
+    "social 536-90-4399",
+    "Steuer 36 574 261 809",
+    "1234567890123456",
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(NUMBERED), st.text("aZ. \n", max_size=120)), max_size=6))
+def test_looking_around_numbers_alone_misses_nothing(parts: list[tuple[str, str]]) -> None:
+    text = "".join(f"{filler}{number}" for number, filler in parts)
+    with pytest.MonkeyPatch.context() as patch:
+        near = found(text)
+        patch.setattr(personal, "WIDE", len(text) + 1)
+        assert near == found(text)
+
+
+def test_each_example_of_a_number_is_found_in_a_long_text() -> None:
+    text = "".join(f"{'Words. ' * 40}{number} " for number in NUMBERED)
+    assert Counter(kinds(text)) == {"iban": 2, "card": 1, "national_id": 8}
 
 
 MARKED = [secrets.PRIVATE, secrets.NAMED, secrets.IN_ADDRESS, *secrets.ACCESS]

@@ -61,13 +61,13 @@ def filled(cast: Cast) -> None:
     issue_key(cast.ada, cast.north, "script")
     with tenant_scope(cast.north):
         (run_folder(cast.ada.pk) / "checkpoint").write_bytes(b"numbers")
-        live.counters().set(live.key("quota:1:1"), 5)
+        live.quick().set(live.key("quota:1:1"), 5)
         Run.objects.filter(state=State.RUNNING).update(
             state=State.CANCELLED, finished_at="2030-01-01T00:00:00Z", lease_until=None, owner=""
         )
     with tenant_scope(cast.south):
         blobs().put("text", WORDS)
-        live.counters().set(live.key("quota:1:1"), 5)
+        live.quick().set(live.key("quota:1:1"), 5)
 
 
 def agree(cast: Cast, kind: str) -> Approval:
@@ -185,13 +185,13 @@ def test_nothing_of_a_tenant_is_left_and_its_neighbour_is_whole(
     assert "north is deleted" in delete(file)
     assert rows_by_table(cast.north.pk) == {}
     assert names_in(home, cast.north.pk) == []
-    assert list(live.counters().scan_iter(match=f"t:{cast.north.pk}:*")) == []
+    assert list(live.quick().scan_iter(match=f"t:{cast.north.pk}:*")) == []
     assert not Tenant.objects.filter(slug="north").exists()
     assert set(User.objects.all()) == {cast.cy}
     assert rows_by_table(cast.south.pk) == south
     with tenant_scope(cast.south):
         assert blobs().open("text", hashlib.sha256(WORDS).hexdigest()).read() == WORDS
-        assert live.counters().get(live.key("quota:1:1")) == b"5"
+        assert live.quick().get(live.key("quota:1:1")) == b"5"
     told = json.loads(file.read_text())
     signature = base64.b64decode(told.pop("signature"))
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(told["key"]))
