@@ -188,7 +188,7 @@ def test_without_questions_kept_back_nothing_is_measured(cast: Cast) -> None:
     with tenant_scope(cast.north):
         model = make_model(cast)
         model.snapshot.manifest = {"examples": [["0" * 64, "bridge"]]}
-        with pytest.raises(InputError, match=r"questions\.empty"):
+        with pytest.raises(InputError, match=r"snapshot\.questions"):
             question_set(model.snapshot)
 
 

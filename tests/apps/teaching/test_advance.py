@@ -108,7 +108,7 @@ def test_a_plan_without_examples_is_refused_before_an_hour_is_spent(cast: Cast) 
     with tenant_scope(cast.north):
         snapshot = make_snapshot(cast.ada)
         snapshot.manifest = {"examples": []}
-        with pytest.raises(InputError, match=r"examples\.empty"):
+        with pytest.raises(InputError, match=r"snapshot\.examples"):
             start_plan(snapshot, make_anchor(cast.ada), "Devices", cast.ada)
         assert not Plan.objects.exists()
 
