@@ -1,8 +1,9 @@
 """What may name an entity or an attribute, and what may be a value: no code, no half a sentence.
 
 Manuals are full of lines with a colon in them that state nothing: listings, options, captions. A
-question made of one is worse than none. Looks at signs and at a few small words of English; what
-it does not know it lets pass.
+question made of one is worse than none. Looks at signs and at a few small words of English, German,
+French, Spanish and Italian; what it does not know it lets pass. Words of one language that name
+things in another (die, hat, Los Angeles) are not among them.
 """
 
 from __future__ import annotations
@@ -31,25 +32,42 @@ _CODE_IN_NAME = re.compile(
 )
 _UNIT = re.compile(r"\s*\[[^\]]{1,12}\]$")
 _NUMBERS = re.compile(r"^\d{1,4}(?![\w.+-])")  # 2019, 50 Hz: but no version
-_SENTENCE = re.compile(r"\s(?:is|are|was|were|has|have|had|must|should|can|may|will)\s")
-_UNFINISHED = frozenset(  # words that more must follow
-    re.findall(
-        r"\w+", "a an and are as at by for from in is of on or such than that the to via with"
-    )
-)
-_POINTS_BACK = frozenset(  # words with which half a sentence begins
-    re.findall(
-        r"\w+",
-        "the this that these those it there if when because while we you i he she they and or but "
-        "so please see",
-    )
-)
+_VERBS = """
+    is are was were has have had must should can may will
+    ist sind waren wird werden wurde wurden haben muss müssen kann können soll sollte darf dürfen
+    est sont était étaient doit doivent peut peuvent
+    es está están fue debe deben puede pueden tiene tienen
+    è sono deve devono può possono viene vengono
+"""
+_SENTENCE = re.compile(rf"\s(?:{'|'.join(_VERBS.split())})\s")
+_MORE_FOLLOWS = """
+    a an and are as at by for from in is of on or such than that the to via with
+    und oder der das den dem des ein eine einem einen einer für mit von vom zu zum zur bei beim aus
+    auf im als wie ist sind nach über unter durch ohne
+    et ou le la les des du au aux un une de pour avec dans sur que qui est sont
+    el los las del para por en es
+    il lo gli di della dei delle da nel nella che
+"""
+_POINTS_BACK = """
+    the this that these those it there if when because while we you i he she they and or but so
+    please see
+    der das diese dieser dieses diesem diesen es wenn falls weil während wir ihr sie und oder aber
+    bitte siehe hier dort dann damit dabei
+    cette ces il elle ils elles quand nous vous mais donc voir si
+    este esta estos estas cuando nosotros usted pero véase
+    questo questa questi queste quando noi voi ma vedi
+"""
+_UNFINISHED = frozenset(_MORE_FOLLOWS.split())
+_HALF = frozenset(_POINTS_BACK.split())  # with these half a sentence begins
 _LABEL = re.compile(
     r"(?:note|tip|hint|warning|caution|danger|important|remarks?|contents|table of contents|index"
     r"|see also|overview|general|details|properties|specifications?|technical data|data sheet"
     r"|hinweis|tipp|achtung|warnung|vorsicht|wichtig|inhalt|inhaltsverzeichnis|übersicht"
-    r"|allgemeines|eigenschaften|technische daten|datenblatt)\W*"
-    r"|(?:table|figure|fig\.|listing|example|tabelle|abbildung|beispiel) [A-Z]?[\d.-]+.*"
+    r"|allgemeines|eigenschaften|technische daten|datenblatt"
+    r"|remarque|attention|avertissement|sommaire|nota|advertencia|aviso|atención|índice"
+    r"|attenzione|avvertenza|indice)\W*"
+    r"|(?:table|figure|fig\.|listing|example|tabelle|abbildung|beispiel|tableau|exemple|figura|tabla"
+    r"|ejemplo|tabella|esempio) [A-Z]?[\d.-]+.*"
     r"|(?:copyright|\(c\)|©) .*",
     re.IGNORECASE,
 )
@@ -73,7 +91,12 @@ def is_attribute(told: str) -> bool:
     if bare[0].isdigit():
         return _NUMBERS.match(bare) is not None
     signs = sum(sign.isalnum() for sign in bare)
-    return signs >= 2 and bare.split()[0].lower() not in _POINTS_BACK
+    return signs >= 2 and not _begins_half_a_sentence(bare.split()[0])
+
+
+def _begins_half_a_sentence(word: str) -> bool:
+    is_short_form = len(word) > 1 and word.isupper()  # the IT of a department
+    return not is_short_form and word.lower() in _HALF
 
 
 def is_value(told: str) -> bool:

@@ -15,7 +15,17 @@ def found(text: str) -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["Velkor", "Pump 300 (large)", "C++", ".NET", "Müller & Söhne", "ada@north.example"]
+    "name",
+    [
+        "Velkor",
+        "Pump 300 (large)",
+        "C++",
+        ".NET",
+        "Müller & Söhne",
+        "ada@north.example",
+        "Stamping die",
+        "Hard hat L",
+    ],
 )
 def test_a_name_may_be_an_entity(name: str) -> None:
     assert is_entity(name)
@@ -32,6 +42,11 @@ def test_a_name_may_be_an_entity(name: str) -> None:
         "ada <ada@north.example>",
         "The file is installed as root",
         "Editors, configurators and other such",
+        "Der Umschalter wird geschlossen",
+        "Ersatzteile für",
+        "Le fichier est fermé",
+        "Los repuestos de",
+        "I pezzi della",
         "x" * 61,
     ],
 )
@@ -40,7 +55,21 @@ def test_code_and_half_a_sentence_name_nothing(told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Weight", "Max. load", "Voltage [V]", "Q1 2020", "2019", "50 Hz", "E-mail", "Größe"]
+    "name",
+    [
+        "Weight",
+        "Max. load",
+        "Voltage [V]",
+        "Q1 2020",
+        "2019",
+        "50 Hz",
+        "E-mail",
+        "Größe",
+        "IT department",
+        "Die size",
+        "Los Angeles",
+        "SI unit",
+    ],
 )
 def test_words_years_and_units_may_be_attributes(name: str) -> None:
     assert is_attribute(name)
@@ -48,7 +77,21 @@ def test_words_years_and_units_may_be_attributes(name: str) -> None:
 
 @pytest.mark.parametrize(
     "told",
-    ["I", "n", "3.22.1-3+deb9u2", "the -x option", "this is obsolete", 'echo "done', "a = b", "::"],
+    [
+        "I",
+        "n",
+        "3.22.1-3+deb9u2",
+        "the -x option",
+        "this is obsolete",
+        'echo "done',
+        "a = b",
+        "::",
+        "Wenn es brennt",
+        "Siehe auch",
+        "Cette pompe",
+        "Cuando sea posible",
+        "Questo pezzo",
+    ],
 )
 def test_versions_letters_and_sentences_are_no_attributes(told: str) -> None:
     assert not is_attribute(told)
@@ -69,7 +112,8 @@ def test_placeholders_and_code_are_no_values(told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["Note", "TABLE OF CONTENTS", "Table 3. Sizes", "Technical data:", "Hinweis!"]
+    "line",
+    ["Note", "TABLE OF CONTENTS", "Table 3. Sizes", "Technical data:", "Hinweis!", "Tabella 2"],
 )
 def test_what_only_says_what_comes_is_a_label(line: str) -> None:
     assert is_label(line)
