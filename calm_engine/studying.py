@@ -35,7 +35,7 @@ from calm_engine.selfstudy.wordings import Wording, asked_for, wordings_of
 from calm_engine.selfstudy.words import plain
 from calm_engine.spreading import spread
 
-FORMAT = 3  # changes with what is made of a document
+FORMAT = 4  # changes with what is made of a document
 LESSONS, PROBES, STUDIED = "lessons.jsonl", "probes.jsonl", "studied.json"
 KEPT = ("digest", "form", "given", "said", "ends", "kind")  # of a lesson
 CELLS = 1 << 23  # of the sketch of how often words stand in the corpus, a byte each

@@ -14,33 +14,15 @@ from typing import Protocol
 from calm_engine.selfstudy import phrasings
 from calm_engine.selfstudy.nouns import Lesson, Source, Wordings
 from calm_engine.selfstudy.phrasings import Phrasings
+from calm_engine.selfstudy.predication import LONGEST, SHORTEST, predication_of, shortened
 from calm_engine.selfstudy.prose import Block, blocks_of, sentences_in
 from calm_engine.selfstudy.words import plain, tag_of
 
-SHORTEST, LONGEST = 3, 12  # words of what is said of a subject
-SUBJECT = 6  # words of a subject at most
 GAP_SENTENCE = (8, 26)  # words of a sentence with a gap
 COMMON = 12  # times that a word by itself may stand in the corpus and still name something
 RARE = 3  # times that a term may stand in the corpus to be worth a gap
 MOST_ITEMS, ITEM_WORDS = 12, 6  # of a list that is asked for
 
-_LINK = re.compile(
-    r" (?P<link>(?:must|should|may|can|shall|will)(?: not)?(?: be)?|cannot(?: be)?"
-    r"|(?:is|are|was|were|has|have)(?: not)?|means?|contains?|specif(?:y|ies)|describes?|lists?"
-    r"|consists? of|refers? to|includes?|provides?|defines?|requires?|stores?|controls?|returns?) "
-)
-_NO_SUBJECT = frozenset(
-    re.findall(
-        r"\w+",
-        "it its this that these those they there here he she we you i what which who whose when "
-        "where why how if for in on at as by of to from with without because while since after "
-        "before however also and or but so then thus such some any all each every no one another "
-        "both other others most many few several note see please unless although though",
-    )
-)
-_CUT = re.compile(
-    r"\s*(?:[,;:(]|\s[\u2013\u2014-]\s|\s(?:which|because|if|when|unless|but|so that)\s)"
-)
 _TERM = re.compile(r"[A-Za-z0-9][\w./+~-]*[\w+]")
 
 
@@ -171,45 +153,26 @@ def _is_sentence(told: str) -> bool:
 
 def _definition(document: Source, sentence: str, seen: Often) -> Iterator[_Said]:
     """ "X is ...", "X must ...": the subject, the link and what follows up to the first clause."""
-    match = _LINK.search(sentence)
-    if match is None:
+    found = predication_of(sentence)
+    if found is None or _is_common(found.subject, seen):
         return
-    subject, link = sentence[: match.start()], match["link"]
-    rest = _shortened(sentence[match.end() :])
-    if rest and _names_something(subject, seen):
-        inside = _inside(subject)
-        yield _Said(
-            "definition",
-            document,
-            {"s": inside, "l": link, "r": rest},
-            rest,
-            inside,
-            phrasings.DEFINITION,
-            phrasings.DEFINITION_PROBE,
-            (f"{subject} {link}", f" {sentence[match.end() :]}"),
-        )
+    inside = _inside(found.subject)
+    yield _Said(
+        "definition",
+        document,
+        {"s": inside, "l": found.link, "r": found.said},
+        found.said,
+        inside,
+        phrasings.DEFINITION,
+        phrasings.DEFINITION_PROBE,
+        (f"{found.subject} {found.link}", f" {found.rest}"),
+    )
 
 
-def _names_something(subject: str, seen: Often) -> bool:
-    """Whether a subject tells by itself what is meant: not "it", and not "the packages"."""
-    words = plain(subject).split()
-    if not 1 <= len(words) <= SUBJECT or words[0] in _NO_SUBJECT:
-        return False
-    if words[-1] == "to" or "that" in words:
-        return False
-    content = [word for word in words if word not in ("the", "a", "an")]
-    is_common = len(content) == 1 and seen[content[0]] > COMMON
-    return bool(content) and not is_common and not re.search(r"[,;:]", subject)
-
-
-def _shortened(told: str) -> str:
-    """What is said up to the first clause, if that is neither too short nor too long."""
-    rest = told.rstrip(".! ")
-    for cut in _CUT.finditer(rest):
-        if len(rest[: cut.start()].split()) >= SHORTEST:
-            rest = rest[: cut.start()]
-            break
-    return rest if SHORTEST <= len(rest.split()) <= LONGEST else ""
+def _is_common(subject: str, seen: Often) -> bool:
+    """Whether a subject is a word that names nothing here: "the packages"."""
+    content = [word for word in plain(subject).split() if word not in ("the", "a", "an")]
+    return len(content) < 1 or (len(content) == 1 and seen[content[0]] > COMMON)
 
 
 def _inside(subject: str) -> str:
@@ -219,7 +182,7 @@ def _inside(subject: str) -> str:
 
 
 def _explained(document: Source, block: Block) -> Iterator[_Said]:
-    rest = _shortened(next(sentences_in(block.text), ""))
+    rest = shortened(next(sentences_in(block.text), ""))
     if rest and any(sign.isalpha() for sign in block.name):
         yield _Said(
             "definition",

@@ -41,7 +41,8 @@ _VERBS = """
 """
 _SENTENCE = re.compile(rf"\s(?:{'|'.join(_VERBS.split())})\s")
 _MORE_FOLLOWS = """
-    a an and are as at by for from in is of on or such than that the to via with
+    a an and are as at between by for from in into is of on onto or such than that the their to via
+    which who whose with within your
     und oder der das den dem des ein eine einem einen einer für mit von vom zu zum zur bei beim aus
     auf im als wie ist sind nach über unter durch ohne
     et ou le la les des du au aux un une de pour avec dans sur que qui est sont
@@ -80,7 +81,12 @@ def is_label(told: str) -> bool:
 
 def is_entity(told: str) -> bool:
     """Whether this may name what facts are about."""
-    return 0 < len(told) <= MAX_ENTITY and _is_name(told) and told.split()[-1] not in _UNFINISHED
+    return 0 < len(told) <= MAX_ENTITY and _is_name(told) and not is_unfinished(told)
+
+
+def is_unfinished(told: str) -> bool:
+    """Whether more has to follow: the manner in."""
+    return told.split()[-1] in _UNFINISHED
 
 
 def is_attribute(told: str) -> bool:

@@ -130,7 +130,7 @@ def test_bridge_dropout_needs_an_output_path() -> None:
 FORMER: dict[Spec, str] = {
     AugmentSpec(
         output="o", tokenizer="t", documents="d"
-    ): "98f96537da074a6d3ab0c87a87e146b96d2d8df05bdb8817b0ba5fb92b58d037",
+    ): "0e95ecc11a25cf06cedf193115b961717e9fe1ebcc204fb07733128ce7a8d922",
     ComposeSpec(
         output="o", anchor="a", augmenters=("b",), examples="e"
     ): "73c8d5713eb1064c280a5274a3c5f76ae2f332c69815918c34c3164fdef73842",
