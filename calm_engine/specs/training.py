@@ -263,7 +263,7 @@ class ComposeSpec(TrainSpec):
     gradient_checkpointing   run layers again for their slopes instead of keeping what is in between
     """
 
-    COURSE: ClassVar[int] = 4
+    COURSE: ClassVar[int] = 5
 
     anchor: str = ""
     augmenters: tuple[str, ...] = ()

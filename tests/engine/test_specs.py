@@ -133,7 +133,7 @@ FORMER: dict[Spec, str] = {
     ): "0e95ecc11a25cf06cedf193115b961717e9fe1ebcc204fb07733128ce7a8d922",
     ComposeSpec(
         output="o", anchor="a", augmenters=("b",), examples="e"
-    ): "73c8d5713eb1064c280a5274a3c5f76ae2f332c69815918c34c3164fdef73842",
+    ): "e6cea54d1bd6026980315c2d535c2e8c9b2da9e75266d8fffe7ddb1188ba81cd",
 }
 
 
