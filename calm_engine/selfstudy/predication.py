@@ -107,5 +107,5 @@ def _is_whole(told: str) -> bool:
 
 def _is_paired(told: str) -> bool:
     """Whether quotes and brackets that open also close."""
-    pairs = ("()", "[]", "\u201c\u201d")
+    pairs = (("(", ")"), ("[", "]"), ("\u201c", "\u201d"))
     return told.count('"') % 2 == 0 and all(told.count(a) == told.count(b) for a, b in pairs)
