@@ -30,6 +30,7 @@ from transformers.masking_utils import create_causal_mask, create_sliding_window
 
 from calm_engine.config_keys import bits_of, check_known, check_no_code
 from calm_engine.errors import InputError
+from calm_engine.heads import logits_of
 
 # Formats that can carry code when they are read.
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
@@ -86,9 +87,13 @@ class Decoder:
         """What this family's layers of this kind want beside mask, positions and cache."""
         raise NotImplementedError
 
-    def head(self, hidden: Tensor) -> Tensor:
-        """Normed last states -> logits over the vocabulary."""
-        logits: Tensor = self.model.lm_head(hidden)
+    def head(self, hidden: Tensor, *, to_the_bit: bool = True) -> Tensor:
+        """Normed last states -> logits over the vocabulary.
+
+        to_the_bit   whether they must be the family's own model's; else whatever way is quick
+        """
+        module = self.model.lm_head
+        logits: Tensor = module(hidden) if to_the_bit else logits_of(module, hidden)
         return logits
 
     def begin(
@@ -186,8 +191,8 @@ class LlamaLike(Decoder):
 class Gemma2Like(LlamaLike):
     """Gemma 2: like Llama, but logits are bent below a cap; embeddings scale themselves."""
 
-    def head(self, hidden: Tensor) -> Tensor:
-        logits = super().head(hidden)
+    def head(self, hidden: Tensor, *, to_the_bit: bool = True) -> Tensor:
+        logits = super().head(hidden, to_the_bit=to_the_bit)
         cap = self.config.final_logit_softcapping
         return logits if cap is None else torch.tanh(logits / cap) * cap
 

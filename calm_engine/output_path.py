@@ -28,8 +28,9 @@ HEARING = 8.0
 # chance. Below this g the slope is taken as it is at this g, so that birth gives no explosion.
 SLOPE_FLOOR = 0.02
 
-# The log-probability of a token without any chance: nought times no end is no number.
-NO_CHANCE = -1e4
+# The log-probability of a token without any chance: nought times no end is no number. A chance in
+# float32 comes no nearer to it than the second.
+NO_CHANCE, LEAST_CHANCE = -1e4, 1e-38
 
 # Names of the gate's matrices: those that read states, and the one that hears doubts.
 GATE_READS = ("from_anchor.weight", "from_augmenter.weight")
@@ -39,20 +40,26 @@ GATE_HEARS = "from_doubts.weight"
 class Voice:
     """What a model would say next.
 
-    logits  (..., vocabulary)
-    logs    their log-probabilities, float32, without slopes, none below NO_CHANCE
+    logits   (..., vocabulary)
+    chances  their softmax, float32, without slopes
     """
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
-        self.logs = torch.log_softmax(logits.detach().float(), -1).clamp_(min=NO_CHANCE)
+        self.chances = torch.softmax(logits.detach().float(), -1)
+
+    @property
+    def logs(self) -> Tensor:
+        """Log-probabilities, float32, without slopes, none below NO_CHANCE."""
+        return torch.log_softmax(self.logits.detach().float(), -1).clamp_(min=NO_CHANCE)
 
     def doubt(self) -> Tensor:
         """How unsure it is: the entropy in nats, float32, (...)."""
-        # Once more a softmax, since its exponentials are several times as fast as `exp`.
-        chances = torch.softmax(self.logs, -1)
-        doubt: Tensor = -torch.linalg.vecdot(chances, self.logs)
-        return doubt
+        # Of chances and logits, whose difference from the logs is one number: no log a token.
+        logits = self.logits.detach().float()
+        below = (logits - logits.amax(-1, keepdim=True)).clamp_(min=NO_CHANCE)
+        doubt: Tensor = -torch.log(self.chances.amax(-1))
+        return doubt - torch.linalg.vecdot(self.chances, below)
 
 
 class OutputGate(nn.Module):
@@ -134,14 +141,8 @@ def mix(anchor: Voice, augmenter: Voice, gate: Tensor) -> Tensor:
         return mixed
     # In place: for a token that is said, fresh memory costs more than the sums.
     share = gate.unsqueeze(-1)
-    ratio = augmenter.logs - anchor.logs
-    return _added(ratio, share, out=ratio).add_(logits)
-
-
-def _added(ratio: Tensor, share: Tensor, out: Tensor | None = None) -> Tensor:
-    """log((1 - g) p_b + g p_a) - log p_b, from log p_a - log p_b; `out` may be the ratio itself."""
-    told = torch.add(ratio, torch.log(share), out=out)
-    return torch.logaddexp(torch.log1p(-share), told, out=told)
+    mixed = torch.lerp(anchor.chances, augmenter.chances, share)
+    return torch.where(share > 0, mixed.clamp_(min=LEAST_CHANCE).log_(), logits)
 
 
 def spoken_together(alone: Voice, others: Iterable[tuple[Voice, Tensor]]) -> Tensor:
@@ -158,7 +159,7 @@ def spoken_together(alone: Voice, others: Iterable[tuple[Voice, Tensor]]) -> Ten
 
 
 class _Mix(torch.autograd.Function):
-    """What `_added` gives, added to the anchor's logits, with a bounded slope."""
+    """The anchor's logits and what the mixture adds to them, with a bounded slope."""
 
     @staticmethod
     def forward(
@@ -166,7 +167,8 @@ class _Mix(torch.autograd.Function):
     ) -> Tensor:
         share = gate.unsqueeze(-1)
         ratio = augmenter - anchor
-        added = _added(ratio, share)
+        # log((1 - g) p_b + g p_a) - log p_b
+        added = torch.logaddexp(torch.log1p(-share), ratio + torch.log(share))
         ctx.save_for_backward(anchor, ratio, added, share)
         return logits + added
 

@@ -346,7 +346,7 @@ class Streams:
         if read.logits is not None:
             return Voice(kept(read.logits, keep))
         assert read.last is not None  # or it would have no share
-        return Voice(self.below[index].head(kept(read.last, keep)))
+        return Voice(self.below[index].head(kept(read.last, keep), to_the_bit=False))
 
     def voices(
         self,
