@@ -51,7 +51,8 @@ class Voice:
     @property
     def logs(self) -> Tensor:
         """Log-probabilities, float32, without slopes, none below NO_CHANCE."""
-        return torch.log_softmax(self.logits.detach().float(), -1).clamp_(min=NO_CHANCE)
+        logs: Tensor = torch.log_softmax(self.logits.detach().float(), -1).clamp_(min=NO_CHANCE)
+        return logs
 
     def doubt(self) -> Tensor:
         """How unsure it is: the entropy in nats, float32, (...)."""
