@@ -59,8 +59,9 @@ class Voice:
         # Of chances and logits, whose difference from the logs is one number: no log a token.
         logits = self.logits.detach().float()
         below = (logits - logits.amax(-1, keepdim=True)).clamp_(min=NO_CHANCE)
-        doubt: Tensor = -torch.log(self.chances.amax(-1))
-        return doubt - torch.linalg.vecdot(self.chances, below)
+        spread = torch.linalg.vecdot(self.chances, below)
+        doubt: Tensor = -torch.log(self.chances.amax(-1)) - spread
+        return doubt
 
 
 class OutputGate(nn.Module):
