@@ -382,9 +382,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 DJANGO_VITE = {"default": {"dev_mode": False, "manifest_path": FRONTEND_DIST / "manifest.json"}}
-# Uploads stream to disk beside the blobs: a rename, not a copy, stores them.
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
-FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_HANDLERS = ["counterpoint.nameless.NamelessFileUploadHandler"]
 DATA_UPLOAD_MAX_NUMBER_FILES = 1000  # in one request; the page sends more in batches
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
 
